@@ -1,0 +1,40 @@
+# Each target sets up what it needs. PYTHON picks the interpreter: any 3.11 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin
+
+.PHONY: reproduce test test-newest lint bench setup clean
+
+# Trains, measures, judges and reports corrupted-modadd at the paper's own size.
+reproduce: setup
+	$(RUN)/jaxgen reproduce corrupted-modadd --scale paper
+
+# Lint, format, types, and every test. Below 10 minutes on 2 cores.
+test: setup lint
+	$(RUN)/python -m pytest -n 2
+
+# The same tests on the newest Python and jax: make test-newest PYTHON=python3.12
+test-newest:
+	$(MAKE) test VENV=.venv-newest
+
+lint: setup
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+
+# Side by side with a plain PyTorch script; installs the CPU build of torch. About 5 minutes.
+bench: setup
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(RUN)/python -m benchmarks.nanda_step
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "jaxgen needs Python 3.11 or newer, this is " + sys.version + "; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .venv-newest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The ledger: one folder a paper, found by `jaxgen.discovery`."""

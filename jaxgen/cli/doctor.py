@@ -1,0 +1,78 @@
+"""`jaxgen doctor`: what this machine has, what is missing, and how to install it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from jaxgen.discovery import FOLDERS_VARIABLE, discover
+from jaxgen.train import environment
+
+EXTRAS = {
+    "wandb": ("wandb", "metrics in Weights & Biases", 'pip install "jaxgen[wandb]"'),
+    "cuda13": ("jax-cuda13-plugin", "NVIDIA GPUs", 'pip install "jaxgen[cuda13]"'),
+    "tpu": ("libtpu", "TPUs", 'pip install "jaxgen[tpu]"'),
+}
+
+
+def doctor() -> bool:
+    """Prints the findings; returns whether jaxgen can train here."""
+    console = Console(highlight=False)
+    sound = True
+    console.print("[bold]versions[/]")
+    for name in environment.PACKAGES:
+        try:
+            console.print(f"  {name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            sound = False
+            console.print(f"  [red]{name} is missing[/]: pip install jaxgen", markup=True)
+    console.print("[bold]devices[/]")
+    try:
+        for device in jax.devices():
+            console.print(f"  {device.platform}: {device.device_kind}")
+    except RuntimeError as error:
+        sound = False
+        console.print(f"  none: {error}", style="red", markup=False)
+    console.print(f"  processor: {environment.cpu_name()}, {os.cpu_count()} cores")
+    console.print("[bold]extras[/]")
+    for extra, (package, purpose, install) in EXTRAS.items():
+        try:
+            console.print(f"  {extra}: {package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            console.print(f"  {extra}: not installed; for {purpose}: {install}", markup=False)
+    if shutil.which("nvidia-smi") and jax.default_backend() == "cpu":
+        sound = False
+        console.print(
+            '  an NVIDIA GPU is here, but jax does not use it: pip install "jaxgen[cuda13]"', markup=False, style="red"
+        )
+    console.print("[bold]flags[/]")
+    flags = environment.describe()["flags"]
+    for name, value in flags.items():
+        console.print(f"  {name}={value}", markup=False)
+    if not flags:
+        console.print("  none of XLA_*, JAX_*, LIBTPU_* is set")
+    console.print("[bold]places[/]")
+    cache = environment.enable_compile_cache()
+    sound &= _writable("compile cache", cache, environment.CACHE_VARIABLE, console)
+    console.print(f"  more papers ({FOLDERS_VARIABLE}): {os.environ.get(FOLDERS_VARIABLE) or 'none'}")
+    for folder, reason in discover().broken.items():
+        sound = False
+        console.print(f"  cannot be read: {folder}: {reason}", style="red", markup=False)
+    console.print("all is well" if sound else "see what is marked above", style="green" if sound else "red")
+    return sound
+
+
+def _writable(what: str, path: Path, variable: str, console: Console) -> bool:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        console.print(f"  {what} {path}: {error}; name another place with {variable}", style="red", markup=False)
+        return False
+    free = shutil.disk_usage(path).free / 2**30
+    console.print(f"  {what}: {path} ({free:.0f} GiB free)", markup=False)
+    return True

@@ -1,0 +1,138 @@
+"""`jaxgen`: the commands. Those that only look import no jax."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jaxgen import __version__
+from jaxgen.errors import UserError, nearest
+
+
+class Group(click.Group):
+    """A click group that names the nearest command, and turns a `UserError` into one line and exit 2."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.UsageError(f"no command '{args[0]}'{nearest(args[0], self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"jaxgen: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="jaxgen")
+def main() -> None:
+    """Reproduce papers on generalisation by experiment ID."""
+
+
+runs_option = click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), envvar="JAXGEN_RUNS", show_default=True,
+    help="The folder of runs ($JAXGEN_RUNS).",
+)  # fmt: skip
+wandb_option = click.option("--wandb", metavar="PROJECT", help="Also show the metrics in this W&B project.")
+
+
+@main.command("list")
+def list_command() -> None:
+    """The papers and experiments there are."""
+    from jaxgen.cli import look
+
+    look.list_papers()
+
+
+@main.command()
+@click.argument("experiment_id", metavar="ID")
+@click.option("--scale", default="paper", show_default=True, help="smoke, mini or paper.")
+def show(experiment_id: str, scale: str) -> None:
+    """What an experiment is: its conditions, claims and recorded verdicts."""
+    from jaxgen.cli import look
+
+    look.show(experiment_id, scale)
+
+
+@main.command()
+@click.argument("experiment_id", metavar="ID")
+@click.option(
+    "--scale", help="smoke, mini or paper. By default paper; mini where that wants an accelerator and there is none."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting, of every condition or (CONDITION:KEY=VALUE) of one. Repeatable.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), help="How many seeds, in place of the experiment's own.")
+@click.option("--extend", type=click.IntRange(min=1), metavar="STEPS", help="Train on to this step.")
+@click.option("--fresh", is_flag=True, help="Start beside what there is, from nothing.")
+@click.option("--record", is_flag=True, help="Write the results into the paper's folder.")
+@runs_option
+@wandb_option
+def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], seeds: int | None, extend: int | None,
+              fresh: bool, record: bool, runs: Path, wandb: str | None) -> None:  # fmt: skip
+    """Train, measure and judge; go on with what is unfinished, show what is finished.
+
+    ID is paper/experiment, a paper for all its experiments, or arxiv:NUMBER.
+    """
+    from jaxgen.cli import train
+
+    train.reproduce_command(
+        experiment_id, scale=scale, settings=settings, seeds=seeds, extend=extend, fresh=fresh, record=record,
+        runs=runs, wandb=wandb,
+    )  # fmt: skip
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@wandb_option
+def resume(run: Path, wandb: str | None) -> None:
+    """Go on with a run's directory: the same request again."""
+    from jaxgen.cli import train
+
+    train.resume_command(run, wandb=wandb)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def report(run: Path) -> None:
+    """Judge a run as far as it has come, and write its report.html."""
+    from jaxgen.cli import train
+
+    train.report_command(run)
+
+
+@main.command()
+@click.argument("slug")
+@click.option("--into", type=click.Path(path_type=Path), default=Path("experiments"), show_default=True,
+              help="The folder of papers.")  # fmt: skip
+def new(slug: str, into: Path) -> None:
+    """Lay out the folder of a new paper."""
+    from jaxgen.cli.new import new_paper
+
+    new_paper(slug, into)
+
+
+@main.command()
+def doctor() -> None:
+    """Versions, devices and flags; what is missing, and how to install it."""
+    from jaxgen.cli.doctor import doctor as run_doctor
+
+    sys.exit(0 if run_doctor() else 1)
+
+
+@main.command()
+@click.option("--seconds", type=click.FloatRange(min=1), default=20.0, show_default=True, help="About how long.")
+def bench(seconds: float) -> None:
+    """Steps per second of the nanda-modadd step at full size, alone and in populations."""
+    from jaxgen.cli.bench import bench as run_bench
+
+    run_bench(seconds)

@@ -1,0 +1,35 @@
+"""`jaxgen new`: the folder of a new paper, ready to be filled in."""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from pathlib import Path
+
+import click
+import jinja2
+
+import jaxgen.experiments
+from jaxgen.discovery import FOLDERS_VARIABLE
+from jaxgen.errors import UserError
+
+
+def new_paper(slug: str, into: Path) -> None:
+    """Writes `<into>/<slug with underscores>/__init__.py` from the template; overwrites nothing.
+
+    Raises:
+      UserError: the slug is no good, or the folder is there.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug):
+        raise UserError(f"got '{slug}', expected lower-case words joined by hyphens, such as corrupted-modadd")
+    folder = into / slug.replace("-", "_")
+    if folder.exists():
+        raise UserError(f"{folder} is there already; choose another slug or remove it")
+    template = (importlib.resources.files("jaxgen") / "templates" / "paper.py.jinja").read_text(encoding="utf-8")
+    folder.mkdir(parents=True)
+    text = jinja2.Template(template, keep_trailing_newline=True).render(slug=slug)
+    (folder / "__init__.py").write_text(text, encoding="utf-8")
+    click.echo(f"wrote {folder / '__init__.py'}")
+    if into.resolve() != Path(jaxgen.experiments.__path__[0]).resolve():
+        click.echo(f"so that jaxgen finds it: export {FOLDERS_VARIABLE}={into.resolve()}")
+    click.echo(f"then: jaxgen show {slug}; jaxgen reproduce {slug} --scale smoke")

@@ -1,0 +1,85 @@
+"""The live display of training: one line a population, and plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from jaxgen.cli.signals import StopFlag
+from jaxgen.train.metrics import Row
+
+# Without a terminal, one line of progress this often.
+PLAIN_SECONDS = 30.0
+
+
+class ProgressDisplay:
+    """An observer that shows steps, train and test accuracy (medians over members), and time left."""
+
+    def __init__(self, console: Console, stop: StopFlag):
+        self.console, self.stop = console, stop
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[accuracy]}", style="cyan"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task: TaskID | None = None
+        self.label = ""
+        self.accuracy = ""
+        self.horizon = 0
+        self.began: tuple[float, int] = (0.0, 0)
+        self.shown_at = 0.0
+
+    def __enter__(self) -> ProgressDisplay:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def started(self, members: Sequence[str], step: int, horizon: int) -> None:
+        names = dict.fromkeys(name.rpartition(".")[0] for name in members)
+        label = ", ".join(list(names)[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+        count = f"{len(members)} run" + ("s" if len(members) != 1 else "")
+        self.label = f"{label} ({count})"
+        self.horizon, self.accuracy, self.began, self.shown_at = horizon, "", (time.monotonic(), step), time.monotonic()
+        if not self.console.is_terminal:
+            self._print(f"{self.label}: from step {step} to {horizon}")
+        self.task = self.progress.add_task(self.label, total=horizon, completed=step, accuracy="", speed="")
+
+    def compiled(self, program: str, seconds: float, cached: bool) -> None:
+        if not cached and seconds > 1:
+            self._print(f"compiled {program} in {seconds:.1f} s (kept for next time)")
+
+    def advanced(self, step: int, rows: Sequence[Row]) -> None:
+        shown = []
+        for split in ("train", "test"):
+            values = [v for row in rows if (v := row["values"].get(f"accuracy/{split}")) is not None]
+            if values:
+                shown.append(f"{split} {statistics.median(values):.3f}")
+        self.accuracy = "  ".join(shown) or self.accuracy
+        now = time.monotonic()
+        elapsed = now - self.began[0]
+        speed = f"{(step - self.began[1]) / elapsed:.0f} steps/s" if elapsed > 1 else ""
+        assert self.task is not None
+        self.progress.update(self.task, completed=step, accuracy=self.accuracy, speed=speed)
+        if not self.console.is_terminal and (now - self.shown_at > PLAIN_SECONDS or step == self.horizon):
+            self.shown_at = now
+            self._print(f"{self.label}: step {step}/{self.horizon}  {speed}  {self.accuracy}")
+
+    def note(self, text: str) -> None:
+        self._print(text)
+
+    def stop_requested(self) -> bool:
+        return self.stop.is_set
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)

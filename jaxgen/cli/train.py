@@ -1,0 +1,164 @@
+"""`reproduce`, `resume` and `report`."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from jaxgen.cli.look import MARKS
+from jaxgen.cli.progress import ProgressDisplay
+from jaxgen.cli.signals import STOPPED, stop_on_signals
+from jaxgen.discovery import FoundPaper, find
+from jaxgen.errors import UserError
+from jaxgen.experiment import Experiment
+from jaxgen.record import record_results, refuse_to_record
+from jaxgen.report.html import ExperimentReport, Report, write_report
+from jaxgen.reproduce import Reproduction, collect, reproduce, resolve
+from jaxgen.runs import Request, load_run, run_directory
+from jaxgen.train import environment
+from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
+from jaxgen.train.metrics import MetricsFile, Mirror, TensorBoard, WeightsAndBiases
+
+
+def reproduce_command(
+    experiment_id: str, *, scale: str | None, settings: Sequence[str], seeds: int | None, extend: int | None,
+    fresh: bool, record: bool, runs: Path, wandb: str | None,
+) -> None:  # fmt: skip
+    """Reproduces every experiment that an ID means, and writes one report over them."""
+    found, experiments = find(experiment_id)
+    console = Console()
+    todo = []
+    for experiment in experiments:
+        chosen = _choose_scale(experiment, scale, alone=len(experiments) == 1)
+        if chosen is None:
+            console.print(f"skipped {found.paper.slug}/{experiment.name}: its paper scale wants an accelerator; "
+                          f"by its own ID and --scale paper it trains here all the same", markup=False)  # fmt: skip
+            continue
+        request = Request(found.paper.slug, experiment.name, chosen, tuple(settings), seeds, extend)
+        resolve(experiment, request)
+        if record:
+            refuse_to_record(experiment, request)
+        todo.append((experiment, request, run_directory(runs, request, fresh=fresh)))
+    environment.enable_compile_cache()
+    done = _run_all(found, todo, wandb=wandb, console=console)
+    if record:
+        for each in done:
+            console.print(f"recorded {record_results(found, each)}", markup=False, soft_wrap=True)
+
+
+def resume_command(run_path: Path, *, wandb: str | None) -> None:
+    """Goes on with the run at a path."""
+    run = load_run(run_path)
+    found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
+    environment.enable_compile_cache()
+    _run_all(found, [(experiments[0], run.request, run.path)], wandb=wandb, console=Console())
+
+
+def report_command(run_path: Path) -> None:
+    """Judges the run at a path as far as it has come, and writes its report."""
+    run = load_run(run_path)
+    found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
+    done = collect(run.path, experiments[0], resolve(experiments[0], run.request), SilentObserver())
+    _conclude(found, [done], Console())
+
+
+def _choose_scale(experiment: Experiment, scale: str | None, *, alone: bool) -> str | None:
+    """Returns the scale to run; None where a whole paper's run leaves this experiment out."""
+    has_accelerator = jax.default_backend() != "cpu"
+    if scale is not None:
+        too_large = scale == "paper" and experiment.accelerator and not has_accelerator
+        return None if too_large and not alone else scale
+    if has_accelerator or not experiment.accelerator:
+        return "paper"
+    if "mini" in experiment.scales:
+        return "mini"
+    if alone:
+        raise UserError(
+            f"the paper scale of {experiment.name} wants an accelerator and jax finds none (see `jaxgen doctor`); "
+            "with --scale paper it trains here all the same"
+        )
+    return None
+
+
+def _run_all(
+    found: FoundPaper, todo: Sequence[tuple[Experiment, Request, Path]], *, wandb: str | None, console: Console
+) -> list[Reproduction]:
+    def mirrors(directory: PopulationDirectory, members: Sequence[str], metrics: MetricsFile) -> list[Mirror]:
+        made: list[Mirror] = [TensorBoard(directory.path / "tensorboard", members, metrics.rows())]
+        if wandb:
+            made.append(WeightsAndBiases(wandb, directory.path.name, directory.path, members, metrics.rows()))
+        return made
+
+    arguments = RunArguments(mirrors=mirrors)
+    done: list[Reproduction] = []
+    with stop_on_signals() as stop, ProgressDisplay(console, stop) as display:
+        for experiment, request, path in todo:
+            console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}")
+            try:
+                done.append(reproduce(experiment, request, path, observer=display, arguments=arguments))
+            except Interrupted as interruption:
+                display.note(f"{interruption}; go on with: jaxgen resume {_shown(path)}")
+                sys.exit(STOPPED)
+    _conclude(found, done, console)
+    return done
+
+
+def _conclude(found: FoundPaper, done: Sequence[Reproduction], console: Console) -> None:
+    """Writes each run's report, and one over all of them where there are several."""
+    for each in done:
+        _print_verdicts(each, console)
+        _write_report(each.path / "report.html", found, [each])
+    if len(done) > 1:
+        first = done[0]
+        path = first.path.parents[1] / f"{first.path.name}.html"
+        _write_report(path, found, done)
+        console.print(f"report: {_shown(path)}", markup=False, soft_wrap=True)
+    elif done:
+        console.print(f"report: {_shown(done[0].path / 'report.html')}", markup=False, soft_wrap=True)
+
+
+def _shown(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def _print_verdicts(done: Reproduction, console: Console) -> None:
+    for claim, verdict in zip(done.experiment.claims, done.verdicts, strict=True):
+        console.print(f"  [{MARKS[verdict.outcome]}]{verdict.outcome:>14}[/]  ", end="")
+        console.print(f"{claim.name}: paper {claim.paper}, ours {verdict.spread()}", markup=False, soft_wrap=True)
+    for note in done.notes:
+        console.print(f"  note: {note}", markup=False, soft_wrap=True)
+
+
+def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -> None:
+    first = done[0]
+    request = first.request
+    ids = found.paper.slug if len(done) > 1 else f"{found.paper.slug}/{request.experiment}"
+    options = [f"--set {shlex.quote(each)}" for each in request.settings]
+    options += [f"--seeds {request.seeds}"] if request.seeds else []
+    options += [f"--extend {request.extend}"] if request.extend else []
+    about = environment.describe()
+    report = Report(
+        paper=found.paper,
+        scale=request.scale,
+        created=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        command=" ".join(["jaxgen reproduce", ids, f"--scale {request.scale}", *options]),
+        device=environment.device_name(about),
+        versions=about["versions"],
+        commit=about["commit"] or "installed from a wheel",
+        minutes=sum(each.seconds for each in done) / 60,
+        flags=tuple(f"{name}={value}" for name, value in about["flags"].items()),
+        settings=request.settings,
+        experiments=tuple(
+            ExperimentReport(experiment=each.experiment, conditions=each.conditions, table=each.table,
+                             verdicts=each.verdicts, notes=each.notes)
+            for each in done
+        ),
+    )  # fmt: skip
+    write_report(path, report)

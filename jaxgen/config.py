@@ -1,0 +1,222 @@
+"""Configurations: frozen typed dataclasses, overrides, JSON, and identity.
+
+Every choice that changes the science is a field of a `Config`. Values are checked (and integers
+widened to floats) when a config is made, so a config that exists is valid. Imports no jax.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from jaxgen.errors import UserError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The values a number may take; `None` leaves a side open."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def check(self, path: str, value: float) -> None:
+        bounds = [
+            (self.at_least, "at least", lambda bound: value >= bound),
+            (self.at_most, "at most", lambda bound: value <= bound),
+            (self.above, "above", lambda bound: value > bound),
+            (self.below, "below", lambda bound: value < bound),
+        ]
+        stated = [(bound, word, holds) for bound, word, holds in bounds if bound is not None]
+        if not all(holds(bound) for bound, _, holds in stated):
+            rule = " and ".join(f"{word} {bound:g}" for bound, word, _ in stated)
+            raise UserError(f"{path}: got {value!r}, expected a number {rule}")
+
+
+class PerMember:
+    """Marks a number that may differ between the members of one population.
+
+    Such a number is an input of the compiled program; every other field is built into it.
+    """
+
+
+PositiveInt = Annotated[int, Range(at_least=1)]
+NonNegativeInt = Annotated[int, Range(at_least=0)]
+Positive = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(at_least=0)]
+Fraction = Annotated[float, Range(at_least=0, at_most=1)]
+Rate = Annotated[float, Range(at_least=0, below=1)]
+
+
+_field_types: dict[type, dict[str, Any]] = {}
+
+
+def field_types(cls: Any) -> dict[str, Any]:
+    """Returns the resolved annotation of every field of a config class."""
+    if cls not in _field_types:
+        hints = typing.get_type_hints(cls, include_extras=True)
+        _field_types[cls] = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    return _field_types[cls]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of every configuration. Subclasses are frozen keyword-only dataclasses.
+
+    A field's annotation is enforced: `int`, `float`, `bool`, `str`, `Literal`, `tuple[X, ...]`,
+    another config, a union of these, `Annotated[number, Range(...)]`.
+    """
+
+    kinds: ClassVar[dict[str, type[Config]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Config.kinds[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        for name, hint in field_types(type(self)).items():
+            object.__setattr__(self, name, coerce(getattr(self, name), hint, name))
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises `UserError` where fields contradict each other."""
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def coerce(value: Any, hint: Any, path: str) -> Any:
+    """Returns `value` as the type `hint`, or raises `UserError` naming `path`."""
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        base, *marks = typing.get_args(hint)
+        value = coerce(value, base, path)
+        for mark in marks:
+            if isinstance(mark, Range):
+                mark.check(path, value)
+        return value
+    if origin is Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            hint_text = nearest(value, map(str, choices)) if isinstance(value, str) else ""
+            raise UserError(f"{path}: got {value!r}, expected one of {list(choices)}{hint_text}")
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _coerce_union(value, typing.get_args(hint), path)
+    if origin is tuple:
+        (item, _) = typing.get_args(hint)
+        if not isinstance(value, (tuple, list)):
+            raise UserError(f"{path}: got {value!r}, expected a list")
+        return tuple(coerce(each, item, f"{path}[{i}]") for i, each in enumerate(value))
+    if hint is float and type(value) is int:
+        return float(value)
+    exact = (bool, int, float, str)
+    if (type(value) is hint) if hint in exact else isinstance(value, hint):
+        return value
+    name = "nothing" if hint is types.NoneType else hint.__name__
+    raise UserError(f"{path}: got {value!r} ({type(value).__name__}), expected {name}")
+
+
+def _coerce_union(value: Any, members: tuple[Any, ...], path: str) -> Any:
+    # The last problem is told: unions are written `X | None`, and for None no one needs help.
+    problem: UserError | None = None
+    for member in sorted(members, key=lambda each: each is not types.NoneType):
+        try:
+            return coerce(value, member, path)
+        except UserError as error:
+            problem = error
+    assert problem is not None
+    raise problem
+
+
+def to_json(value: Any) -> Any:
+    """Returns plain JSON data; each config becomes an object that names its kind."""
+    if isinstance(value, Config):
+        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, (tuple, list)):
+        return [to_json(each) for each in value]
+    if isinstance(value, Mapping):
+        return {key: to_json(each) for key, each in value.items()}
+    return value
+
+
+def from_json(data: Any) -> Any:
+    """Returns the config that `to_json` wrote. Only known kinds are built; no code is run."""
+    if isinstance(data, dict):
+        if "kind" not in data:
+            return {key: from_json(each) for key, each in data.items()}
+        kind = data["kind"]
+        if kind not in Config.kinds:
+            raise UserError(f"unknown kind of config '{kind}'{nearest(kind, Config.kinds)}")
+        cls = Config.kinds[kind]
+        fields = {key: from_json(each) for key, each in data.items() if key != "kind"}
+        unknown = set(fields) - set(field_types(cls))
+        if unknown:
+            name = sorted(unknown)[0]
+            raise UserError(f"{kind} has no field '{name}'{nearest(name, field_types(cls))}")
+        return cls(**fields)
+    if isinstance(data, list):
+        return tuple(from_json(each) for each in data)
+    return data
+
+
+def digest(data: Any) -> str:
+    """Returns 16 hexadecimal digits of the SHA-256 of canonical JSON."""
+    text = json.dumps(to_json(data), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def parse_value(text: str) -> Any:
+    """Reads a command-line value: JSON where it is JSON, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def override(config: ConfigT, key: str, value: Any) -> ConfigT:
+    """Returns `config` with the dotted `key` (such as `model.width`) set to `value`.
+
+    Raises:
+      UserError: no such key (the nearest is named), a wrong type, or a value out of range.
+    """
+    return _override(config, key.split("."), key, value)
+
+
+def _override(config: Any, path: list[str], key: str, value: Any) -> Any:
+    name, *rest = path
+    hints = field_types(type(config))
+    if name not in hints:
+        raise UserError(f"no setting '{key}': {type(config).__name__} has no '{name}'{nearest(name, hints)}")
+    if rest:
+        inner = getattr(config, name)
+        if not isinstance(inner, Config):
+            raise UserError(f"no setting '{key}': '{name}' is {inner!r} and has no parts")
+        value = _override(inner, rest, key, value)
+    else:
+        value = coerce(from_json(value), hints[name], key)
+    return dataclasses.replace(config, **{name: value})
+
+
+def per_member_values(config: Config, prefix: str = "") -> dict[str, float]:
+    """Returns the numbers marked `PerMember`, by dotted path."""
+    values: dict[str, float] = {}
+    for name, hint in field_types(type(config)).items():
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            values |= per_member_values(value, f"{prefix}{name}.")
+        elif typing.get_origin(hint) is Annotated and PerMember in typing.get_args(hint):
+            values[f"{prefix}{name}"] = value
+    return values
+
+
+def without(config: Config, *names: str) -> dict[str, Any]:
+    """Returns the JSON of a config less the fields `names`."""
+    return {key: value for key, value in to_json(config).items() if key not in names}

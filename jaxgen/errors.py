@@ -1,0 +1,22 @@
+"""The one exception that a user's own mistake raises."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake the user can mend: what was got, what was expected, and the fix, in one line.
+
+    The command line prints the message and exits with code 2; it shows no traceback.
+    """
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Returns `; did you mean 'x'?` for the nearest of `choices`, else the list of them."""
+    names = sorted(set(choices))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; there is: {', '.join(names)}" if names else "; there is none"

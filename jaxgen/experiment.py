@@ -1,0 +1,383 @@
+"""The vocabulary that `experiments/` is written in; imports no jax.
+
+A `Paper` has `Experiment`s; an experiment has `Condition`s at the paper's own size, `Scale`s that
+shrink them, `Claim`s judged on one tidy table, and `Figure`s. See docs/add-a-paper.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from jaxgen.config import (
+    Config,
+    NonNegativeInt,
+    PositiveInt,
+    digest,
+    override,
+    parse_value,
+    per_member_values,
+    to_json,
+    without,
+)
+from jaxgen.errors import UserError, nearest
+from jaxgen.measures.config import Accuracy, Analysis, Loss, Measure
+from jaxgen.models.config import ModelConfig
+from jaxgen.tasks import Task
+from jaxgen.train.config import Every, From, Init, LogSpaced, Numerics, OptimizerConfig, Stop
+
+if TYPE_CHECKING:
+    from jaxgen.table import SeedTable
+
+SCALES = ("smoke", "mini", "paper")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Condition(Config):
+    """A named setting of an experiment, with its seeds and its start."""
+
+    name: str
+    task: Task
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    steps: PositiveInt
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"  # mse: against one-hot, mean over outputs
+    batch_size: PositiveInt | None = None  # None: the whole training split; else shuffled epochs
+    start: Init | From = Init()
+    seeds: tuple[NonNegativeInt, ...] = (0, 1, 2)
+    numerics: Numerics = Numerics()
+    measures: tuple[Measure, ...] = (Accuracy(), Loss())
+    measure_at: LogSpaced | Every = LogSpaced()
+    stop: Stop | None = None
+    snapshots: tuple[NonNegativeInt, ...] = ()  # steps whose parameters are kept; the last one always is
+    analyses: tuple[Analysis, ...] = ()
+
+    def validate(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9=.,_ +-]+", self.name):
+            raise UserError(f"name: got {self.name!r}, expected letters, digits, spaces and any of = . , _ + -")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds: got {list(self.seeds)}, expected at least one, each once")
+        train = dict(self.task.shape().sizes)["train"]
+        if self.batch_size is not None and self.batch_size > train:
+            raise UserError(f"batch_size: got {self.batch_size}, expected at most the {train} training examples")
+
+    def identity_fields(self) -> dict[str, Any]:
+        """Returns what, with a seed and the parent's identity, makes a trajectory what it is.
+
+        Left out are the name, the other seeds, what only looks at the run (snapshots, analyses),
+        and the horizon: no schedule depends on it, so a run can be extended.
+        """
+        fields = without(self, "name", "seeds", "snapshots", "analyses", "steps")
+        return fields | {"task_version": type(self.task).version}
+
+    def static_signature(self) -> str:
+        """Returns a digest that is equal for conditions which one compiled program can train."""
+        fields = without(self, "name", "seeds", "analyses", "task")
+        for path, value in per_member_values(self).items():
+            part, _, name = path.partition(".")
+            if part != "task":
+                # At zero what it controls (dropout, say) is left out of the program.
+                fields[part][name] = value > 0
+        # Of the task, a program sees the tables' shapes alone.
+        fields["task"] = dataclasses.asdict(self.task.shape()) | {"corrupts": self.task.corrupts()}
+        return digest(fields)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Conditions that are `base` with every combination of the values of `axes` (dotted keys)."""
+
+    base: Condition
+    axes: Mapping[str, Sequence[Any]]
+
+    def conditions(self) -> list[Condition]:
+        found = []
+        for values in itertools.product(*self.axes.values()):
+            condition = self.base
+            for key, value in zip(self.axes, values, strict=True):
+                condition = override(condition, key, value)
+            settings = " ".join(f"{key.split('.')[-1]}={value:g}" for key, value in zip(self.axes, values, strict=True))
+            found.append(dataclasses.replace(condition, name=settings))
+        return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What a scale changes of the paper's conditions: settings, and which conditions are left.
+
+    A key of `set` is dotted (`model.width`); `CONDITION:model.width` is for one condition alone.
+    """
+
+    set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    only: tuple[str, ...] | None = None
+    judged: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Expect:
+    """What a claim expects of its value. All bounds that are given must hold."""
+
+    at_least: float = -math.inf
+    at_most: float = math.inf
+
+    def holds(self, value: float) -> bool:
+        return self.at_least <= value <= self.at_most
+
+    def __str__(self) -> str:
+        if math.isinf(self.at_most):
+            return f"≥ {number(self.at_least)}"
+        if math.isinf(self.at_least):
+            return f"≤ {number(self.at_most)}"
+        return f"{number(self.at_least)} to {number(self.at_most)}"
+
+
+def number(value: float) -> str:
+    """Returns a number as people write it: four digits, large ones whole with their thousands set off."""
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+
+
+def within(target: float, tolerance: float) -> Expect:
+    """Returns the expectation `target` +- `tolerance`."""
+    return Expect(at_least=round(target - tolerance, 12), at_most=round(target + tolerance, 12))
+
+
+def at_least(bound: float) -> Expect:
+    """Returns the expectation of a value of `bound` or more."""
+    return Expect(at_least=bound)
+
+
+def at_most(bound: float) -> Expect:
+    """Returns the expectation of a value of `bound` or less."""
+    return Expect(at_most=bound)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A sentence of the paper made checkable, seed by seed.
+
+    All seeds hold: `reproduced`. All fail: `not reproduced`. Mixed, or a value that never came
+    (censored): `inconclusive`; unless `seeds="median"`, where the median over the seeds decides.
+    """
+
+    name: str
+    says: str  # the claim in words
+    place: str  # where the paper (or its code) says so
+    paper: str  # the paper's value, as text
+    value: Callable[[SeedTable], float]  # of the rows of one seed
+    expect: Expect
+    seeds: Literal["each", "median"] = "each"
+    note: str = ""  # why it came out as recorded; readings that are unverified
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A view over trajectories."""
+
+    name: str
+    caption: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curves(Figure):
+    """Values against the step on a log axis: one panel a condition or, with `together`, one panel a
+    key with a line for each condition. The band spans the seeds, the line is their median."""
+
+    keys: tuple[str, ...]
+    conditions: tuple[str, ...] | None = None  # None: all
+    together: bool = False
+    y_label: str = "accuracy"
+    log_y: bool = False
+    paper: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)  # condition -> key -> value
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Profile(Figure):
+    """The last values of measures named `<prefix>.<number>/<split>` against that number."""
+
+    prefixes: tuple[str, ...]
+    splits: tuple[str, ...]
+    conditions: tuple[str, ...] | None = None
+    x_label: str = ""
+    y_label: str = "accuracy"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellMap(Figure):
+    """Conditions as cells over two of their settings, coloured by a label such as the phase."""
+
+    x: str
+    y: str
+    label: Callable[[SeedTable, Condition], str]
+    labels: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """`<paper>/<name>`: conditions at the paper's own size, what shrinks them, and what is judged."""
+
+    name: str
+    title: str
+    conditions: tuple[Condition | Sweep, ...]
+    scales: Mapping[str, Scale]
+    claims: tuple[Claim, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    # True where the paper scale needs an accelerator: it then runs on a CPU only by its own ID.
+    accelerator: bool = False
+
+    def at_scale(
+        self, scale: str, settings: Sequence[str] = (), seeds: int | None = None, extend: int | None = None
+    ) -> tuple[Condition, ...]:
+        """Returns the resolved conditions of a scale.
+
+        Args:
+          scale: one of `scales`.
+          settings: overrides `key=value` or `CONDITION:key=value`, applied last.
+          seeds: the number of seeds, 0 to seeds-1, in place of the conditions' own.
+          extend: the step to train on to, at least the scale's own.
+
+        Raises:
+          UserError: an unknown scale, condition or key, or a value that is not allowed.
+        """
+        if scale not in self.scales:
+            raise UserError(f"{self.name} has no scale '{scale}'{nearest(scale, self.scales)}")
+        conditions = [
+            each for part in self.conditions for each in (part.conditions() if isinstance(part, Sweep) else [part])
+        ]
+        chosen = self.scales[scale]
+        if chosen.only is not None:
+            for name in chosen.only:
+                _require_name(name, conditions)
+            conditions = [each for each in conditions if each.name in chosen.only]
+        for key, value in chosen.set.items():
+            conditions = _apply(conditions, key, value)
+        for setting in settings:
+            key, value = _parse_setting(setting, conditions)
+            conditions = _apply(conditions, key, value)
+        if seeds is not None:
+            conditions = [dataclasses.replace(each, seeds=tuple(range(seeds))) for each in conditions]
+        if extend is not None:
+            longest = max(conditions, key=lambda each: each.steps)
+            if extend < longest.steps:
+                raise UserError(
+                    f"extend: got {extend}, expected at least the {longest.steps} steps of '{longest.name}'"
+                )
+            conditions = [dataclasses.replace(each, steps=extend) for each in conditions]
+        names = [each.name for each in conditions]
+        for each in conditions:
+            if names.count(each.name) > 1:
+                raise UserError(f"{self.name} has two conditions '{each.name}', expected one of each name")
+            if isinstance(each.start, From):
+                _require_name(each.start.condition, conditions)
+        return tuple(conditions)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Paper:
+    """A paper of the ledger: the folder `experiments/<slug with underscores>` holds it as `PAPER`."""
+
+    slug: str
+    title: str
+    authors: str
+    year: int
+    arxiv: str
+    experiments: tuple[Experiment, ...]
+
+
+def _require_name(name: str, conditions: Sequence[Condition]) -> None:
+    names = [each.name for each in conditions]
+    if name not in names:
+        raise UserError(f"no condition '{name}'{nearest(name, names)}")
+
+
+def _parse_setting(setting: str, conditions: Sequence[Condition]) -> tuple[str, Any]:
+    """Splits `key=value` or `CONDITION:key=value`; a condition's name may hold `=` itself."""
+    scope, colon, rest = setting.partition(":")
+    if colon and any(scope == each.name for each in conditions):
+        prefix, setting = f"{scope}:", rest
+    elif colon and "=" not in setting.partition(":")[2]:
+        prefix = ""
+    elif colon:
+        _require_name(scope, conditions)
+        raise AssertionError("unreachable: the scope is no condition")
+    else:
+        prefix = ""
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set: got '{setting}', expected KEY=VALUE or CONDITION:KEY=VALUE, such as model.width=64")
+    return prefix + key.strip(), parse_value(text.strip())
+
+
+def _apply(conditions: Sequence[Condition], key: str, value: Any) -> list[Condition]:
+    scope, colon, bare = key.partition(":")
+    if not colon:
+        return [override(each, key, value) for each in conditions]
+    _require_name(scope, conditions)
+    return [override(each, bare, value) if each.name == scope else each for each in conditions]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectory:
+    """One seed of one condition; its identity decides whether it has been trained already."""
+
+    condition: Condition
+    seed: int
+    identity: str
+    parent: Trajectory | None = None
+
+
+def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
+    """Returns every trajectory of the conditions, parents before children.
+
+    Raises:
+      UserError: a start refers to itself, in a circle, or lacks a seed of its child.
+    """
+    by_name = {each.name: each for each in conditions}
+    made: dict[tuple[str, int], Trajectory] = {}
+
+    def make(condition: Condition, seed: int, below: tuple[str, ...]) -> Trajectory:
+        if condition.name in below:
+            raise UserError(f"start: the conditions {' -> '.join((*below, condition.name))} start from each other")
+        key = (condition.name, seed)
+        if key not in made:
+            parent = None
+            if isinstance(condition.start, From):
+                source = by_name[condition.start.condition]
+                if seed not in source.seeds:
+                    raise UserError(f"start: '{condition.name}' has seed {seed}, which '{source.name}' lacks")
+                parent = make(source, seed, (*below, condition.name))
+            fields = condition.identity_fields() | {"seed": seed, "parent": parent and parent.identity}
+            if parent is not None:
+                # The parent's identity stands for its name.
+                fields["start"] = without(condition.start, "condition")
+                if isinstance(condition.start, From) and condition.start.at == "end":
+                    fields["start"]["at"] = parent.condition.steps
+            made[key] = Trajectory(condition, seed, digest(fields), parent)
+        return made[key]
+
+    for condition in conditions:
+        for seed in condition.seeds:
+            make(condition, seed, ())
+    return list(made.values())
+
+
+def populations(members: Sequence[Trajectory]) -> list[list[Trajectory]]:
+    """Groups trajectories that one compiled program can train, parents' groups before children's.
+
+    Two trajectories of the same identity (conditions that differ in name alone) are trained once.
+    """
+    groups: dict[tuple[int, str], dict[str, Trajectory]] = {}
+    for member in members:
+        depth, parent = 0, member.parent
+        while parent is not None:
+            depth, parent = depth + 1, parent.parent
+        groups.setdefault((depth, member.condition.static_signature()), {}).setdefault(member.identity, member)
+    return [list(group.values()) for _, group in sorted(groups.items(), key=lambda item: item[0][0])]
+
+
+def condition_json(conditions: Sequence[Condition]) -> dict[str, Any]:
+    """Returns the resolved conditions by name, as JSON."""
+    return {each.name: to_json(each) for each in conditions}

@@ -1,0 +1,56 @@
+"""Accuracy and loss by split, and the norm of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxgen.measures.evaluation import Evaluation
+
+# Of logits (B, K, V) and targets (B, K): each example's value (B,).
+Score = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def accuracy(evaluation: Evaluation) -> dict[str, jax.Array]:
+    """Returns `accuracy/<split>`: the fraction of examples whose K read-out tokens are all right."""
+    return {f"accuracy/{name}": value for name, value in _by_split(evaluation, _right).items()}
+
+
+def loss(evaluation: Evaluation) -> dict[str, jax.Array]:
+    """Returns `loss/<split>`: the mean training loss."""
+    return {f"loss/{name}": value for name, value in _by_split(evaluation, evaluation.loss).items()}
+
+
+def weight_norm(evaluation: Evaluation) -> dict[str, jax.Array]:
+    """Returns `weight_norm`: the root of the sum of the squares of all parameters."""
+    squares = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(evaluation.variables["params"])]
+    return {"weight_norm": jnp.sqrt(sum(squares, start=jnp.zeros(())))}
+
+
+def _right(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
+    return jnp.all(jnp.argmax(logits_BKV, axis=-1) == targets_BK, axis=-1).astype(jnp.float32)
+
+
+def _by_split(evaluation: Evaluation, score: Score) -> dict[str, jax.Array]:
+    means = {}
+    for name, split in evaluation.splits.items():
+        inputs_BS, targets_BK, true_BK, corrupted_B = (jnp.asarray(column) for column in split)
+        logits_BKV = evaluation.logits(inputs_BS)
+        if name != "train":
+            means[name] = jnp.mean(score(logits_BKV, true_BK))
+            continue
+        given_B = score(logits_BKV, targets_BK)
+        means[name] = jnp.mean(given_B)
+        if evaluation.corruption:
+            means["corrupted"] = _masked_mean(given_B, corrupted_B)
+            means["corrupted_true"] = _masked_mean(score(logits_BKV, true_BK), corrupted_B)
+            means["uncorrupted"] = _masked_mean(given_B, ~corrupted_B)
+    return means
+
+
+def _masked_mean(value_B: jax.Array, mask_B: jax.Array) -> jax.Array:
+    """Returns the mean of the values under the mask, 0 where it is empty."""
+    count = jnp.maximum(jnp.sum(mask_B, dtype=jnp.float32), 1.0)
+    return jnp.sum(jnp.where(mask_B, value_B, 0.0)) / count

@@ -1,0 +1,61 @@
+"""From the configuration of a measure or an analysis to its values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxgen.errors import UserError
+from jaxgen.measures.accuracy import accuracy, loss, weight_norm
+from jaxgen.measures.config import (
+    Accuracy,
+    Analysis,
+    Loss,
+    Measure,
+    NeuronIPR,
+    ProgressMeasures,
+    PruneNeurons,
+    WeightNorm,
+)
+from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
+from jaxgen.measures.fourier import progress_measures
+from jaxgen.measures.neurons import neuron_ipr, prune_neurons
+
+_MEASURES: dict[type[Measure], Callable[[Any, Evaluation], dict[str, jax.Array]]] = {
+    Accuracy: lambda _, evaluation: accuracy(evaluation),
+    Loss: lambda _, evaluation: loss(evaluation),
+    WeightNorm: lambda _, evaluation: weight_norm(evaluation),
+    NeuronIPR: neuron_ipr,
+}
+_ANALYSES: dict[type[Analysis], Callable[[Any, MemberSnapshots], list[tuple[int, str, float]]]] = {
+    PruneNeurons: prune_neurons,
+    ProgressMeasures: progress_measures,
+}
+
+
+def measure(config: Measure, evaluation: Evaluation) -> dict[str, jax.Array]:
+    """Returns the values of one measure by key, each () float32. Pure: it may run under `jit` and `vmap`.
+
+    Raises:
+      UserError: the model or the task is not of the kind that the measure is about.
+    """
+    if type(config) not in _MEASURES:
+        raise UserError(f"measures: got {type(config).__name__}, expected one of {_names(_MEASURES)}")
+    return _MEASURES[type(config)](config, evaluation)
+
+
+def analyse(config: Analysis, snapshots: MemberSnapshots) -> list[tuple[int, str, float]]:
+    """Returns the rows (step, key, value) of one analysis of one member.
+
+    Raises:
+      UserError: the model or the task is not of the kind that the analysis is about.
+    """
+    if type(config) not in _ANALYSES:
+        raise UserError(f"analyses: got {type(config).__name__}, expected one of {_names(_ANALYSES)}")
+    return _ANALYSES[type(config)](config, snapshots)
+
+
+def _names(functions: dict[type[Any], Any]) -> str:
+    return ", ".join(each.__name__ for each in functions)

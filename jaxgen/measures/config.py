@@ -1,0 +1,85 @@
+"""Configurations of measures and analyses; imports no jax.
+
+A *measure* runs on the device, inside the program, at every measuring step. An *analysis* runs
+afterwards on snapshots, also on a finished run. `jaxgen.measures.functions` holds both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from jaxgen.config import Config, Fraction, Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measure(Config):
+    """A pure function of parameters and task, to numbers named `measure/split` or `measure`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Accuracy(Measure):
+    """Fraction of examples whose K read-out tokens are all right: `accuracy/<split>`.
+
+    Splits: `train` (labels given), `test` (true labels) and, where the task corrupts labels,
+    `corrupted` (the corrupted training examples, labels given), `corrupted_true` (the same
+    examples, true labels) and `uncorrupted` (the other training examples).
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loss(Measure):
+    """Mean training loss over a split, in nats for cross-entropy: `loss/<split>`; splits of `Accuracy`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightNorm(Measure):
+    """Root of the sum of the squares of all parameters: `weight_norm`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NeuronIPR(Measure):
+    """Inverse participation ratio of the hidden neurons of a one-hidden-layer MLP on `a b` tasks.
+
+    A neuron's IPR is the mean over its input row for a, its input row for b and its output column
+    of sum |F|^4 / (sum |F|^2)^2, with F the one-sided rFFT (a cosine has 1; a full FFT would give
+    0.5). Writes `ipr`, the mean over neurons, and `low_ipr_fraction`, the fraction of neurons with
+    IPR below `threshold` (To grok or not to grok, Eq. 4 and Fig. 3).
+    """
+
+    threshold: Positive = 0.2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Analysis(Config):
+    """A pure function of a member's snapshots, to rows (step, split, measure, value)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PruneNeurons(Analysis):
+    """Accuracy of the last snapshot after removing hidden neurons in the order of their IPR.
+
+    No retraining: the neurons' input rows and output column become zero (To grok or not to grok,
+    Fig. 6). Writes `accuracy.pruned_<order>_ipr.<fraction>` for the splits of `Accuracy`.
+    """
+
+    order: Literal["lowest", "highest"]
+    fractions: tuple[Fraction, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProgressMeasures(Analysis):
+    """Key frequencies, restricted and excluded loss (Nanda et al., arXiv 2301.05217, Sec. 5).
+
+    A frequency is *key* if at least `neurons` of the MLP neurons of the last snapshot follow it:
+    of all frequencies k, the eight products and single terms of cos and sin of 2 pi k a / p and
+    2 pi k b / p explain most of the neuron's variance over the p x p inputs. For every snapshot:
+
+    - `restricted_loss/all`: of logits whose variation over the inputs keeps only the directions
+      cos(w(a+b)) and sin(w(a+b)) of the key frequencies;
+    - `excluded_loss/train`: of logits with these directions removed;
+    - `key_frequencies`: how many; `key_variance`: the part of the logits' variance they explain;
+    - `gini`: of the norms of the embedding's Fourier components.
+    """
+
+    neurons: Fraction = 0.02

@@ -1,0 +1,64 @@
+"""What measures and analyses are functions of."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from jaxgen.tasks.base import Split, TaskShape
+
+Variables = Mapping[str, Any]  # Flax collections: 'params', and 'batch_stats' where the model has them
+LossFn = Callable[[jax.Array, jax.Array], jax.Array]  # logits (B, K, V), targets (B, K) -> (B,), each example's
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["variables", "splits"],
+    meta_fields=["module", "shape", "loss", "corruption"],
+)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One member at one step: everything a measure may look at. A pytree: `jit` and `vmap` take it whole."""
+
+    module: nn.Module
+    variables: Variables
+    splits: Mapping[str, Split]
+    shape: TaskShape
+    loss: LossFn
+    corruption: bool  # whether the task draws some training labels at random
+
+    def logits(self, inputs: jax.Array) -> jax.Array:
+        """Returns logits (B, K, V) in evaluation mode; equal calls are merged by the compiler."""
+        logits = self.module.apply(self.variables, inputs)
+        assert isinstance(logits, jax.Array)
+        return logits
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemberSnapshots:
+    """One member's kept parameters by step, for an analysis."""
+
+    module: nn.Module
+    variables_by_step: Mapping[int, Variables]
+    splits: Mapping[str, Split]
+    shape: TaskShape
+    loss: LossFn
+    corruption: bool  # whether the task draws some training labels at random
+
+    def evaluation(self, step: int) -> Evaluation:
+        return Evaluation(
+            module=self.module,
+            variables=self.variables_by_step[step],
+            splits=self.splits,
+            shape=self.shape,
+            loss=self.loss,
+            corruption=self.corruption,
+        )
+
+    def last(self) -> int:
+        return max(self.variables_by_step)

@@ -1,0 +1,45 @@
+"""Makes the Flax Linen module that a model's configuration describes."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from jaxgen.errors import UserError
+from jaxgen.models.config import MLPConfig, ModelConfig, TransformerConfig
+from jaxgen.models.mlp import MLP
+from jaxgen.models.transformer import Transformer
+from jaxgen.tasks.base import TaskShape
+
+
+def build_model(config: ModelConfig, shape: TaskShape, compute_dtype: DTypeLike = jnp.float32) -> nn.Module:
+    """Returns the module of `config` for examples of `shape`.
+
+    The contract of every module:
+
+    - `module.init(key, tokens_BS)` gives the variables: float32 `params`, and `batch_stats` where there is BatchNorm;
+    - `module.apply(variables, tokens_BS, train=False, dropout_rate=0.0)` gives the logits (B, K, V), float32, at the
+      read-out positions. While training, `rngs={"dropout": key}` is needed if `config.dropout > 0`, and
+      `mutable=["batch_stats"]` if there is BatchNorm;
+    - `dropout_rate` may be traced: it can differ between the members of a population. Whether dropout is in the
+      program is static: `config.dropout > 0` and `train`.
+
+    Args:
+      config: the network.
+      shape: the sizes of the task's examples.
+      compute_dtype: the type of the matrix products; norms, softmax and residual sums are float32.
+
+    Raises:
+      UserError: the network cannot read or answer such examples.
+    """
+    if isinstance(config, MLPConfig):
+        if len(shape.readout) != 1:
+            raise UserError(
+                f"model: an MLP gives one answer for the whole input, the task reads out {len(shape.readout)} "
+                f"positions {list(shape.readout)}; use a transformer, or a task format with one"
+            )
+        return MLP(config, shape, compute_dtype)
+    if isinstance(config, TransformerConfig):
+        return Transformer(config, shape, compute_dtype)
+    raise UserError(f"model: got {type(config).__name__}, expected MLPConfig or TransformerConfig")

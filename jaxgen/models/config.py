@@ -1,0 +1,67 @@
+"""Configurations of the models; imports no jax. `jaxgen.models.build` makes the Flax module."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+from jaxgen.config import Config, PerMember, Positive, PositiveInt, Rate
+from jaxgen.errors import UserError
+
+Activation = Literal["relu", "gelu", "tanh", "square", "identity"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig(Config):
+    """A network from tokens (B, S) int32 to logits (B, K, V) at the task's read-out positions."""
+
+    # The dropout rate during training; a rate of 0 leaves dropout out of the program.
+    dropout: Annotated[Rate, PerMember] = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MLPConfig(ModelConfig):
+    """Fully connected layers on the concatenated one-hot encodings of the S tokens.
+
+    A hidden layer is: linear, dropout, activation, BatchNorm. The order is that of To grok or not
+    to grok (App. A): dropout acts before, BatchNorm after the activation.
+    """
+
+    hidden: tuple[PositiveInt, ...]
+    activation: Activation = "relu"
+    bias: bool = True
+    batch_norm: bool = False
+    # Standard deviation of every weight at the start; None: uniform(+-1/sqrt(fan_in)), torch's.
+    init_std: Positive | None = None
+
+    def validate(self) -> None:
+        if not self.hidden:
+            raise UserError("model.hidden: got no layer, expected at least one width")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformerConfig(ModelConfig):
+    """A transformer: `causal` makes it a decoder, else it is an encoder."""
+
+    layers: PositiveInt
+    width: PositiveInt
+    heads: PositiveInt
+    mlp_width: PositiveInt
+    causal: bool = True
+    norm: Literal["pre", "post", "none"] = "none"
+    positions: Literal["learned", "sinusoidal", "none"] = "learned"
+    activation: Activation = "relu"
+    attention_bias: bool = False
+    mlp_bias: bool = True
+    output_bias: bool = False
+    tied: bool = False  # the output layer is the transposed embedding
+    # nanda: N(0, 1/width), output N(0, 1/vocabulary), biases 0.
+    # torch: uniform(+-1/sqrt(fan_in)), embeddings N(0, 1).
+    # gpt2: N(0, 0.02^2), residual outputs divided by sqrt(2 layers), biases 0.
+    init: Literal["nanda", "torch", "gpt2"] = "nanda"
+
+    def validate(self) -> None:
+        if self.width % self.heads:
+            raise UserError(f"model.width: got {self.width}, expected a multiple of heads={self.heads}")
+        if self.positions == "sinusoidal" and self.width % 2:
+            raise UserError(f"model.width: got {self.width}, expected an even number: sines and cosines pair up")

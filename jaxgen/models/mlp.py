@@ -1,0 +1,108 @@
+"""A fully connected network on the concatenated one-hot encodings of the tokens, and layers that other models share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from jaxgen.models.config import Activation, MLPConfig
+from jaxgen.models.taps import Tap
+from jaxgen.tasks.base import TaskShape
+
+Initializer = Callable[..., jax.Array]
+
+ACTIVATIONS: dict[Activation, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    # torch.nn.GELU's default is the exact function, not the tanh approximation.
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "tanh": jnp.tanh,
+    "square": jnp.square,
+    "identity": lambda x: x,
+}
+
+
+def torch_uniform(fan_in: int) -> Initializer:
+    """Returns the initialiser of torch.nn.Linear's weights and biases: uniform(+-1/sqrt(fan_in))."""
+
+    def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -(fan_in**-0.5), fan_in**-0.5)
+
+    return draw
+
+
+def dropout(x: jax.Array, rate: float | jax.Array, key: jax.Array) -> jax.Array:
+    """Returns `x` with each entry zeroed with probability `rate`, the others divided by 1 - rate.
+
+    Unlike flax.linen.Dropout it takes a traced rate.
+    """
+    keep_probability = 1.0 - jnp.asarray(rate, jnp.float32)
+    keep = jax.random.bernoulli(key, keep_probability, x.shape)
+    return jnp.where(keep, x / keep_probability.astype(x.dtype), jnp.zeros_like(x))
+
+
+class TokenDense(nn.Module):
+    """A linear layer on the concatenated one-hot encodings of S tokens."""
+
+    vocabulary: int
+    width: int
+    use_bias: bool
+    kernel_init: Initializer
+    bias_init: Initializer
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, tokens_BS: jax.Array) -> jax.Array:
+        length = tokens_BS.shape[1]
+        kernel_SVW = self.param("kernel", self.kernel_init, (length, self.vocabulary, self.width), jnp.float32)
+        # On a CPU a gather is 10 times faster forward and 7 times backward than the product with one-hot rows.
+        y_BW = kernel_SVW.astype(self.dtype)[jnp.arange(length), tokens_BS].sum(axis=1)
+        if self.use_bias:
+            bias_W = self.param("bias", self.bias_init, (self.width,), jnp.float32)
+            y_BW += bias_W.astype(self.dtype)[None]
+        return y_BW
+
+
+class MLP(nn.Module):
+    """The network of an `MLPConfig`; see `jaxgen.models.build.build_model` for the contract."""
+
+    config: MLPConfig
+    shape: TaskShape
+    compute_dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, tokens_BS: jax.Array, train: bool = False, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
+        config, shape = self.config, self.shape
+        fan_in = shape.length * shape.vocabulary
+        for i, width in enumerate(config.hidden):
+            options = self._dense_options(fan_in)
+            if i == 0:
+                x_BW = TokenDense(shape.vocabulary, width, name="layer_0", **options)(tokens_BS)
+            else:
+                x_BW = nn.Dense(width, name=f"layer_{i}", **options)(x_BW)
+            if train and config.dropout > 0:
+                x_BW = dropout(x_BW, dropout_rate, self.make_rng("dropout"))
+            x_BW = Tap(name=f"hidden_{i}")(ACTIVATIONS[config.activation](x_BW))
+            if config.batch_norm:
+                # torch.nn.BatchNorm1d's settings, except that the running variance is the biased one.
+                norm = nn.BatchNorm(momentum=0.9, epsilon=1e-5, use_fast_variance=False, name=f"norm_{i}")
+                x_BW = norm(x_BW.astype(jnp.float32), use_running_average=not train)
+            fan_in = width
+        logits_BV = nn.Dense(shape.vocabulary, name="output", **self._dense_options(fan_in))(x_BW)
+        return logits_BV[:, None].astype(jnp.float32)
+
+    def _dense_options(self, fan_in: int) -> dict[str, Any]:
+        if self.config.init_std is None:
+            kernel_init = bias_init = torch_uniform(fan_in)
+        else:
+            kernel_init, bias_init = nn.initializers.normal(self.config.init_std), nn.initializers.zeros
+        return {
+            "use_bias": self.config.bias,
+            "kernel_init": kernel_init,
+            "bias_init": bias_init,
+            "dtype": self.compute_dtype,
+        }

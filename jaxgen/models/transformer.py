@@ -1,0 +1,216 @@
+"""A small transformer that does no work twice and none that is not read.
+
+Two savings, both exact up to the order of rounding:
+
+- the last layer computes keys and values at all S positions, everything else at the K read-out positions alone;
+- what comes before the first layer's attention depends on (token, position) alone. Where the vocabulary is smaller
+  than the batch it is computed once for a batch in which row v holds token v at every position, and gathered.
+
+On two CPU cores they made the model of Nanda et al. (p = 113, full batch) 3 times faster than computing all of it.
+
+Shape letters: B batch, R rows (the batch or the vocabulary), S positions, Q positions that a layer answers at, K
+read-out positions, D width, H heads, C width of a head, M width of the MLP, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from jaxgen.models.config import TransformerConfig
+from jaxgen.models.mlp import ACTIVATIONS, Initializer, dropout, torch_uniform
+from jaxgen.models.taps import Tap
+from jaxgen.tasks.base import TaskShape
+
+Positions = tuple[int, ...]
+
+
+class Transformer(nn.Module):
+    """The network of a `TransformerConfig`; see `jaxgen.models.build.build_model` for the contract."""
+
+    config: TransformerConfig
+    shape: TaskShape
+    compute_dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, tokens_BS: jax.Array, train: bool = False, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
+        config, shape = self.config, self.shape
+        rate = dropout_rate if train and config.dropout > 0 else None
+        by_vocabulary = rate is None and shape.vocabulary < tokens_BS.shape[0]
+        rows_RS = tokens_BS
+        if by_vocabulary:
+            rows_RS = jnp.broadcast_to(jnp.arange(shape.vocabulary)[:, None], (shape.vocabulary, shape.length))
+
+        embed = nn.Embed(shape.vocabulary, config.width, embedding_init=_embedding_init(config), name="embed")
+        x_RSD = embed(rows_RS)
+        if config.positions == "learned":
+            positions = nn.Embed(shape.length, config.width, embedding_init=_embedding_init(config), name="positions")
+            x_RSD += positions(jnp.arange(shape.length))[None]
+        elif config.positions == "sinusoidal":
+            x_RSD += sinusoids(shape.length, config.width)[None]
+        x_RSD = _dropout(self, x_RSD, rate)
+
+        x_BQD = x_RSD
+        for i in range(config.layers):
+            answers = shape.readout if i == config.layers - 1 else tuple(range(shape.length))
+            block = Block(config, answers, self.compute_dtype, name=f"block_{i}")
+            x_BQD = block(x_BQD, rate, tokens_BS if by_vocabulary and i == 0 else None)
+        if config.norm == "pre":
+            x_BQD = _layer_norm("norm_final")(x_BQD)
+
+        kernel_init, bias_init = _output_inits(config, shape.vocabulary)
+        if not config.tied:
+            unembed = _dense(
+                shape.vocabulary, config.output_bias, kernel_init, bias_init, self.compute_dtype, "unembed"
+            )
+            return unembed(x_BQD).astype(jnp.float32)
+        kernel_VD = embed.embedding.astype(self.compute_dtype)
+        logits_BKV = (x_BQD.astype(self.compute_dtype) @ kernel_VD.T).astype(jnp.float32)
+        if config.output_bias:
+            logits_BKV += self.param("unembed_bias", bias_init, (shape.vocabulary,), jnp.float32)[None, None]
+        return logits_BKV
+
+
+class Block(nn.Module):
+    """Attention, then an MLP, each added to the residual stream."""
+
+    config: TransformerConfig
+    answers: Positions
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x_RSD: jax.Array, rate: float | jax.Array | None, tokens_BS: jax.Array | None) -> jax.Array:
+        """Returns the residual stream (B, Q, D) at the positions `answers`.
+
+        Args:
+          x_RSD: the residual stream: of the batch, or of the vocabulary where `tokens_BS` is given.
+          rate: the dropout rate; None leaves dropout out.
+          tokens_BS: the rows of the batch within the vocabulary's.
+        """
+        config = self.config
+        pre, post = config.norm == "pre", config.norm == "post"
+        x_BQD = _rows(_at(x_RSD, self.answers), _at(tokens_BS, self.answers) if tokens_BS is not None else None)
+
+        h_RSD = _layer_norm("norm_attention")(x_RSD) if pre else x_RSD
+        h_BQD = Attention(config, self.answers, self.dtype, name="attention")(h_RSD, tokens_BS)
+        x_BQD += _dropout(self, h_BQD, rate)
+        x_BQD = _layer_norm("norm_attention")(x_BQD) if post else x_BQD
+
+        h_BQD = _layer_norm("norm_mlp")(x_BQD) if pre else x_BQD
+        x_BQD += _dropout(self, FeedForward(config, self.dtype, name="mlp")(h_BQD), rate)
+        x_BQD = _layer_norm("norm_mlp")(x_BQD) if post else x_BQD
+        return Tap(name="residual")(x_BQD)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of the positions `answers` to all positions."""
+
+    config: TransformerConfig
+    answers: Positions
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x_RSD: jax.Array, tokens_BS: jax.Array | None) -> jax.Array:
+        config = self.config
+        kernel_init, bias_init = _inner_inits(config, config.width)
+
+        def project(name: str, x: jax.Array, tokens: jax.Array | None) -> jax.Array:
+            dense = _dense(config.width, config.attention_bias, kernel_init, bias_init, self.dtype, name)
+            y = _rows(dense(x), tokens)
+            return y.reshape(*y.shape[:2], config.heads, -1).swapaxes(1, 2)
+
+        answer_tokens_BQ = _at(tokens_BS, self.answers) if tokens_BS is not None else None
+        q_BHQC = project("query", _at(x_RSD, self.answers), answer_tokens_BQ)
+        k_BHSC = project("key", x_RSD, tokens_BS)
+        v_BHSC = project("value", x_RSD, tokens_BS)
+
+        # On a CPU these batched products are over twice as fast as a broadcast multiply and sum, even at 3 positions;
+        # heads before positions and three separate projections are at least as fast as the other orders.
+        scores_BHQS = jnp.einsum("bhqc,bhsc->bhqs", q_BHQC, k_BHSC, preferred_element_type=jnp.float32)
+        scores_BHQS *= q_BHQC.shape[-1] ** -0.5
+        if config.causal:
+            seen_QS = np.arange(x_RSD.shape[1])[None] <= np.array(self.answers)[:, None]
+            scores_BHQS = jnp.where(seen_QS[None, None], scores_BHQS, -jnp.inf)
+        pattern_BHQS = Tap(name="pattern")(jax.nn.softmax(scores_BHQS, axis=-1))
+        z_BQHC = jnp.einsum("bhqs,bhsc->bqhc", pattern_BHQS.astype(self.dtype), v_BHSC)
+
+        kernel_init, bias_init = _residual_inits(config, config.width)
+        output = _dense(config.width, config.attention_bias, kernel_init, bias_init, self.dtype, "output")
+        return output(z_BQHC.reshape(*z_BQHC.shape[:2], -1)).astype(jnp.float32)
+
+
+class FeedForward(nn.Module):
+    """The MLP of a block."""
+
+    config: TransformerConfig
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x_BQD: jax.Array) -> jax.Array:
+        config = self.config
+        kernel_init, bias_init = _inner_inits(config, config.width)
+        into = _dense(config.mlp_width, config.mlp_bias, kernel_init, bias_init, self.dtype, "in")
+        hidden_BQM = Tap(name="hidden")(ACTIVATIONS[config.activation](into(x_BQD)))
+        kernel_init, bias_init = _residual_inits(config, config.mlp_width)
+        out = _dense(config.width, config.mlp_bias, kernel_init, bias_init, self.dtype, "out")
+        return out(hidden_BQM).astype(jnp.float32)
+
+
+def sinusoids(length: int, width: int) -> np.ndarray:
+    """Returns (S, D) float32: sines at even, cosines at odd places (Vaswani et al., section 3.5)."""
+    angles = np.arange(length)[:, None] / 10000.0 ** (np.arange(0, width, 2) / width)
+    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, width).astype(np.float32)
+
+
+def _at(x_RS: jax.Array, positions: Positions) -> jax.Array:
+    first, last = positions[0], positions[-1]
+    # A slice, since its gradient is a cheap pad; that of an index array is a scatter.
+    if positions == tuple(range(first, last + 1)):
+        return x_RS[:, first : last + 1]
+    return x_RS[:, np.array(positions)]
+
+
+def _rows(x_RS: jax.Array, tokens_BS: jax.Array | None) -> jax.Array:
+    return x_RS if tokens_BS is None else x_RS[tokens_BS, np.arange(tokens_BS.shape[1])]
+
+
+def _dropout(module: nn.Module, x: jax.Array, rate: float | jax.Array | None) -> jax.Array:
+    return x if rate is None else dropout(x, rate, module.make_rng("dropout"))
+
+
+def _layer_norm(name: str) -> nn.LayerNorm:
+    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
+
+
+def _dense(
+    width: int, bias: bool, kernel_init: Initializer, bias_init: Initializer, dtype: DTypeLike, name: str
+) -> nn.Dense:
+    return nn.Dense(width, use_bias=bias, kernel_init=kernel_init, bias_init=bias_init, dtype=dtype, name=name)
+
+
+def _embedding_init(config: TransformerConfig) -> Initializer:
+    return nn.initializers.normal({"nanda": config.width**-0.5, "torch": 1.0, "gpt2": 0.02}[config.init])
+
+
+def _inner_inits(config: TransformerConfig, fan_in: int) -> tuple[Initializer, Initializer]:
+    if config.init == "torch":
+        return torch_uniform(fan_in), torch_uniform(fan_in)
+    std = {"nanda": config.width**-0.5, "gpt2": 0.02}[config.init]
+    return nn.initializers.normal(std), nn.initializers.zeros
+
+
+def _residual_inits(config: TransformerConfig, fan_in: int) -> tuple[Initializer, Initializer]:
+    if config.init == "gpt2":
+        return nn.initializers.normal(0.02 / math.sqrt(2 * config.layers)), nn.initializers.zeros
+    return _inner_inits(config, fan_in)
+
+
+def _output_inits(config: TransformerConfig, vocabulary: int) -> tuple[Initializer, Initializer]:
+    if config.init == "nanda":
+        return nn.initializers.normal(vocabulary**-0.5), nn.initializers.zeros
+    return _inner_inits(config, config.width)

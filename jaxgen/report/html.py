@@ -1,0 +1,223 @@
+"""The report of a paper's experiments: one self-contained HTML page."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from jaxgen.config import to_json
+from jaxgen.experiment import Claim, Condition, Curves, Experiment, Figure, Paper, Profile, trajectories
+from jaxgen.report import palette
+from jaxgen.report.axes import NARROW, WIDE
+from jaxgen.report.figures import draw
+from jaxgen.report.svg import inline_svg
+from jaxgen.table import NotMeasured, Table
+from jaxgen.verdict import Verdict
+
+OUTCOMES = ("reproduced", "not reproduced", "inconclusive", "not judged")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentReport:
+    """One experiment of the report, as far as it has been run.
+
+    `notes` says what a reader must know before the numbers: a member that became NaN, a condition
+    that was skipped.
+    """
+
+    experiment: Experiment
+    conditions: tuple[Condition, ...]  # resolved at the report's scale
+    table: Table
+    verdicts: tuple[Verdict, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def judged(self) -> list[tuple[Claim, Verdict]]:
+        """Returns every claim with its verdict; a claim without one is not judged."""
+        by_claim = {verdict.claim: verdict for verdict in self.verdicts}
+        missing = functools.partial(Verdict, outcome="not judged", reason="no verdict has been given", values={})
+        return [(claim, by_claim.get(claim.name) or missing(claim.name)) for claim in self.experiment.claims]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the page says of a paper at one scale, and where it comes from."""
+
+    paper: Paper
+    scale: str
+    created: str
+    command: str
+    device: str
+    versions: Mapping[str, str]
+    commit: str
+    minutes: float
+    flags: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()  # overrides `KEY=VALUE`
+    experiments: tuple[ExperimentReport, ...] = ()
+
+    def outcomes(self) -> Counter[str]:
+        """Returns how many claims have each outcome."""
+        return Counter(verdict.outcome for part in self.experiments for _, verdict in part.judged())
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Writes the page whole or not at all: a reader never sees half of it."""
+    page = render(report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(page)
+        # mkstemp makes files private; a report is for everyone whom the folder lets in.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def render(report: Report) -> str:
+    """Returns the page as text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    outcomes = report.outcomes()
+    return environment.get_template("report.html").render(
+        report=report,
+        parts=[_part(part, number) for number, part in enumerate(report.experiments)],
+        total=sum(outcomes.values()),
+        spread=_spread,
+        tally=[(outcome, outcomes[outcome]) for outcome in OUTCOMES if outcomes[outcome]],
+        light=Markup(palette.variables("light")),
+        dark=Markup(palette.variables("dark")),
+    )
+
+
+def _part(part: ExperimentReport, number: int) -> dict[str, Any]:
+    """Returns what the template shows of one experiment."""
+    settings = differing_settings(part.conditions)
+    measured = set(part.table.conditions())
+    return {
+        "anchor": f"experiment-{number}",
+        "experiment": part.experiment,
+        "judged": part.judged(),
+        "notes": part.notes,
+        "waiting": [each.name for each in part.conditions if each.name not in measured],
+        "figures": _figures(part, f"e{number}"),
+        "settings": settings,
+        "labels": _short(settings),
+        "conditions": [_condition_row(each, part.table) for each in part.conditions],
+        "identities": _identities(part.conditions),
+    }
+
+
+def _spread(verdict: Verdict) -> tuple[str, str]:
+    """Returns the median and the range apart, to set them in two lines."""
+    middle, _, span = verdict.spread().partition(" ")
+    return middle, span.strip("()")
+
+
+def _figures(part: ExperimentReport, prefix: str) -> list[dict[str, Any]]:
+    shown = []
+    for number, figure in enumerate(part.experiment.figures):
+        drawings = {
+            name: drawing
+            for name, width in (("wide", WIDE), ("narrow", NARROW))
+            if (drawing := draw(figure, part.table, part.conditions, width=width)) is not None
+        }
+        if drawings:
+            images = {name: inline_svg(drawing, f"{prefix}f{number}{name[0]}") for name, drawing in drawings.items()}
+            share = round(100 * drawings["wide"].get_figwidth() / WIDE)
+            shown.append({"figure": figure, "images": images, "share": share, "reading": _reading(figure)})
+    return shown
+
+
+def _reading(figure: Figure) -> str:
+    """Returns how to read the marks of a figure."""
+    if isinstance(figure, Curves):
+        text = "Line: median over the seeds; band: from the lowest to the highest seed."
+        return text + (" Dashed: the paper's value." if any(figure.paper.values()) else "")
+    if isinstance(figure, Profile):
+        return "Marks: median over the seeds; band: from the lowest to the highest seed."
+    return "A cell is divided where its seeds differ."
+
+
+def differing_settings(conditions: Sequence[Condition]) -> dict[str, list[str]]:
+    """Returns the settings that differ between the conditions: one text a condition, by dotted key.
+
+    What only looks at a run (snapshots, analyses) is left out.
+    """
+    apart = ("kind", "name", "seeds", "steps", "snapshots", "analyses")
+    flat = [_flatten(to_json(each)) for each in conditions]
+    keys = dict.fromkeys(key for fields in flat for key in fields if key not in apart)
+    found = {key: [fields.get(key, "–") for fields in flat] for key in keys}
+    return {key: values for key, values in found.items() if len(set(values)) > 1}
+
+
+def _short(keys: Iterable[str]) -> dict[str, str]:
+    """Returns the last part of each dotted key, or the whole key where that is not enough."""
+    tails = {key: key.rpartition(".")[2] for key in keys}
+    count = Counter(tails.values())
+    return {key: tail if count[tail] == 1 else key for key, tail in tails.items()}
+
+
+def _flatten(value: Any, path: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        prefix = f"{path}." if path else ""
+        return {inner: text for key, each in value.items() for inner, text in _flatten(each, prefix + key).items()}
+    return {path.removesuffix(".kind"): _text(value)}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, dict):
+        inner = ", ".join(f"{key} {_text(each)}" for key, each in value.items() if key != "kind")
+        return f"{value['kind']}({inner})" if "kind" in value else inner
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)
+
+
+def _condition_row(condition: Condition, table: Table) -> dict[str, Any]:
+    rows = table.rows[table.rows["condition"] == condition.name]
+    seeds = [seed for seed in condition.seeds if (rows["seed"] == seed).any()]
+    return {
+        "name": condition.name,
+        "steps": f"{condition.steps:,}",
+        "seeds": f"{len(seeds)} of {len(condition.seeds)}",
+        "train": _final(table, condition.name, seeds, "accuracy/train"),
+        "test": _final(table, condition.name, seeds, "accuracy/test"),
+    }
+
+
+def _final(table: Table, condition: str, seeds: Sequence[int], key: str) -> str:
+    """Returns the median and range over the seeds of the final value."""
+    try:
+        values = [table.seed(seed).final(condition, key) for seed in seeds]
+    except NotMeasured:
+        return "–"
+    if not values:
+        return "–"
+    middle = f"{statistics.median(values):.3f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.3f} to {max(values):.3f})"
+
+
+def _identities(conditions: Sequence[Condition]) -> dict[str, list[tuple[int, str]]]:
+    found: dict[str, list[tuple[int, str]]] = {each.name: [] for each in conditions}
+    for member in trajectories(conditions):
+        found[member.condition.name].append((member.seed, member.identity))
+    return found

@@ -1,0 +1,36 @@
+"""Drawings as SVG that lives inside an HTML page and follows its colour scheme."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.figure import Figure as Drawing
+
+from jaxgen.report.axes import STYLE
+from jaxgen.report.palette import SHADES
+
+
+def inline_svg(drawing: Drawing, prefix: str) -> Markup:
+    """Returns the drawing as one `<svg>` element.
+
+    Args:
+      drawing: the drawing.
+      prefix: what makes its element IDs unique in the page.
+    """
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context(STYLE):
+        drawing.savefig(buffer, format="svg", facecolor="none", metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', text, count=1)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'(url\(|xlink:href=")#', rf"\1#{prefix}-", text).replace("xlink:href", "href")
+    # A hundredth of a point is enough of a coordinate.
+    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
+    for shade in SHADES:
+        text = text.replace(shade.light, f"var(--{shade.name})")
+    return Markup(text)

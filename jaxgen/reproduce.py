@@ -1,0 +1,256 @@
+"""One experiment from its request to its verdicts: what trains, in which order, and what is judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from jaxgen.config import digest, from_json, to_json
+from jaxgen.errors import UserError
+from jaxgen.experiment import Condition, Experiment, Trajectory, populations, trajectories
+from jaxgen.measures.build import analyse
+from jaxgen.measures.evaluation import MemberSnapshots
+from jaxgen.models.build import build_model
+from jaxgen.runs import Member, Request, Run
+from jaxgen.table import Table
+from jaxgen.train.config import First, From, Rewind
+from jaxgen.train.directory import PopulationDirectory, read_json, write_json
+from jaxgen.train.loop import Observer, RunArguments, train
+from jaxgen.train.losses import LOSSES
+from jaxgen.train.start import Start, apply_transforms
+from jaxgen.verdict import Verdict, judge_all
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduction:
+    """An experiment's run: its conditions, table and verdicts, and what a reader should be told."""
+
+    path: Path
+    request: Request
+    experiment: Experiment
+    conditions: tuple[Condition, ...]
+    table: Table
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+    seconds: float  # of training, all processes together
+
+
+def resolve(experiment: Experiment, request: Request) -> tuple[Condition, ...]:
+    """Returns the conditions that a request means."""
+    return experiment.at_scale(request.scale, request.settings, request.seeds, request.extend)
+
+
+def reproduce(
+    experiment: Experiment,
+    request: Request,
+    path: Path,
+    *,
+    observer: Observer,
+    arguments: RunArguments,
+) -> Reproduction:
+    """Trains what is unfinished of an experiment, measures and judges it, and writes results.json.
+
+    Args:
+      experiment: what to reproduce.
+      request: at which scale, with which changes.
+      path: the run's directory, begun or not.
+      observer: is told of the progress.
+      arguments: how to run.
+
+    Raises:
+      UserError: the request does not fit the experiment.
+      Interrupted: the observer asked to stop; the same call goes on from there.
+    """
+    conditions = resolve(experiment, request)
+    wanted = trajectories(conditions)
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / "run.json", dataclasses.asdict(request))
+    (path / "populations").mkdir(exist_ok=True)
+    _train_all(path, wanted, observer, arguments)
+    return collect(path, experiment, conditions, observer)
+
+
+def _train_all(path: Path, wanted: Sequence[Trajectory], observer: Observer, arguments: RunArguments) -> None:
+    run = Run(path)
+    begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
+    missing = [each for each in wanted if each.identity not in begun]
+    by_identity = {each.identity: each for each in wanted}
+    groups: list[tuple[Path, list[Trajectory]]] = []
+    for directory in dict.fromkeys(begun[each.identity] for each in wanted if each.identity in begun):
+        members = [_begun(identity, begun, by_identity) for identity in directory.identities()]
+        groups.append((directory.path, members))
+    for members in populations(missing):
+        name = digest(sorted(each.identity for each in members))
+        groups.append((path / "populations" / name, members))
+    for directory_path, members in sorted(groups, key=lambda group: _depth(group[1][0])):
+        _train_one(directory_path, members, wanted, run, observer, arguments)
+
+
+def _begun(identity: str, begun: dict[str, PopulationDirectory], wanted: dict[str, Trajectory]) -> Trajectory:
+    """Returns a member as wanted now; one that is no longer wanted goes on as it was begun."""
+    if identity in wanted:
+        return wanted[identity]
+    (facts,) = (each for each in begun[identity].run()["members"] if each["identity"] == identity)
+    parent = _begun(facts["parent"], begun, wanted) if facts["parent"] else None
+    return Trajectory(from_json(facts["settings"]), facts["seed"], identity, parent)
+
+
+def _depth(member: Trajectory) -> int:
+    return 0 if member.parent is None else 1 + _depth(member.parent)
+
+
+def _train_one(
+    path: Path,
+    members: Sequence[Trajectory],
+    wanted: Sequence[Trajectory],
+    run: Run,
+    observer: Observer,
+    arguments: RunArguments,
+) -> None:
+    horizon = max(member.condition.steps for member in members)
+    status = PopulationDirectory(path).status()
+    if status["finished"] and status["horizon"] >= horizon:
+        return
+    identities = {member.identity for member in members}
+    snapshots = {step for member in members for step in member.condition.snapshots}
+    for child in wanted:
+        if child.parent is not None and child.parent.identity in identities:
+            snapshots |= _snapshots_for(child, horizon)
+    starts = [_start(member, run) for member in members]
+    train(
+        path,
+        members,
+        horizon=horizon,
+        snapshot_steps=snapshots,
+        starts=starts,
+        observer=observer,
+        arguments=arguments,
+    )
+
+
+def _snapshots_for(child: Trajectory, horizon: int) -> set[int]:
+    """Returns the steps at which a parent must keep its parameters for this child."""
+    start = child.condition.start
+    assert isinstance(start, From)
+    assert child.parent is not None
+    steps = {0} if any(isinstance(each, Rewind) for each in start.transforms) else set()
+    if isinstance(start.at, First):
+        return steps | set(child.parent.condition.measure_at.steps(horizon))
+    return steps | ({start.at} if isinstance(start.at, int) else set())
+
+
+def _start(member: Trajectory, run: Run) -> Start | None:
+    start = member.condition.start
+    if not isinstance(start, From):
+        return None
+    assert member.parent is not None
+    parents = {each.identity: each for each in Run(run.path).members}
+    parent = parents[member.parent.identity]
+    step = _start_step(start, parent)
+    as_jax = lambda tree: jax.tree.map(jax.numpy.asarray, tree)  # noqa: E731
+    rewinds = any(isinstance(each, Rewind) for each in start.transforms)
+    params = as_jax(parent.params(step))
+    made = Start(params, mask=None, parent_init=as_jax(parent.params(0)) if rewinds else params)
+    return apply_transforms(made, start.transforms)
+
+
+def _start_step(start: From, parent: Member) -> int:
+    if start.at == "end":
+        return parent.steps()[-1]
+    if isinstance(start.at, int):
+        if start.at not in parent.steps():
+            raise UserError(
+                f"start: step {start.at} of '{parent.condition.name}' was not kept ({parent.steps()} were); "
+                f"train it anew with --fresh"
+            )
+        return start.at
+    assert isinstance(start.at, First)
+    table = Table.of(parent.rows()).seed(parent.seed)
+    values = table.values(parent.condition.name, f"{start.at.measure}/{start.at.split}")
+    reached = values[values >= start.at.at_least]
+    if not len(reached):
+        raise UserError(
+            f"start: {start.at.measure}/{start.at.split} of '{parent.condition.name}' seed {parent.seed} was never "
+            f"at least {start.at.at_least:g} (its best was {values.max():.4g}); give it more steps"
+        )
+    return int(reached.index[0])
+
+
+def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...], observer: Observer) -> Reproduction:
+    """Runs the analyses that are due, judges the claims, and writes table.csv and results.json."""
+    run = Run(path)
+    request = run.request
+    by_identity = {each.identity: each for each in run.members}
+    rows, notes, used = [], [], {}
+    for wanted in trajectories(conditions):
+        member = by_identity.get(wanted.identity)
+        if member is None:
+            continue
+        status = member.directory.status()
+        used[member.directory.path] = status["seconds"]
+        if status["finished"]:
+            _analyse(wanted, member, observer)
+        state = status["members"][member.index] if status["members"] else {"state": "going"}
+        if state["state"] == "failed":
+            notes.append(
+                f"{wanted.condition.name}, seed {wanted.seed}: the loss was not finite at step {state['step']}"
+            )
+        horizon = wanted.condition.steps
+        rows += [row for row in member.rows(wanted.condition.name) if row[2] <= horizon]
+    table = Table.of(rows)
+    verdicts = judge_all(experiment.claims, table, withheld=withheld(experiment, request))
+    if request.extend is not None:
+        notes.append(f"every condition was trained on to step {request.extend}")
+    table.save(path / "table.csv")
+    claims = [verdict_json(verdict) for verdict in verdicts]
+    write_json(path / "results.json", {**dataclasses.asdict(request), "claims": claims, "notes": notes})
+    seconds = sum(used.values())
+    return Reproduction(path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), seconds)
+
+
+def verdict_json(verdict: Verdict) -> dict[str, object]:
+    """Returns a verdict as JSON; a value that is not finite becomes null."""
+    data = dataclasses.asdict(verdict)
+    data["values"] = {str(seed): value if math.isfinite(value) else None for seed, value in verdict.values.items()}
+    return data
+
+
+def withheld(experiment: Experiment, request: Request) -> str:
+    """Returns why the claims are not judged, or nothing."""
+    if request.settings:
+        return "settings were changed with --set"
+    if not experiment.scales[request.scale].judged:
+        return f"the scale '{request.scale}' only proves that it runs"
+    return ""
+
+
+def _analyse(wanted: Trajectory, member: Member, observer: Observer) -> None:
+    """Runs the analyses that this member has no values of yet, for the snapshots it has."""
+    path = member.directory.analyses_file
+    kept = read_json(path) if path.exists() else {}
+    condition = wanted.condition
+    for config in condition.analyses:
+        key = digest({"analysis": to_json(config), "steps": member.steps()})
+        if str(member.index) in kept.get(key, {}):
+            continue
+        observer.note(f"analysing {condition.name}, seed {member.seed}: {type(config).__name__}")
+        shape = condition.task.shape()
+        snapshots = MemberSnapshots(
+            module=build_model(condition.model, shape),
+            variables_by_step={step: member.variables(step) for step in member.steps()},
+            splits=condition.task.table(member.seed),
+            shape=shape,
+            loss=LOSSES[condition.loss],
+            corruption=condition.task.corrupts(),
+        )
+        values = [(s, k, v if math.isfinite(v) else None) for s, k, v in analyse(config, snapshots)]
+        # An analysis of fewer snapshots is superseded by this one.
+        stale = [each for each, of in kept.items() if each != key and of.get("analysis") == to_json(config)]
+        for each in stale:
+            kept[each].pop(str(member.index), None)
+        kept.setdefault(key, {"analysis": to_json(config)})[str(member.index)] = values
+        write_json(path, kept)

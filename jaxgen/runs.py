@@ -1,0 +1,165 @@
+"""Run directories of experiments, and reading them in Python: `jaxgen.load_run`.
+
+    <runs>/<paper>/<experiment>/<scale>/     a run; `scale+1a2b3c4d` with --set, `scale.2` after --fresh
+        run.json         the request: ID, scale, settings, seeds, extension
+        populations/     one directory a population (jaxgen/train/directory.py)
+        table.csv        the tidy table, one column a key
+        results.json     verdicts
+        report.html
+
+Reading a run executes none of its code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxgen.config import digest, from_json
+from jaxgen.errors import UserError
+from jaxgen.experiment import Condition
+from jaxgen.table import Table
+from jaxgen.train.checkpoint import CheckpointStore, nest
+from jaxgen.train.directory import PopulationDirectory, read_json
+from jaxgen.train.metrics import MetricsFile
+
+Rows = list[tuple[str, int, int, str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What was asked for; the same request finds the same run."""
+
+    paper: str
+    experiment: str
+    scale: str
+    settings: tuple[str, ...] = ()
+    seeds: int | None = None
+    extend: int | None = None
+
+    def directory_name(self) -> str:
+        return self.scale + (f"+{digest(sorted(self.settings))[:8]}" if self.settings else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One trained trajectory: its settings, its curves, its parameters."""
+
+    condition: Condition
+    seed: int
+    identity: str
+    index: int  # in its population
+    directory: PopulationDirectory
+
+    def steps(self) -> list[int]:
+        """Returns the steps whose parameters were kept."""
+        return self._snapshots().steps()
+
+    def variables(self, step: int | None = None) -> dict[str, Any]:
+        """Returns the Flax collections at a kept step (the last one by default), as numpy arrays."""
+        store = self._snapshots()
+        if not (steps := store.steps()):
+            raise UserError(f"{self.directory.path} keeps no parameters yet")
+        leaves = {path: leaf[self.index] for path, leaf in store.load(steps[-1] if step is None else step).items()}
+        return {collection: nest(leaves, collection) for collection in {path.split(".")[0] for path in leaves}}
+
+    def params(self, step: int | None = None) -> dict[str, Any]:
+        """Returns the parameters at a kept step (the last one by default), as numpy arrays."""
+        params: dict[str, Any] = self.variables(step)["params"]
+        return params
+
+    def _snapshots(self) -> CheckpointStore:
+        return CheckpointStore(self.directory.path / "snapshots")
+
+    def rows(self, name: str | None = None) -> Rows:
+        """Returns (condition, seed, step, key, value) of measures and analyses, under the name `name`."""
+        name = name or self.condition.name
+        found: Rows = []
+        for row in MetricsFile(self.directory.metrics_file).rows():
+            if row["member"] == self.index:
+                values = row["values"].items()
+                found += [(name, self.seed, row["step"], k, float("nan") if v is None else v) for k, v in values]
+        if self.directory.analyses_file.exists():
+            for kept in read_json(self.directory.analyses_file).values():
+                for step, key, value in kept.get(str(self.index), []):
+                    found.append((name, self.seed, step, key, float("nan") if value is None else value))
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run on disk."""
+
+    path: Path
+
+    @functools.cached_property
+    def request(self) -> Request:
+        data = read_json(self.path / "run.json")
+        return Request(**{**data, "settings": tuple(data["settings"])})
+
+    def populations(self) -> list[PopulationDirectory]:
+        paths = sorted((self.path / "populations").glob("*/run.json"))
+        return [PopulationDirectory(path.parent) for path in paths]
+
+    @functools.cached_property
+    def members(self) -> list[Member]:
+        return list(self._members())
+
+    def _members(self) -> Iterator[Member]:
+        for directory in self.populations():
+            for index, facts in enumerate(directory.run()["members"]):
+                condition = from_json(facts["settings"])
+                yield Member(condition, facts["seed"], facts["identity"], index, directory)
+
+    def member(self, index: int) -> Member:
+        """Returns a member by its number in `members`."""
+        if not 0 <= index < len(self.members):
+            raise UserError(f"member: got {index}, expected 0 to {len(self.members) - 1}")
+        return self.members[index]
+
+    @functools.cached_property
+    def table(self) -> Table:
+        """The tidy table of everything trained in this run, as far as it has come."""
+        return Table.of([row for member in self.members for row in member.rows()])
+
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """The verdicts last written to results.json."""
+        results = self.path / "results.json"
+        if not results.exists():
+            raise UserError(f"{self.path} has no verdicts yet; `jaxgen resume {self.path}` finishes it")
+        verdicts: list[dict[str, Any]] = read_json(results)["claims"]
+        return verdicts
+
+
+def load_run(path: str | Path) -> Run:
+    """Opens a run: `load_run(path).table.rows`, `.verdicts`, `.member(3).params(step)`.
+
+    Args:
+      path: the run's directory, or that of one of its populations.
+
+    Raises:
+      UserError: there is no run.
+    """
+    start = Path(path).absolute()
+    for candidate in (start, *start.parents[:2]):
+        if (candidate / "populations").is_dir() and (candidate / "run.json").exists():
+            return Run(candidate)
+    raise UserError(
+        f"no run at {path}: expected a directory with run.json and populations/, as `jaxgen reproduce` makes"
+    )
+
+
+def run_directory(root: Path, request: Request, *, fresh: bool) -> Path:
+    """Returns where a request's run is or will be; with `fresh`, a place where there is none yet."""
+    base = root / request.paper / request.experiment
+    first = base / request.directory_name()
+    later = (first.with_name(f"{first.name}.{number}") for number in itertools.count(2))
+    existing = list(itertools.takewhile(Path.exists, itertools.chain([first], later)))
+    if not existing:
+        return first
+    return first.with_name(f"{first.name}.{len(existing) + 1}") if fresh else existing[-1]

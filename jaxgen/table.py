@@ -1,0 +1,142 @@
+"""The one tidy table that claims and figures read: condition, seed, step, split, measure, value.
+
+A *key* is `measure/split`, or `measure` alone where the measure has no split.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from jaxgen.errors import UserError, nearest
+
+COLUMNS = ["condition", "seed", "step", "split", "measure", "value"]
+
+
+class NotMeasured(UserError):
+    """The table lacks a condition or key that a claim or figure reads."""
+
+
+class Censored(Exception):
+    """An event that a claim waits for did not come within the run."""
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Returns (measure, split) of a key."""
+    measure, _, split = key.partition("/")
+    return measure, split
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of `COLUMNS`, one value each; at most one row for (condition, seed, step, key)."""
+
+    rows: pd.DataFrame
+
+    @staticmethod
+    def of(rows: Iterable[tuple[str, int, int, str, float]]) -> Table:
+        """Makes a table of (condition, seed, step, key, value)."""
+        records = [(c, seed, step, *reversed(split_key(key)), value) for c, seed, step, key, value in rows]
+        frame = pd.DataFrame(records, columns=COLUMNS)
+        return Table(frame.astype({"seed": "int64", "step": "int64", "value": "float64"}))
+
+    @staticmethod
+    def concat(tables: Iterable[Table]) -> Table:
+        frames = [table.rows for table in tables if len(table.rows)]
+        return Table(pd.concat(frames, ignore_index=True)) if frames else Table.of([])
+
+    def conditions(self) -> list[str]:
+        return list(dict.fromkeys(self.rows["condition"]))
+
+    def seeds(self) -> list[int]:
+        return sorted(int(seed) for seed in self.rows["seed"].unique())
+
+    def without(self, conditions: Iterable[str]) -> Table:
+        return Table(self.rows[~self.rows["condition"].isin(list(conditions))])
+
+    def seed(self, seed: int) -> SeedTable:
+        return SeedTable(self.rows[self.rows["seed"] == seed])
+
+    def series(self, condition: str, key: str) -> pd.DataFrame:
+        """Returns the values of one key: index step, one column a seed."""
+        measure, split = split_key(key)
+        at = self.rows
+        at = at[(at["condition"] == condition) & (at["measure"] == measure) & (at["split"] == split)]
+        return at.pivot(index="step", columns="seed", values="value").sort_index()
+
+    def save(self, path: Path) -> None:
+        """Writes CSV with one column a key, values to six digits: small, and readable in a diff."""
+        rows = self.rows.copy()
+        rows["key"] = rows["measure"] + np.where(rows["split"] == "", "", "/" + rows["split"])
+        wide = rows.pivot(index=["condition", "seed", "step"], columns="key", values="value")
+        wide.sort_index().to_csv(path, float_format="%.6g", lineterminator="\n")
+
+    @staticmethod
+    def load(path: Path) -> Table:
+        wide = pd.read_csv(path, dtype={"condition": str})
+        long = wide.melt(id_vars=["condition", "seed", "step"], var_name="key").dropna()
+        return Table.of(long.itertuples(index=False, name=None))
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedTable:
+    """The rows of one seed, with the questions that claims ask of them."""
+
+    rows: pd.DataFrame
+
+    def values(self, condition: str, key: str) -> pd.Series:
+        """Returns the values of a key by step, in order.
+
+        Raises:
+          NotMeasured: no such condition or key; the nearest is named.
+        """
+        of_condition = self.rows[self.rows["condition"] == condition]
+        if not len(of_condition):
+            raise NotMeasured(f"no condition '{condition}'{nearest(condition, set(self.rows['condition']))}")
+        measure, split = split_key(key)
+        found = of_condition[(of_condition["measure"] == measure) & (of_condition["split"] == split)]
+        if not len(found):
+            pairs = zip(of_condition["measure"], of_condition["split"], strict=True)
+            keys = {f"{m}/{s}" if s else m for m, s in pairs}
+            raise NotMeasured(f"'{condition}' has no measure '{key}'{nearest(key, keys)}")
+        return found.set_index("step")["value"].sort_index()
+
+    def final(self, condition: str, key: str, rows: int = 5) -> float:
+        """Returns the median of the last `rows` measured values: never one lucky last row."""
+        return float(self.values(condition, key).tail(rows).median())
+
+    def max(self, condition: str, key: str, until: float = np.inf, since: float = 0) -> float:
+        """Returns the largest value between the steps `since` and `until`, both included."""
+        return float(self.values(condition, key).loc[since:until].max())
+
+    def min(self, condition: str, key: str, until: float = np.inf, since: float = 0) -> float:
+        """Returns the smallest value between the steps `since` and `until`, both included."""
+        return float(self.values(condition, key).loc[since:until].min())
+
+    def at(self, condition: str, key: str, step: float) -> float:
+        """Returns the value at the last measuring step not after `step`."""
+        return float(self.values(condition, key).loc[:step].iloc[-1])
+
+    def first_step(
+        self, condition: str, key: str, *, at_least: float | None = None, at_most: float | None = None,
+        or_else: float | None = None,
+    ) -> float:  # fmt: skip
+        """Returns the first measured step at which the value reaches a bound.
+
+        Where it never does: `or_else` if given (say, the horizon, as a lower bound).
+
+        Raises:
+          Censored: it never does, and there is no `or_else`.
+        """
+        values = self.values(condition, key)
+        reached = values >= at_least if at_least is not None else values <= at_most
+        if reached.any():
+            return float(reached.index[int(reached.to_numpy().argmax())])
+        if or_else is not None:
+            return or_else
+        bound = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
+        raise Censored(f"{key} of '{condition}' was never {bound} in {values.index[-1]} steps")

@@ -1,0 +1,71 @@
+"""What every task gives: the shape of its examples, and the examples themselves.
+
+A *table* task is finite: it is enumerated once with numpy, and lives on the device whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from jaxgen.config import Config
+
+Array = Any  # numpy's on the host, jax's on the device
+
+
+class Split(NamedTuple):
+    """The examples of one split; N examples, S input positions, K read-out positions.
+
+    A NamedTuple of arrays, so it is a pytree for jax.
+    """
+
+    inputs: Array  # (N, S) int32 tokens
+    targets: Array  # (N, K) int32: the labels given, corrupted where `corrupted`
+    true_targets: Array  # (N, K) int32: the labels that the rule gives
+    corrupted: Array  # (N,) bool: the label was drawn at random
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskShape:
+    """The static sizes that a model and a compiled program depend on."""
+
+    vocabulary: int  # number of tokens, of inputs and of outputs
+    length: int  # S, input positions
+    readout: tuple[int, ...]  # the K positions whose logits are trained and judged
+    sizes: tuple[tuple[str, int], ...]  # (split, number of examples)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task(Config):
+    """A distribution of examples with named splits, among them `train`."""
+
+    # Raised when the examples that a configuration gives change; part of a run's identity.
+    version: ClassVar[int] = 1
+
+    def shape(self) -> TaskShape:
+        """Returns the static sizes."""
+        raise NotImplementedError
+
+    def corrupts(self) -> bool:
+        """Returns whether some training labels are drawn at random."""
+        return False
+
+    def table(self, seed: int) -> dict[str, Split]:
+        """Enumerates every split, as a pure function of this config and `seed`."""
+        raise NotImplementedError
+
+
+def random_order(count: int, *, seed: int, stream: int) -> np.ndarray:
+    """Returns a permutation of `count` that depends on (seed, stream) alone.
+
+    Raw Philox words are sorted, because numpy freezes only the raw words across versions.
+    """
+    return np.argsort(random_words(count, seed=seed, stream=stream), kind="stable")
+
+
+def random_words(count: int, *, seed: int, stream: int) -> np.ndarray:
+    """Returns `count` uint64 words of the Philox stream keyed by (seed, stream)."""
+    key = np.array([seed, stream], dtype=np.uint64)
+    return np.random.Philox(key=key).random_raw(count)

@@ -1,0 +1,140 @@
+"""Configurations of training: optimisers, numerics, schedules of measuring, stopping."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Annotated, Literal
+
+from jaxgen.config import Config, NonNegative, NonNegativeInt, PerMember, Positive, PositiveInt, Range, Rate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(Config):
+    """What every optimiser has. The learning rate rises linearly over `warmup` steps, then stays:
+    step s (from 0) uses min(1, (s + 1) / warmup) of it."""
+
+    learning_rate: Annotated[NonNegative, PerMember]
+    warmup: NonNegativeInt = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdamW(OptimizerConfig):
+    """Adam with decoupled decay: a step also subtracts learning_rate * weight_decay * w, as in
+    torch.optim.AdamW and optax.adamw."""
+
+    weight_decay: Annotated[NonNegative, PerMember] = 0.0
+    decay: Literal["all", "matrices"] = "all"  # matrices: no biases and norms (rank 1)
+    b1: Rate = 0.9
+    b2: Rate = 0.98
+    eps: Positive = 1e-8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdamL2(OptimizerConfig):
+    """Adam with the decay added to the gradient before it (torch.optim.Adam's weight_decay)."""
+
+    l2: Annotated[NonNegative, PerMember] = 0.0
+    b1: Rate = 0.9
+    b2: Rate = 0.98
+    eps: Positive = 1e-8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SGD(OptimizerConfig):
+    """Gradient descent; the decay `l2` is added to the gradient, as in torch.optim.SGD."""
+
+    momentum: Rate = 0.0
+    l2: Annotated[NonNegative, PerMember] = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Numerics(Config):
+    """The arithmetic. Parameters, optimiser state and losses are always float32."""
+
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    matmul_precision: Literal["default", "high", "highest"] = "highest"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogSpaced(Config):
+    """Steps 0, 1, 2, ... thinned to `per_decade` a factor of ten, and the last step.
+
+    The grid does not depend on the horizon, so an extended run measures at the same steps.
+    """
+
+    per_decade: PositiveInt = 20
+
+    def steps(self, horizon: int) -> list[int]:
+        count = math.ceil(self.per_decade * math.log10(max(horizon, 1))) + 1
+        grid = {round(10 ** (i / self.per_decade)) for i in range(count + 1)}
+        return sorted({0, horizon} | {step for step in grid if step <= horizon})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Every(Config):
+    """Every `interval` steps, from step 0, and the last step."""
+
+    interval: PositiveInt
+
+    def steps(self, horizon: int) -> list[int]:
+        return sorted({*range(0, horizon + 1, self.interval), horizon})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stop(Config):
+    """A member ends once `measure` has been at least `at_least` at `patience` measuring steps running."""
+
+    measure: str = "accuracy"
+    split: str = "test"
+    at_least: float = 0.99
+    patience: PositiveInt = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScaleParams(Config):
+    """A transform of a start: every parameter times `factor`."""
+
+    factor: Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MagnitudeMask(Config):
+    """A transform of a start: keeps the fraction `keep` of the matrix entries that are largest in
+    magnitude over all matrices together; the others are zero and stay zero while training."""
+
+    keep: Annotated[float, Range(above=0, at_most=1)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rewind(Config):
+    """A transform of a start: the parameters go back to those of the parent's own start; a mask stays."""
+
+
+Transform = ScaleParams | MagnitudeMask | Rewind
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Init(Config):
+    """Starts from the model's initialisation, drawn from the seed."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class First(Config):
+    """The first measuring step at which `measure` of `split` is at least `at_least`."""
+
+    measure: str = "accuracy"
+    split: str = "test"
+    at_least: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class From(Config):
+    """Starts from the parameters of another condition, member by member of equal seed.
+
+    The optimiser starts anew, at step 0. The transforms apply in their order.
+    """
+
+    condition: str
+    at: NonNegativeInt | First | Literal["end"] = "end"
+    transforms: tuple[Transform, ...] = ()

@@ -1,0 +1,95 @@
+"""What a run's bits may depend on beside its configuration: recorded in run.json and results."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorstore", "numpy")
+CACHE_VARIABLE = "JAXGEN_CACHE"
+
+
+def describe() -> dict[str, Any]:
+    """Returns versions, devices, flags, and the commit and uncommitted changes of the source."""
+    devices = jax.devices()
+    return {
+        "versions": versions(),
+        "devices": {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)},
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "flags": {
+            name: os.environ[name] for name in sorted(os.environ) if name.startswith(("XLA_", "JAX_", "LIBTPU_"))
+        },
+        **source(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Returns the version of python and of every package that can change a result."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def cpu_name() -> str:
+    """Returns the processor's name, or its architecture where the system does not tell."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def device_name(about: dict[str, Any]) -> str:
+    """Returns the device of a description in words: the accelerator, or the processor and its cores."""
+    if about["devices"]["platform"] == "cpu":
+        return f"{about['cpu']}, {about['cores']} cores"
+    return f"{about['devices']['count']} x {about['devices']['kind']}"
+
+
+def source() -> dict[str, str | None]:
+    """Returns the git commit and diff of jaxgen's own checkout; None where it is installed from a wheel."""
+    here = Path(__file__).resolve().parent
+
+    def git(*args: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *args], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    tracked = git("ls-files", "--error-unmatch", Path(__file__).name) is not None
+    return (
+        {"commit": git("rev-parse", "HEAD"), "diff": git("diff", "HEAD")} if tracked else {"commit": None, "diff": None}
+    )
+
+
+_cache_hits = 0
+
+
+def _count_cache_hits(event: str, **_: Any) -> None:
+    global _cache_hits
+    _cache_hits += event == "/jax/compilation_cache/cache_hits"
+
+
+jax.monitoring.register_event_listener(_count_cache_hits)
+
+
+def cache_hits() -> int:
+    """Returns how many programs this process has taken from the persistent compile cache."""
+    return _cache_hits
+
+
+def enable_compile_cache() -> Path:
+    """Turns on jax's persistent compile cache, in $JAXGEN_CACHE or ~/.cache/jaxgen, and returns where."""
+    root = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "jaxgen")
+    directory = root / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return directory

@@ -1,0 +1,34 @@
+"""Training losses, one value an example: logits (B, K, V) and targets (B, K) give (B,)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxgen.measures.evaluation import LossFn
+
+
+def cross_entropy(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
+    """Returns -log softmax of the target, in nats, averaged over the K read-out positions.
+
+    It is log(1 + sum over j != y of exp(z_j - z_y)), summed before the 1 is added: a float32
+    log_softmax gives zero loss and zero gradient at margins near 40, where this still has both,
+    so the float64 loss of Nanda et al. is not needed.
+    """
+    target_BKV = jax.nn.one_hot(targets_BK, logits_BKV.shape[-1], dtype=jnp.bool_)
+    target_BK1 = jnp.sum(jnp.where(target_BKV, logits_BKV, 0.0), axis=-1, keepdims=True)
+    excess_BKV = jnp.where(target_BKV, -jnp.inf, logits_BKV - target_BK1)
+    # log(1 + sum exp d) = m + log(exp(-m) + sum exp(d - m)); m cancels, so no gradient goes through it.
+    shift_BK1 = jax.lax.stop_gradient(jnp.maximum(jnp.max(excess_BKV, axis=-1, keepdims=True), 0.0))
+    others_BK = jnp.sum(jnp.exp(excess_BKV - shift_BK1), axis=-1)
+    shift_BK = shift_BK1[..., 0]
+    return jnp.mean(shift_BK + jnp.log1p(others_BK + jnp.expm1(-shift_BK)), axis=-1)
+
+
+def mean_squared_error(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
+    """Returns the squared distance to the one-hot target, averaged over K and V."""
+    target_BKV = jax.nn.one_hot(targets_BK, logits_BKV.shape[-1], dtype=logits_BKV.dtype)
+    return jnp.mean((logits_BKV - target_BKV) ** 2, axis=(-2, -1))
+
+
+LOSSES: dict[str, LossFn] = {"cross_entropy": cross_entropy, "mse": mean_squared_error}

@@ -1,0 +1,168 @@
+"""The compiled programs of a population: initialise, advance by n steps, measure.
+
+A member is one trajectory; a population stacks members on a leading axis. Everything random is
+derived from (seed, stream, step), so nothing but the state below needs to be saved.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxgen.experiment import Condition
+from jaxgen.measures.build import measure
+from jaxgen.measures.evaluation import Evaluation
+from jaxgen.models.build import build_model
+from jaxgen.tasks.base import Split
+from jaxgen.train.losses import LOSSES
+from jaxgen.train.optimizers import build_optimizer
+from jaxgen.train.shuffle import shuffled_index
+
+Layout = Literal["sequential", "vmap"]
+Tree = Any
+
+_INIT, _BATCH, _DROPOUT = range(3)
+
+
+class State(NamedTuple):
+    """What training changes: the whole of a recovery checkpoint."""
+
+    params: Tree
+    model_state: Tree  # Flax collections beside the parameters, such as BatchNorm statistics
+    opt_state: Tree
+    step: jax.Array  # () int32: updates made so far
+    active: jax.Array  # () bool: false once the member has stopped or failed; then nothing changes
+    failed: jax.Array  # () bool: a loss was not finite
+    hits: jax.Array  # () int32: measuring steps running at which the stopping rule held
+
+
+class Constants(NamedTuple):
+    """What training reads: the member's tables, numbers and mask."""
+
+    splits: dict[str, Split]
+    scalars: dict[str, jax.Array]  # the numbers marked PerMember, by dotted path
+    seed: jax.Array  # () int32
+    mask: Tree | None  # like params, 0 where a parameter is held at zero; None: no mask
+
+
+class Program:
+    """The functions of one member, pure, and their compiled forms over a population.
+
+    Args:
+      condition: any condition of the population; all have equal static fields.
+      layout: `sequential` runs members one after another, which a CPU prefers; `vmap` runs them
+        side by side, which an accelerator prefers. It changes bits, so a population keeps its own.
+    """
+
+    def __init__(self, condition: Condition, layout: Layout):
+        self.condition = condition
+        self.layout = layout
+        self.shape = condition.task.shape()
+        self.loss = LOSSES[condition.loss]
+        self.module: nn.Module = build_model(condition.model, self.shape, jnp.dtype(condition.numerics.compute_dtype))
+        self.init = jax.jit(self._population(self._init_member))
+        self.advance = jax.jit(self._population(self._advance_member, in_axes=(0, 0, None)), donate_argnums=0)
+        self.measure = jax.jit(self._population(self._measure_member))
+
+    def _population(
+        self, member_fn: Callable[..., Any], in_axes: tuple[int | None, ...] = (0, 0)
+    ) -> Callable[..., Any]:
+        precision = self.condition.numerics.matmul_precision
+
+        @functools.wraps(member_fn)
+        def over_members(*args: Any) -> Any:
+            with jax.default_matmul_precision(precision):
+                if self.layout == "vmap":
+                    return jax.vmap(member_fn, in_axes=in_axes[: len(args)])(*args)
+                shared = args[2:]
+                return jax.lax.map(lambda stacked: member_fn(*stacked, *shared), args[:2])
+
+        return over_members
+
+    def _optimizer(self, scalars: Mapping[str, jax.Array]) -> optax.GradientTransformation:
+        prefix = "optimizer."
+        own = {path.removeprefix(prefix): value for path, value in scalars.items() if path.startswith(prefix)}
+        return build_optimizer(self.condition.optimizer, own)
+
+    def _init_member(self, constants: Constants, params: Tree | None) -> State:
+        """Makes the state of step 0, from the given parameters or the model's initialisation."""
+        key = jax.random.fold_in(jax.random.key(constants.seed), _INIT)
+        variables = dict(self.module.init(key, constants.splits["train"].inputs[:1]))
+        drawn = variables.pop("params")
+        params = drawn if params is None else params
+        opt_state = self._optimizer(constants.scalars).init(params)
+        no, zero = jnp.zeros((), jnp.bool_), jnp.zeros((), jnp.int32)
+        return State(params, variables, opt_state, step=zero, active=~no, failed=no, hits=zero)
+
+    def _batch(self, constants: Constants, step: jax.Array) -> Split:
+        train, size = constants.splits["train"], self.condition.batch_size
+        if size is None:
+            return train
+        count = train.inputs.shape[0]
+        batches = count // size  # an epoch leaves out the remainder, other examples each time
+        key = jax.random.fold_in(jax.random.key(constants.seed), _BATCH)
+        key = jax.random.fold_in(key, step // batches)
+        rows = shuffled_index((step % batches) * size + jnp.arange(size, dtype=jnp.int32), count, key)
+        return jax.tree.map(lambda column: column[rows], train)
+
+    def _step_member(self, state: State, constants: Constants) -> State:
+        batch = self._batch(constants, state.step)
+        key = jax.random.fold_in(jax.random.key(constants.seed), _DROPOUT)
+        key = jax.random.fold_in(key, state.step)
+
+        def mean_loss(params: Tree) -> tuple[jax.Array, Tree]:
+            logits, model_state = self.module.apply(
+                {"params": params, **state.model_state},
+                batch.inputs,
+                train=True,
+                dropout_rate=constants.scalars["model.dropout"],
+                rngs={"dropout": key},
+                mutable=list(state.model_state),
+            )
+            return jnp.mean(self.loss(logits, batch.targets)), dict(model_state)
+
+        (loss, model_state), grads = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        # Optax raises floats to integer powers, which the strict promotion of the tests forbids.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = self._optimizer(constants.scalars).update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        if constants.mask is not None:
+            params = jax.tree.map(jnp.multiply, params, constants.mask)
+        finite = jnp.isfinite(loss)
+        going = state.active & finite
+        new = state._replace(params=params, model_state=model_state, opt_state=opt_state, step=state.step + 1)
+        kept = jax.tree.map(lambda after, before: jnp.where(going, after, before), new, state)
+        return kept._replace(active=going, failed=state.failed | (state.active & ~finite))
+
+    def _advance_member(self, state: State, constants: Constants, steps: jax.Array) -> tuple[State, jax.Array]:
+        """Makes `steps` updates; also returns the step reached, a buffer of its own to wait on."""
+        if self.layout == "sequential":
+            steps = jnp.where(state.active, steps, 0)
+        state = jax.lax.fori_loop(0, steps, lambda _, carried: self._step_member(carried, constants), state)
+        return state, state.step + 0
+
+    def _measure_member(self, state: State, constants: Constants) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
+        """Returns the measured values, and `active` and `hits` as the stopping rule leaves them."""
+        evaluation = Evaluation(
+            module=self.module,
+            variables={"params": state.params, **state.model_state},
+            splits=constants.splits,
+            shape=self.shape,
+            loss=self.loss,
+            corruption=self.condition.task.corrupts(),
+        )
+        row: dict[str, jax.Array] = {}
+        for config in self.condition.measures:
+            row |= measure(config, evaluation)
+        hits, active, stop = state.hits, state.active, self.condition.stop
+        if stop is not None:
+            hits = jnp.where(row[f"{stop.measure}/{stop.split}"] >= stop.at_least, hits + 1, 0)
+            active &= hits < stop.patience
+        row |= {"step": state.step + 0, "failed": state.failed | False, "active": active}
+        return row, active, hits

@@ -1,0 +1,73 @@
+"""Judging claims: one value a seed, one verdict a claim, always with the reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterable
+from typing import Literal
+
+from jaxgen.experiment import Claim, number
+from jaxgen.table import Censored, NotMeasured, Table
+
+Outcome = Literal["reproduced", "not reproduced", "inconclusive", "not judged"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """The verdict on a claim, and the values (by seed) that it rests on."""
+
+    claim: str
+    outcome: Outcome
+    reason: str
+    values: dict[int, float]
+
+    def spread(self) -> str:
+        """Returns the median of the values and their range, as text."""
+        values = [value for value in self.values.values() if math.isfinite(value)]
+        if not values:
+            return "–"
+        middle = number(statistics.median(values))
+        return middle if len(values) == 1 else f"{middle} ({number(min(values))} to {number(max(values))})"
+
+
+def judge(claim: Claim, table: Table) -> Verdict:
+    """Judges one claim on every seed of the table."""
+    values: dict[int, float] = {}
+    censored: list[str] = []
+    for seed in table.seeds():
+        try:
+            values[seed] = float(claim.value(table.seed(seed)))
+        except NotMeasured as missing:
+            return Verdict(claim.name, "not judged", f"seed {seed}: {missing}", {})
+        except Censored as event:
+            censored.append(f"seed {seed}: {event}")
+    finite = {seed: value for seed, value in values.items() if not math.isnan(value)}
+    censored += [f"seed {seed}: the value is not a number" for seed in values.keys() - finite.keys()]
+    if not values and not censored:
+        return Verdict(claim.name, "not judged", "nothing has been trained yet", {})
+    if claim.seeds == "median" and not censored:
+        middle = statistics.median(finite.values())
+        held = claim.expect.holds(middle)
+        reason = f"the median over {len(finite)} seeds is {number(middle)}, expected {claim.expect}"
+        return Verdict(claim.name, "reproduced" if held else "not reproduced", reason, finite)
+    holding = [seed for seed, value in finite.items() if claim.expect.holds(value)]
+    total = len(finite) + len(censored)
+    reason = f"{len(holding)} of {total} seeds hold, expected {claim.expect}"
+    if censored:
+        reason += f"; {censored[0]}" + (f" (and {len(censored) - 1} more)" if len(censored) > 1 else "")
+    if len(holding) == total:
+        outcome: Outcome = "reproduced"
+    elif holding or censored:
+        outcome = "inconclusive"
+    else:
+        outcome = "not reproduced"
+    return Verdict(claim.name, outcome, reason, finite)
+
+
+def judge_all(claims: Iterable[Claim], table: Table, *, withheld: str = "") -> list[Verdict]:
+    """Judges every claim; with a reason `withheld`, every verdict is `not judged` for that reason."""
+    if withheld:
+        return [Verdict(claim.name, "not judged", withheld, {}) for claim in claims]
+    return [judge(claim, table) for claim in claims]
