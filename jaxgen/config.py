@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -77,6 +78,8 @@ class Config:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if cls.__name__ in Config.kinds:
+            raise TypeError(f"there is a config named {cls.__name__} already; a saved run could not tell them apart")
         Config.kinds[cls.__name__] = cls
 
     def __post_init__(self) -> None:
@@ -114,7 +117,9 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
         if not isinstance(value, (tuple, list)):
             raise UserError(f"{path}: got {value!r}, expected a list")
         return tuple(coerce(each, item, f"{path}[{i}]") for i, each in enumerate(value))
-    if hint is float and type(value) is int:
+    if hint is float and type(value) in (int, float):
+        if not math.isfinite(value):
+            raise UserError(f"{path}: got {value}, expected a finite number")
         return float(value)
     exact = (bool, int, float, str)
     if (type(value) is hint) if hint in exact else isinstance(value, hint):
@@ -154,13 +159,16 @@ def from_json(data: Any) -> Any:
             return {key: from_json(each) for key, each in data.items()}
         kind = data["kind"]
         if kind not in Config.kinds:
-            raise UserError(f"unknown kind of config '{kind}'{nearest(kind, Config.kinds)}")
+            raise UserError(f"unknown kind of config '{kind}'{nearest(str(kind), Config.kinds)}")
         cls = Config.kinds[kind]
         fields = {key: from_json(each) for key, each in data.items() if key != "kind"}
         unknown = set(fields) - set(field_types(cls))
         if unknown:
             name = sorted(unknown)[0]
             raise UserError(f"{kind} has no field '{name}'{nearest(name, field_types(cls))}")
+        needed = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
+        if needed - fields.keys():
+            raise UserError(f"{kind} lacks {sorted(needed - fields.keys())}")
         return cls(**fields)
     if isinstance(data, list):
         return tuple(from_json(each) for each in data)
@@ -181,28 +189,36 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def override(config: ConfigT, key: str, value: Any) -> ConfigT:
-    """Returns `config` with the dotted `key` (such as `model.width`) set to `value`.
+def override(config: ConfigT, changes: Mapping[str, Any]) -> ConfigT:
+    """Returns `config` with dotted keys (such as `model.width`) set, all at once.
 
     Raises:
       UserError: no such key (the nearest is named), a wrong type, or a value out of range.
     """
-    return _override(config, key.split("."), key, value)
+    return _override(config, changes, "")
 
 
-def _override(config: Any, path: list[str], key: str, value: Any) -> Any:
-    name, *rest = path
+def _override(config: Any, changes: Mapping[str, Any], prefix: str) -> Any:
     hints = field_types(type(config))
-    if name not in hints:
-        raise UserError(f"no setting '{key}': {type(config).__name__} has no '{name}'{nearest(name, hints)}")
-    if rest:
-        inner = getattr(config, name)
+    whole: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        name, dot, rest = key.partition(".")
+        if name not in hints:
+            kind = type(config).__name__
+            raise UserError(f"no setting '{prefix}{key}': {kind} has no '{name}'{nearest(name, hints)}")
+        if dot:
+            parts.setdefault(name, {})[rest] = value
+        else:
+            whole[name] = coerce(from_json(value), hints[name], f"{prefix}{key}")
+    for name, inner_changes in parts.items():
+        inner = whole.get(name, getattr(config, name))
         if not isinstance(inner, Config):
-            raise UserError(f"no setting '{key}': '{name}' is {inner!r} and has no parts")
-        value = _override(inner, rest, key, value)
-    else:
-        value = coerce(from_json(value), hints[name], key)
-    return dataclasses.replace(config, **{name: value})
+            raise UserError(
+                f"no setting '{prefix}{name}.{next(iter(inner_changes))}': '{name}' is {inner!r}, without parts"
+            )
+        whole[name] = _override(inner, inner_changes, f"{prefix}{name}.")
+    return dataclasses.replace(config, **whole)
 
 
 def per_member_values(config: Config, prefix: str = "") -> dict[str, float]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from jaxgen.table import SeedTable
 
 SCALES = ("smoke", "mini", "paper")
+NAME = re.compile(r"[A-Za-z0-9=.,_ +-]+")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class Condition(Config):
     analyses: tuple[Analysis, ...] = ()
 
     def validate(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9=.,_ +-]+", self.name):
+        if not NAME.fullmatch(self.name):
             raise UserError(f"name: got {self.name!r}, expected letters, digits, spaces and any of = . , _ + -")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds: got {list(self.seeds)}, expected at least one, each once")
@@ -82,6 +83,8 @@ class Condition(Config):
             if part != "task":
                 # At zero what it controls (dropout, say) is left out of the program.
                 fields[part][name] = value > 0
+        if isinstance(self.start, From):
+            fields["start"] = without(self.start, "condition")
         # Of the task, a program sees the tables' shapes alone.
         fields["task"] = dataclasses.asdict(self.task.shape()) | {"corrupts": self.task.corrupts()}
         return digest(fields)
@@ -97,11 +100,9 @@ class Sweep:
     def conditions(self) -> list[Condition]:
         found = []
         for values in itertools.product(*self.axes.values()):
-            condition = self.base
-            for key, value in zip(self.axes, values, strict=True):
-                condition = override(condition, key, value)
-            settings = " ".join(f"{key.split('.')[-1]}={value:g}" for key, value in zip(self.axes, values, strict=True))
-            found.append(dataclasses.replace(condition, name=settings))
+            settings = dict(zip(self.axes, values, strict=True))
+            name = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())
+            found.append(override(self.base, settings | {"name": name}))
         return found
 
 
@@ -252,11 +253,8 @@ class Experiment:
             for name in chosen.only:
                 _require_name(name, conditions)
             conditions = [each for each in conditions if each.name in chosen.only]
-        for key, value in chosen.set.items():
-            conditions = _apply(conditions, key, value)
-        for setting in settings:
-            key, value = _parse_setting(setting, conditions)
-            conditions = _apply(conditions, key, value)
+        conditions = _apply(conditions, chosen.set)
+        conditions = _apply(conditions, dict(_parse_setting(setting, conditions) for setting in settings))
         if seeds is not None:
             conditions = [dataclasses.replace(each, seeds=tuple(range(seeds))) for each in conditions]
         if extend is not None:
@@ -294,29 +292,25 @@ def _require_name(name: str, conditions: Sequence[Condition]) -> None:
 
 
 def _parse_setting(setting: str, conditions: Sequence[Condition]) -> tuple[str, Any]:
-    """Splits `key=value` or `CONDITION:key=value`; a condition's name may hold `=` itself."""
+    """Splits `KEY=VALUE` or `CONDITION:KEY=VALUE`; a condition's name may hold `=` itself."""
     scope, colon, rest = setting.partition(":")
-    if colon and any(scope == each.name for each in conditions):
-        prefix, setting = f"{scope}:", rest
-    elif colon and "=" not in setting.partition(":")[2]:
-        prefix = ""
-    elif colon:
-        _require_name(scope, conditions)
-        raise AssertionError("unreachable: the scope is no condition")
-    else:
-        prefix = ""
-    key, equals, text = setting.partition("=")
+    named = any(scope == each.name for each in conditions)
+    prefix = f"{scope}:" if colon and (named or (NAME.fullmatch(scope) and "=" in rest)) else ""
+    key, equals, text = setting.removeprefix(prefix).partition("=")
     if not equals or not key:
         raise UserError(f"--set: got '{setting}', expected KEY=VALUE or CONDITION:KEY=VALUE, such as model.width=64")
     return prefix + key.strip(), parse_value(text.strip())
 
 
-def _apply(conditions: Sequence[Condition], key: str, value: Any) -> list[Condition]:
-    scope, colon, bare = key.partition(":")
-    if not colon:
-        return [override(each, key, value) for each in conditions]
-    _require_name(scope, conditions)
-    return [override(each, bare, value) if each.name == scope else each for each in conditions]
+def _apply(conditions: Sequence[Condition], settings: Mapping[str, Any]) -> list[Condition]:
+    changes: dict[str, dict[str, Any]] = {each.name: {} for each in conditions}
+    for key, value in settings.items():
+        scope, colon, bare = key.rpartition(":")
+        if colon:
+            _require_name(scope, conditions)
+        for name in [scope] if colon else changes:
+            changes[name][bare] = value
+    return [override(each, changes[each.name]) if changes[each.name] else each for each in conditions]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,6 +321,10 @@ class Trajectory:
     seed: int
     identity: str
     parent: Trajectory | None = None
+
+    def depth(self) -> int:
+        """Returns how many ancestors it starts from."""
+        return 0 if self.parent is None else 1 + self.parent.depth()
 
 
 def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
@@ -348,6 +346,11 @@ def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
                 source = by_name[condition.start.condition]
                 if seed not in source.seeds:
                     raise UserError(f"start: '{condition.name}' has seed {seed}, which '{source.name}' lacks")
+                if isinstance(condition.start.at, int) and condition.start.at > source.steps:
+                    raise UserError(
+                        f"start: '{condition.name}' starts at step {condition.start.at} of '{source.name}', "
+                        f"which ends at step {source.steps}"
+                    )
                 parent = make(source, seed, (*below, condition.name))
             fields = condition.identity_fields() | {"seed": seed, "parent": parent and parent.identity}
             if parent is not None:
@@ -367,15 +370,18 @@ def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
 def populations(members: Sequence[Trajectory]) -> list[list[Trajectory]]:
     """Groups trajectories that one compiled program can train, parents' groups before children's.
 
-    Two trajectories of the same identity (conditions that differ in name alone) are trained once.
+    Trajectories of one identity (conditions that differ in name or horizon alone) are trained once, as
+    far as the longest.
     """
-    groups: dict[tuple[int, str], dict[str, Trajectory]] = {}
+    longest: dict[str, Trajectory] = {}
     for member in members:
-        depth, parent = 0, member.parent
-        while parent is not None:
-            depth, parent = depth + 1, parent.parent
-        groups.setdefault((depth, member.condition.static_signature()), {}).setdefault(member.identity, member)
-    return [list(group.values()) for _, group in sorted(groups.items(), key=lambda item: item[0][0])]
+        kept = longest.setdefault(member.identity, member)
+        if member.condition.steps > kept.condition.steps:
+            longest[member.identity] = member
+    groups: dict[tuple[int, str], list[Trajectory]] = {}
+    for member in longest.values():
+        groups.setdefault((member.depth(), member.condition.static_signature()), []).append(member)
+    return [group for _, group in sorted(groups.items(), key=lambda item: item[0][0])]
 
 
 def condition_json(conditions: Sequence[Condition]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -15,7 +16,7 @@ from jaxgen.experiment import Condition, Experiment, Trajectory, populations, tr
 from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
-from jaxgen.runs import Member, Request, Run
+from jaxgen.runs import Member, Request, Rows, Run
 from jaxgen.table import Table
 from jaxgen.train.config import First, From, Rewind
 from jaxgen.train.directory import PopulationDirectory, read_json, write_json
@@ -86,7 +87,7 @@ def _train_all(path: Path, wanted: Sequence[Trajectory], observer: Observer, arg
     for members in populations(missing):
         name = digest(sorted(each.identity for each in members))
         groups.append((path / "populations" / name, members))
-    for directory_path, members in sorted(groups, key=lambda group: _depth(group[1][0])):
+    for directory_path, members in sorted(groups, key=lambda group: group[1][0].depth()):
         _train_one(directory_path, members, wanted, run, observer, arguments)
 
 
@@ -99,10 +100,6 @@ def _begun(identity: str, begun: dict[str, PopulationDirectory], wanted: dict[st
     return Trajectory(from_json(facts["settings"]), facts["seed"], identity, parent)
 
 
-def _depth(member: Trajectory) -> int:
-    return 0 if member.parent is None else 1 + _depth(member.parent)
-
-
 def _train_one(
     path: Path,
     members: Sequence[Trajectory],
@@ -111,12 +108,13 @@ def _train_one(
     observer: Observer,
     arguments: RunArguments,
 ) -> None:
-    horizon = max(member.condition.steps for member in members)
+    identities = {member.identity for member in members}
+    same = [*members, *(each for each in wanted if each.identity in identities)]
+    horizon = max(each.condition.steps for each in same)
     status = PopulationDirectory(path).status()
     if status["finished"] and status["horizon"] >= horizon:
         return
-    identities = {member.identity for member in members}
-    snapshots = {step for member in members for step in member.condition.snapshots}
+    snapshots = {step for each in same for step in (*each.condition.snapshots, each.condition.steps)}
     for child in wanted:
         if child.parent is not None and child.parent.identity in identities:
             snapshots |= _snapshots_for(child, horizon)
@@ -185,7 +183,9 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     run = Run(path)
     request = run.request
     by_identity = {each.identity: each for each in run.members}
-    rows, notes, used = [], [], {}
+    rows: Rows = []
+    finished: Rows = []  # claims are judged on these alone
+    notes, used = [], {}
     for wanted in trajectories(conditions):
         member = by_identity.get(wanted.identity)
         if member is None:
@@ -194,15 +194,18 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
         used[member.directory.path] = status["seconds"]
         if status["finished"]:
             _analyse(wanted, member, observer)
-        state = status["members"][member.index] if status["members"] else {"state": "going"}
+        name, seed, horizon = wanted.condition.name, wanted.seed, wanted.condition.steps
+        found = [row for row in member.rows(name) if row[2] <= horizon]
+        state: dict[str, Any] = status["members"][member.index] if status["members"] else {"state": "going"}
         if state["state"] == "failed":
-            notes.append(
-                f"{wanted.condition.name}, seed {wanted.seed}: the loss was not finite at step {state['step']}"
-            )
-        horizon = wanted.condition.steps
-        rows += [row for row in member.rows(wanted.condition.name) if row[2] <= horizon]
+            notes.append(f"{name}, seed {seed}: the loss was not finite at step {state['step']}")
+            # A claim must not read the last good rows as if they were final.
+            found += [(name, seed, state["step"] + 1, key, math.nan) for key in dict.fromkeys(row[3] for row in found)]
+        rows += found
+        if status["finished"] and status["horizon"] >= horizon:
+            finished += found
     table = Table.of(rows)
-    verdicts = judge_all(experiment.claims, table, withheld=withheld(experiment, request))
+    verdicts = judge_all(experiment.claims, Table.of(finished), withheld=withheld(experiment, request))
     if request.extend is not None:
         notes.append(f"every condition was trained on to step {request.extend}")
     table.save(path / "table.csv")
@@ -240,14 +243,15 @@ def _analyse(wanted: Trajectory, member: Member, observer: Observer) -> None:
         observer.note(f"analysing {condition.name}, seed {member.seed}: {type(config).__name__}")
         shape = condition.task.shape()
         snapshots = MemberSnapshots(
-            module=build_model(condition.model, shape),
+            module=build_model(condition.model, shape, condition.numerics.compute_dtype),
             variables_by_step={step: member.variables(step) for step in member.steps()},
             splits=condition.task.table(member.seed),
             shape=shape,
             loss=LOSSES[condition.loss],
             corruption=condition.task.corrupts(),
         )
-        values = [(s, k, v if math.isfinite(v) else None) for s, k, v in analyse(config, snapshots)]
+        with jax.default_matmul_precision(condition.numerics.matmul_precision):
+            values = [(s, k, v if math.isfinite(v) else None) for s, k, v in analyse(config, snapshots)]
         # An analysis of fewer snapshots is superseded by this one.
         stale = [each for each, of in kept.items() if each != key and of.get("analysis") == to_json(config)]
         for each in stale:

@@ -69,17 +69,26 @@ class Table:
         return at.pivot(index="step", columns="seed", values="value").sort_index()
 
     def save(self, path: Path) -> None:
-        """Writes CSV with one column a key, values to six digits: small, and readable in a diff."""
-        rows = self.rows.copy()
-        rows["key"] = rows["measure"] + np.where(rows["split"] == "", "", "/" + rows["split"])
-        wide = rows.pivot(index=["condition", "seed", "step"], columns="key", values="value")
-        wide.sort_index().to_csv(path, float_format="%.6g", lineterminator="\n")
+        """Writes CSV with one column a key, values to six digits: small, and readable in a diff.
+
+        An empty cell was not measured; `nan` was, and is not a number.
+        """
+        rows = self.rows[["condition", "seed", "step"]].copy()
+        rows["key"] = self.rows["measure"] + np.where(self.rows["split"] == "", "", "/" + self.rows["split"])
+        rows["text"] = [f"{value:.6g}" for value in self.rows["value"]]
+        wide = rows.pivot(index=["condition", "seed", "step"], columns="key", values="text")
+        wide.sort_index().to_csv(path, lineterminator="\n")
 
     @staticmethod
     def load(path: Path) -> Table:
-        wide = pd.read_csv(path, dtype={"condition": str})
-        long = wide.melt(id_vars=["condition", "seed", "step"], var_name="key").dropna()
-        return Table.of(long.itertuples(index=False, name=None))
+        """Reads what `save` wrote."""
+        wide = pd.read_csv(path, dtype=str, keep_default_na=False)
+        long = wide.melt(id_vars=["condition", "seed", "step"], var_name="key")
+        measured = long[long["value"] != ""]
+        return Table.of(
+            (condition, int(seed), int(step), key, float(value))
+            for condition, seed, step, key, value in measured.itertuples(index=False, name=None)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,19 +116,22 @@ class SeedTable:
 
     def final(self, condition: str, key: str, rows: int = 5) -> float:
         """Returns the median of the last `rows` measured values: never one lucky last row."""
-        return float(self.values(condition, key).tail(rows).median())
+        return float(self.values(condition, key).tail(rows).median(skipna=False))
 
     def max(self, condition: str, key: str, until: float = np.inf, since: float = 0) -> float:
         """Returns the largest value between the steps `since` and `until`, both included."""
-        return float(self.values(condition, key).loc[since:until].max())
+        return float(self.values(condition, key).loc[since:until].max(skipna=False))
 
     def min(self, condition: str, key: str, until: float = np.inf, since: float = 0) -> float:
         """Returns the smallest value between the steps `since` and `until`, both included."""
-        return float(self.values(condition, key).loc[since:until].min())
+        return float(self.values(condition, key).loc[since:until].min(skipna=False))
 
     def at(self, condition: str, key: str, step: float) -> float:
         """Returns the value at the last measuring step not after `step`."""
-        return float(self.values(condition, key).loc[:step].iloc[-1])
+        values = self.values(condition, key).loc[:step]
+        if not len(values):
+            raise NotMeasured(f"'{condition}' has no value of '{key}' up to step {step:g}")
+        return float(values.iloc[-1])
 
     def first_step(
         self, condition: str, key: str, *, at_least: float | None = None, at_most: float | None = None,

@@ -36,17 +36,20 @@ def judge(claim: Claim, table: Table) -> Verdict:
     """Judges one claim on every seed of the table."""
     values: dict[int, float] = {}
     censored: list[str] = []
+    missing: list[str] = []
     for seed in table.seeds():
         try:
             values[seed] = float(claim.value(table.seed(seed)))
-        except NotMeasured as missing:
-            return Verdict(claim.name, "not judged", f"seed {seed}: {missing}", {})
+        except NotMeasured as absence:
+            missing.append(f"seed {seed}: {absence}")
+        except ZeroDivisionError:
+            values[seed] = math.nan
         except Censored as event:
             censored.append(f"seed {seed}: {event}")
     finite = {seed: value for seed, value in values.items() if not math.isnan(value)}
     censored += [f"seed {seed}: the value is not a number" for seed in values.keys() - finite.keys()]
     if not values and not censored:
-        return Verdict(claim.name, "not judged", "nothing has been trained yet", {})
+        return Verdict(claim.name, "not judged", missing[0] if missing else "nothing is trained to its end yet", {})
     if claim.seeds == "median" and not censored:
         middle = statistics.median(finite.values())
         held = claim.expect.holds(middle)

@@ -17,6 +17,18 @@ hypothesis.settings.register_profile("jaxgen", deadline=None, max_examples=25, d
 hypothesis.settings.load_profile("jaxgen")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Shares compiled programs between the tests, and between the processes that run them."""
+    from jaxgen.train import environment
+
+    root = tmp_path_factory.getbasetemp()
+    os.environ[environment.CACHE_VARIABLE] = str(
+        (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "cache"
+    )
+    environment.enable_compile_cache()
+
+
 @pytest.fixture(autouse=True)
 def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps every test away from the user's runs, cache and papers."""

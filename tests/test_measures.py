@@ -367,8 +367,6 @@ def unit(vector: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("form", "model"), [("a b =", TRANSFORMER), ("a b", MLPConfig(hidden=(12,), init_std=0.5))])
 def test_progress_measures_by_explicit_projections(p: int, form: str, model: ModelConfig) -> None:
     snapshots = members(addition(p, form, corruption=0.4), model)
-    threshold = 0.2
-    found = table_of(ProgressMeasures(neurons=threshold), snapshots)
     a, b = (grid.ravel() for grid in np.meshgrid(np.arange(p), np.arange(p), indexing="ij"))
     inputs = np.stack([a, b, np.full(p * p, p)], axis=1)[:, : 3 if form == "a b =" else 2]
     frequencies = range(1, (p - 1) // 2 + 1)
@@ -385,8 +383,10 @@ def test_progress_measures_by_explicit_projections(p: int, form: str, model: Mod
         explained.append(sum((unit(wave) @ hidden) ** 2 for wave in waves) / np.maximum((hidden**2).sum(0), 1e-30))
     live = (hidden**2).sum(0) > 1e-12
     follows = np.where(live, np.argmax(explained, axis=0), -1)
-    key = [k for i, k in enumerate(frequencies) if (follows == i).mean() >= threshold]
-    assert 0 < len(key) < len(frequencies)
+    shares = [float((follows == i).mean()) for i in range(len(frequencies))]
+    key = [k for k, share in zip(frequencies, shares, strict=True) if share >= max(shares)]
+    assert len(key) < len(frequencies)
+    found = table_of(ProgressMeasures(neurons=max(shares)), snapshots)
     grid = jnp.asarray(hidden.reshape(p, p, -1), jnp.float32)
     np.testing.assert_allclose(explained_variance(grid)[1 : len(frequencies) + 1], explained, atol=1e-4)
 
@@ -456,6 +456,7 @@ def test_a_network_that_is_constant_gives_numbers() -> None:
     snapshots = members(addition(7), squared_mlp(4), zeros)
     for config in (ProgressMeasures(), PruneNeurons(order="highest", fractions=(0.5,))):
         assert all(math.isfinite(value) for value in table_of(config, snapshots).values())
+    assert table_of(ProgressMeasures(), snapshots)[10, "key_frequencies"] == 0
     assert numbers(NeuronIPR(), snapshots.evaluation(0)) == {"ipr": 0, "low_ipr_fraction": 1}
 
 

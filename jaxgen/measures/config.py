@@ -1,7 +1,7 @@
 """Configurations of measures and analyses; imports no jax.
 
 A *measure* runs on the device, inside the program, at every measuring step. An *analysis* runs
-afterwards on snapshots, also on a finished run. `jaxgen.measures.functions` holds both.
+afterwards on snapshots, also on a finished run. `jaxgen.measures.build` runs both.
 """
 
 from __future__ import annotations

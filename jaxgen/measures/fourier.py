@@ -103,13 +103,15 @@ def fourier_norms(embedding_VD: jax.Array) -> jax.Array:
 
 @jax.jit
 def _followed(evaluation: Evaluation) -> jax.Array:
-    """Returns (K, N) bool: whether the frequency is the one that explains most of the neuron's variance."""
+    """Returns (K, N) bool: whether the frequency is the one that explains most of the neuron's variance.
+
+    A constant neuron is put down to frequency 0, which is never key.
+    """
     shape, tap = evaluation.shape, _tap(evaluation)
     hidden = capture(evaluation.module, evaluation.variables, _all_inputs(shape), [tap])[tap]
     p = _numbers(shape)
     explained_KN = explained_variance(hidden.reshape(p, p, -1).astype(jnp.float32))
-    most_KN = jax.nn.one_hot(jnp.argmax(explained_KN, axis=0), explained_KN.shape[0], axis=0, dtype=jnp.bool_)
-    return most_KN & (explained_KN > 0)
+    return jax.nn.one_hot(jnp.argmax(explained_KN, axis=0), explained_KN.shape[0], axis=0, dtype=jnp.bool_)
 
 
 @jax.jit

@@ -214,6 +214,8 @@ class _Training:
         if step == 0:
             state, first = self._measured(state)
             unread.append((0, state.step + 0, first))
+            if 0 in self.snapshot_steps:
+                self.snapshots.save(0, _parameters(state))
         while step < self.horizon:
             boundary = self.boundaries[bisect.bisect_right(self.boundaries, step)]
             steps = min(boundary - step, chunk)

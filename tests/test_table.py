@@ -1,0 +1,227 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from jaxgen.experiment import Claim, at_least, at_most, within
+from jaxgen.table import COLUMNS, Censored, NotMeasured, SeedTable, Table
+from jaxgen.verdict import judge, judge_all
+
+STEPS = [0, 1, 10, 100, 1000, 2000]
+TEST = [0.1, 0.2, 0.05, 0.9, 0.99, 0.97]
+
+
+def rows(seed: int = 0, condition: str = "wd=1", shift: float = 0.0) -> list[tuple[str, int, int, str, float]]:
+    found = [(condition, seed, step, "accuracy/test", value + shift) for step, value in zip(STEPS, TEST, strict=True)]
+    return found + [(condition, seed, step, "weight_norm", 10.0 - i) for i, step in enumerate(STEPS)]
+
+
+def seed_table() -> SeedTable:
+    # Rows may come in any order.
+    return Table.of(reversed(rows() + rows(condition="wd=5", shift=0.01))).seed(0)
+
+
+def sorted_rows(table: Table) -> pd.DataFrame:
+    return table.rows.sort_values(COLUMNS, ignore_index=True)
+
+
+def test_rows_are_tidy() -> None:
+    table = Table.of(rows())
+    assert list(table.rows.columns) == COLUMNS
+    assert table.rows.iloc[0].tolist() == ["wd=1", 0, 0, "test", "accuracy", 0.1]
+    assert table.rows.iloc[-1].tolist() == ["wd=1", 0, 2000, "", "weight_norm", 5.0]
+
+
+def test_conditions_seeds_and_parts_of_a_table() -> None:
+    table = Table.concat([Table.of(rows(3)), Table.of([]), Table.of(rows(1, "wd=5"))])
+    assert table.conditions() == ["wd=1", "wd=5"]
+    assert table.seeds() == [1, 3]
+    assert table.without(["wd=1"]).conditions() == ["wd=5"]
+    assert set(table.seed(1).rows["condition"]) == {"wd=5"}
+    assert len(Table.concat([]).rows) == 0
+    assert Table.of([]).seeds() == []
+
+
+def test_a_series_has_a_column_a_seed() -> None:
+    table = Table.of(rows(0) + rows(2, shift=0.5) + rows(0, "wd=5"))
+    series = table.series("wd=1", "accuracy/test")
+    assert list(series.columns) == [0, 2]
+    assert list(series.index) == STEPS
+    assert series[2].tolist() == pytest.approx([value + 0.5 for value in TEST])
+    assert len(table.series("wd=1", "accuracy/train")) == 0
+
+
+def test_values_are_of_one_condition_and_key_in_order_of_steps() -> None:
+    values = seed_table().values("wd=5", "accuracy/test")
+    assert values.index.tolist() == STEPS
+    assert values.tolist() == pytest.approx([value + 0.01 for value in TEST])
+    assert seed_table().values("wd=1", "weight_norm").tolist() == [10, 9, 8, 7, 6, 5]
+
+
+@pytest.mark.parametrize(
+    ("ask", "answer"),
+    [
+        (lambda t: t.final("wd=1", "accuracy/test"), 0.9),
+        (lambda t: t.final("wd=1", "accuracy/test", rows=1), 0.97),
+        (lambda t: t.final("wd=1", "accuracy/test", rows=2), 0.98),
+        (lambda t: t.final("wd=1", "accuracy/test", rows=100), 0.55),
+        (lambda t: t.max("wd=1", "accuracy/test"), 0.99),
+        (lambda t: t.max("wd=1", "accuracy/test", until=100), 0.9),
+        (lambda t: t.max("wd=1", "accuracy/test", until=99.5), 0.2),
+        (lambda t: t.max("wd=1", "accuracy/test", since=1001), 0.97),
+        (lambda t: t.min("wd=1", "accuracy/test"), 0.05),
+        (lambda t: t.min("wd=1", "accuracy/test", until=1), 0.1),
+        (lambda t: t.min("wd=1", "accuracy/test", since=100), 0.9),
+        (lambda t: t.at("wd=1", "accuracy/test", 100), 0.9),
+        (lambda t: t.at("wd=1", "accuracy/test", 999), 0.9),
+        (lambda t: t.at("wd=1", "accuracy/test", 1e9), 0.97),
+        (lambda t: t.at("wd=1", "accuracy/test", 0), 0.1),
+        (lambda t: t.first_step("wd=1", "accuracy/test", at_least=0.9), 100),
+        (lambda t: t.first_step("wd=1", "accuracy/test", at_least=0.1), 0),
+        (lambda t: t.first_step("wd=1", "accuracy/test", at_most=0.05), 10),
+        (lambda t: t.first_step("wd=1", "accuracy/test", at_least=0.9, or_else=5.0), 100),
+        (lambda t: t.first_step("wd=1", "accuracy/test", at_least=0.999, or_else=4000.0), 4000),
+    ],
+)
+def test_questions_that_claims_ask(ask: Callable[[SeedTable], float], answer: float) -> None:
+    assert ask(seed_table()) == pytest.approx(answer)
+
+
+def test_an_event_that_never_comes_is_censored() -> None:
+    with pytest.raises(Censored, match=r"accuracy/test of 'wd=1' was never at least 0.999 in 2000 steps"):
+        seed_table().first_step("wd=1", "accuracy/test", at_least=0.999)
+    with pytest.raises(Censored, match=r"was never at most 0.01 in 2000 steps"):
+        seed_table().first_step("wd=1", "accuracy/test", at_most=0.01)
+
+
+def test_what_was_not_measured_is_named_with_the_nearest() -> None:
+    with pytest.raises(NotMeasured, match=r"no condition 'wd=2'; did you mean"):
+        seed_table().final("wd=2", "accuracy/test")
+    with pytest.raises(NotMeasured, match=r"'wd=1' has no measure 'acuracy/test'; did you mean 'accuracy/test'\?"):
+        seed_table().final("wd=1", "acuracy/test")
+    with pytest.raises(NotMeasured, match="'wd=1' has no measure 'accuracy'"):
+        seed_table().final("wd=1", "accuracy")
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    extra = [("wd=1", 0, 5, "accuracy.pruned_lowest_ipr.0.5/test", 1e-9), ("wd=1", 0, 7, "loss/train", math.inf)]
+    table = Table.of(rows(0) + rows(11, "keep 0.4, wd=5") + extra)
+    table.save(tmp_path / "table.csv")
+    pd.testing.assert_frame_equal(sorted_rows(Table.load(tmp_path / "table.csv")), sorted_rows(table))
+    text = (tmp_path / "table.csv").read_text()
+    Table.load(tmp_path / "table.csv").save(tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_text() == text
+    header = "condition,seed,step,accuracy.pruned_lowest_ipr.0.5/test,accuracy/test,loss/train,weight_norm"
+    assert text.splitlines()[0] == header
+
+
+def test_saved_values_have_six_digits(tmp_path: Path) -> None:
+    Table.of([("a", 0, 0, "loss/train", 1.23456789)]).save(tmp_path / "table.csv")
+    assert Table.load(tmp_path / "table.csv").rows["value"].tolist() == [1.23457]
+
+
+def test_an_empty_table_is_saved(tmp_path: Path) -> None:
+    Table.of([]).save(tmp_path / "table.csv")
+    assert len(Table.load(tmp_path / "table.csv").rows) == 0
+
+
+def finals(*values: float) -> Table:
+    return Table.of([("a", seed, step, "accuracy/test", value) for seed, value in enumerate(values) for step in (0, 1)])
+
+
+def claim(**changes: object) -> Claim:
+    fields = {
+        "name": "c",
+        "says": "",
+        "place": "",
+        "paper": "",
+        "value": lambda table: table.final("a", "accuracy/test"),
+        "expect": at_least(0.9),
+    }
+    return Claim(**(fields | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome", "reason"),
+    [
+        ((0.9, 0.95, 1.0), "reproduced", "3 of 3 seeds hold, expected ≥ 0.9"),
+        ((0.1, 0.2, 0.89), "not reproduced", "0 of 3 seeds hold, expected ≥ 0.9"),
+        ((0.1, 0.95, 1.0), "inconclusive", "2 of 3 seeds hold, expected ≥ 0.9"),
+        ((1.0,), "reproduced", "1 of 1 seeds hold, expected ≥ 0.9"),
+    ],
+)
+def test_a_claim_is_judged_seed_by_seed(values: tuple[float, ...], outcome: str, reason: str) -> None:
+    verdict = judge(claim(), finals(*values))
+    assert (verdict.claim, verdict.outcome, verdict.reason) == ("c", outcome, reason)
+    assert verdict.values == dict(enumerate(values))
+
+
+@pytest.mark.parametrize("seeds", ["each", "median"])
+def test_a_value_that_never_came_leaves_a_claim_open(seeds: str) -> None:
+    first = claim(value=lambda t: t.first_step("a", "accuracy/test", at_least=0.5), expect=at_most(10), seeds=seeds)
+    verdict = judge(first, finals(0.6, 0.1, 0.2))
+    assert verdict.outcome == "inconclusive"
+    assert verdict.values == {0: 0.0}
+    assert verdict.reason.startswith("1 of 3 seeds hold, expected ≤ 10; seed 1: accuracy/test of 'a' was never")
+    assert verdict.reason.endswith("(and 1 more)")
+    assert judge(first, finals(0.1)).outcome == "inconclusive"
+
+
+def test_censored_values_with_a_bound_are_judged() -> None:
+    late = claim(
+        value=lambda t: t.first_step("a", "accuracy/test", at_least=0.5, or_else=1), expect=at_least(1), seeds="each"
+    )
+    assert judge(late, finals(0.1, 0.2)).outcome == "reproduced"
+    assert judge(late, finals(0.1, 0.9)).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize("seeds", ["each", "median"])
+def test_a_value_that_is_no_number_leaves_a_claim_open(seeds: str) -> None:
+    verdict = judge(claim(seeds=seeds), finals(1.0, math.nan, 1.0))
+    assert verdict.outcome == "inconclusive"
+    assert verdict.reason == "2 of 3 seeds hold, expected ≥ 0.9; seed 1: the value is not a number"
+    assert verdict.values == {0: 1.0, 2: 1.0}
+    assert judge(claim(seeds=seeds), finals(math.nan)).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome", "middle"),
+    [((0.1, 0.95, 1.0), "reproduced", "0.95"), ((0.1, 0.2, 1.0), "not reproduced", "0.2")],
+)
+def test_the_median_decides_where_a_claim_says_so(values: tuple[float, ...], outcome: str, middle: str) -> None:
+    verdict = judge(claim(seeds="median"), finals(*values))
+    assert verdict.outcome == outcome
+    assert verdict.reason == f"the median over 3 seeds is {middle}, expected ≥ 0.9"
+    assert verdict.values == dict(enumerate(values))
+
+
+def test_what_was_not_measured_is_not_judged() -> None:
+    verdict = judge(claim(value=lambda t: t.final("b", "accuracy/test")), finals(1.0, 1.0))
+    assert verdict.outcome == "not judged"
+    assert verdict.reason == "seed 0: no condition 'b'; there is: a"
+    assert verdict.values == {}
+    verdict = judge(claim(), Table.of([]))
+    assert (verdict.outcome, verdict.reason) == ("not judged", "nothing is trained to its end yet")
+
+
+def test_an_expectation_holds_at_its_bounds() -> None:
+    assert judge(claim(expect=within(0.9, 0.1)), finals(0.8, 1.0)).outcome == "reproduced"
+    assert judge(claim(expect=within(0.9, 0.1)), finals(0.79)).outcome == "not reproduced"
+
+
+def test_judging_all_claims_or_withholding() -> None:
+    claims = [claim(name="x"), claim(name="y", expect=at_most(0.5))]
+    assert [each.outcome for each in judge_all(claims, finals(1.0))] == ["reproduced", "not reproduced"]
+    withheld = judge_all(claims, finals(1.0), withheld="settings were changed")
+    assert [(each.claim, each.outcome, each.reason) for each in withheld] == [
+        ("x", "not judged", "settings were changed"),
+        ("y", "not judged", "settings were changed"),
+    ]
+
+
+def test_the_spread_of_a_verdict() -> None:
+    assert judge(claim(), finals(0.5, 0.25, 1.0)).spread() == "0.5 (0.25 to 1)"
+    assert judge(claim(), finals(0.5)).spread() == "0.5"
+    assert judge(claim(), Table.of([])).spread() == "–"
