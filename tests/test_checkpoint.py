@@ -1,0 +1,74 @@
+"""The checkpoint adapter and metrics.jsonl."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.errors import UserError
+from jaxgen.train.checkpoint import CheckpointStore, nest
+from jaxgen.train.metrics import MetricsFile, TensorBoard, metric_row
+
+TREE = {"params": {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(2, jnp.bfloat16)}, "step": jnp.int32(7)}
+
+
+def test_a_tree_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    CheckpointStore(tmp_path / "c").save(3, TREE)
+    store = CheckpointStore(tmp_path / "c")
+    assert store.steps() == [3]
+    back = store.restore(3, TREE)
+    np.testing.assert_array_equal(back["params"]["w"], TREE["params"]["w"])
+    assert back["params"]["b"].dtype == jnp.bfloat16
+    assert back["step"] == 7
+    assert nest(store.load(3), "params").keys() == {"w", "b"}
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "c", keep=2)
+    for step in (1, 5, 9):
+        store.save(step, TREE)
+    assert store.steps() == [5, 9]
+
+
+def test_a_tree_that_does_not_fit_is_refused_leaf_by_leaf(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "c")
+    store.save(1, TREE)
+    other = {"params": {"w": jnp.zeros((3, 3)), "new": jnp.zeros(1)}, "step": jnp.int32(0)}
+    with pytest.raises(UserError) as error:
+        store.restore(1, other)
+    for part in ("missing ['params.new']", "extra ['params.b']", "params.w (float32[2, 3], expected float32[3, 3])"):
+        assert part in str(error.value)
+    with pytest.raises(UserError, match=r"has no step 2; it has \[1\]"):
+        store.load(2)
+
+
+def test_metrics_are_cut_behind_a_step_and_a_half_written_line_goes(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path / "metrics.jsonl")
+    metrics.append([metric_row(step, 0, 1.5, {"a": step / 3, "b": float("nan")}) for step in (0, 2, 4)])
+    with metrics.path.open("a") as file:
+        file.write('{"step": 2, "mem')
+    metrics.truncate(2)
+    rows = list(metrics.rows())
+    assert [row["step"] for row in rows] == [0, 2]
+    assert rows[1]["values"] == {"a": 2 / 3, "b": None}
+    metrics.truncate(-1)
+    assert list(metrics.rows()) == []
+
+
+def test_tensorboard_shows_each_row_once_after_a_resume(tmp_path: Path) -> None:
+    from tensorboardX import proto
+
+    rows = [metric_row(step, member, 1.0, {"accuracy/train": step / 10}) for step in (0, 1) for member in (0, 1)]
+    for _ in range(2):
+        board = TensorBoard(tmp_path / "tb", ["a.0", "a.1"], rows)
+        board.close()
+    for name in ("a.0", "a.1"):
+        (file,) = (tmp_path / "tb" / name).glob("events*")
+        values, data, at = [], file.read_bytes(), 0
+        while at < len(data):
+            length = int.from_bytes(data[at : at + 8], "little")
+            event = proto.event_pb2.Event.FromString(data[at + 12 : at + 12 + length])
+            values += [(event.step, each.tag, each.simple_value) for each in event.summary.value]
+            at += 16 + length
+        assert values == [(0, "accuracy/train", 0.0), (1, "accuracy/train", pytest.approx(0.1))]

@@ -1,0 +1,166 @@
+"""The command line as a user meets it: in processes of its own where that matters."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from jaxgen.cli import main
+from jaxgen.cli.signals import STOPPED
+from jaxgen.runs import load_run
+from tests.tiny_paper import write_tiny_paper
+
+
+def invoke(*args: str) -> Result:
+    return CliRunner().invoke(main, list(args), catch_exceptions=False)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("JAXGEN_EXPERIMENTS", str(write_tiny_paper(tmp_path)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "nanda-modadd"], ["--help"], ["show", "arxiv:2310.13061"]])
+def test_commands_that_only_look_import_no_jax(command: list[str]) -> None:
+    code = f"""
+import sys
+from jaxgen.cli import main
+try:
+    main({command!r})
+except SystemExit as stop:
+    assert not stop.code, stop.code
+slow = [name for name in ("jax", "flax", "pandas", "matplotlib") if name in sys.modules]
+assert not slow, slow
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "reproduce" in done.stdout or "nanda" in done.stdout or "grok" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["reproduce", "corupted-modadd"], ["no paper 'corupted-modadd'", "did you mean 'corrupted-modadd'?"]),
+        (["reproduce", "corrupted-modadd/trainin"], ["did you mean 'corrupted-modadd/training'?"]),
+        (["reproduce", "arxiv:2310.13062"], ["no paper 'arxiv:2310.13062'", "arxiv:2310.13061"]),
+        (["reproduce", "nanda-modadd", "--scale", "min"], ["no scale 'min'", "did you mean 'mini'?"]),
+        (["reproduce", "nanda-modadd", "--set", "model.widht=64"], ["no setting 'model.widht'", "'width'?"]),
+        (["reproduce", "nanda-modadd", "--set", "model.width=wide"], ["model.width: got 'wide'", "expected int"]),
+        (["reproduce", "nanda-modadd", "--set", "task.train_fraction=2"], ["got 2.0", "below 1"]),
+        (["reproduce", "nanda-modadd", "--set", "decai:steps=3"], ["no condition 'decai'", "'decay'?"]),
+        (["reproduce", "nanda-modadd", "--set", "steps"], ["expected KEY=VALUE"]),
+        (["reproduce", "nanda-modadd", "--scale", "mini", "--extend", "5"], ["extend: got 5", "4000 steps"]),
+        (["reproduce", "nanda-modadd", "--scale", "smoke", "--record"], ["--record", "only proves that it runs"]),
+        (["reproduce", "nanda-modadd", "--scale", "mini", "--set", "steps=9", "--record"], ["changed with --set"]),
+        (["reprodcue", "nanda-modadd"], ["no command 'reprodcue'", "did you mean 'reproduce'?"]),
+        (["show", "nanda"], ["no paper 'nanda'", "nanda-modadd"]),
+        (["resume", "nowhere"], ["no run at nowhere", "run.json"]),
+        (["report", "nowhere"], ["no run at nowhere"]),
+        (["new", "Bad Slug"], ["got 'Bad Slug'", "lower-case"]),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(args: list[str], parts: list[str], tiny: Path) -> None:
+    result = invoke(*args)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert len([line for line in result.output.splitlines() if line and not line.startswith(("Usage", "Try"))]) == 1
+    for part in parts:
+        assert part in result.output
+    assert not list(tiny.rglob("run.json"))
+
+
+def test_reproduce_report_resume(tiny: Path) -> None:
+    result = invoke("reproduce", "tiny-paper/main", "--seeds", "1")
+    assert result.exit_code == 0, result.output
+    run = tiny / "runs" / "tiny-paper" / "main" / "paper"
+    page = (run / "report.html").read_text()
+    assert "It fits" in page
+    assert "jaxgen reproduce tiny-paper/main --scale paper --seeds 1" in page
+    assert str(run / "report.html") in result.output.replace("\n", "")
+    results = json.loads((run / "results.json").read_text())
+    assert [claim["outcome"] for claim in results["claims"]] == ["reproduced", "not reproduced"]
+    (run / "report.html").unlink()
+    assert invoke("report", str(run)).exit_code == 0
+    assert (run / "report.html").exists()
+    assert invoke("resume", str(run)).exit_code == 0
+    again = invoke("reproduce", "tiny-paper/main", "--seeds", "1", "--fresh", "--set", "dense:steps=5")
+    assert again.exit_code == 0, again.output
+    assert again.output.count("not judged") == 2
+    names = [path.name for path in run.parent.iterdir()]
+    assert "paper" in names
+    assert any(name.startswith("paper+") for name in names)
+
+
+def test_a_whole_paper_gets_one_report(tiny: Path) -> None:
+    result = invoke("reproduce", "arxiv:0000.00001", "--seeds", "1")
+    assert result.exit_code == 0, result.output
+    page = (tiny / "runs" / "tiny-paper" / "paper.html").read_text()
+    assert "dense and ticket" in page
+    assert "members that fail or stop" in page
+    assert "the loss was not finite" in page
+
+
+def test_recording_goes_on_condition_by_condition(tiny: Path) -> None:
+    assert invoke("reproduce", "tiny-paper/main", "--record").exit_code == 0
+    folder = tiny / "papers" / "tiny_paper" / "results"
+    results = json.loads((folder / "paper.json").read_text())["main"]
+    assert [claim["outcome"] for claim in results["claims"]] == ["reproduced", "not reproduced"]
+    assert results["conditions"].keys() == {"dense", "ticket"}
+    assert results["conditions"]["dense"]["seeds"].keys() == {"0", "1"}
+    table = (folder / "paper" / "main.csv").read_text().splitlines()
+    assert table[0].startswith("condition,seed,step,accuracy/corrupted")
+    assert (folder / "paper" / "main-accuracy.svg").exists()
+    assert "recorded" not in invoke("list").output or "1 reproduced" in invoke("list").output
+
+
+def test_sigterm_saves_and_the_run_goes_on(tiny: Path) -> None:
+    code = """
+import signal, sys
+from jaxgen.cli import progress
+from jaxgen.cli import main
+advanced = progress.ProgressDisplay.advanced
+def interrupting(self, step, rows):
+    advanced(self, step, rows)
+    if step == 4:
+        signal.raise_signal(signal.SIGTERM)
+progress.ProgressDisplay.advanced = interrupting
+main(["reproduce", "tiny-paper/main", "--seeds", "1"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == STOPPED, done.stderr
+    assert "go on with: jaxgen resume" in done.stdout.replace("\n", " ")
+    (directory,) = load_run(tiny / "runs/tiny-paper/main/paper").populations()
+    assert 0 < directory.status()["step"] < 40
+    assert invoke("resume", "runs/tiny-paper/main/paper").exit_code == 0
+
+
+def test_a_new_paper_is_found_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke("new", "my-paper")
+    assert result.exit_code == 0
+    assert "export JAXGEN_EXPERIMENTS=" in result.output
+    monkeypatch.setenv("JAXGEN_EXPERIMENTS", str(tmp_path / "experiments"))
+    assert "my-paper/main" in invoke("list").output
+    assert invoke("reproduce", "my-paper", "--scale", "smoke").exit_code == 0
+    assert invoke("new", "my-paper").exit_code == 2
+
+
+def test_a_broken_paper_hides_no_other(tiny: Path) -> None:
+    folder = tiny / "papers" / "broken_paper"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("raise ImportError('no such thing')")
+    result = invoke("list")
+    assert "tiny-paper/main" in result.output
+    assert "no such thing" in result.output
+    assert "cannot be read" in invoke("reproduce", "broken-paper").output
+
+
+def test_doctor_says_what_is_here_and_what_is_not() -> None:
+    result = invoke("doctor")
+    for part in ("jax ", "devices", "cpu", "compile cache", "jaxgen[cuda13]", "jaxgen[tpu]"):
+        assert part in result.output

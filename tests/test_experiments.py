@@ -1,0 +1,101 @@
+"""The contract of every paper that is found: notebook, scales, programs, and a smoke run of each shape."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from jaxgen.config import digest, from_json, to_json
+from jaxgen.discovery import discover
+from jaxgen.experiment import SCALES, Condition, Experiment, Sweep, trajectories
+from jaxgen.record import refuse_to_record
+from jaxgen.reproduce import reproduce
+from jaxgen.results import read_results, table_file
+from jaxgen.runs import Request
+from jaxgen.table import Table
+from jaxgen.train.loop import RunArguments, SilentObserver, stack_constants
+from jaxgen.train.program import Program
+from jaxgen.verdict import judge_all
+
+FOUND = discover()
+EXPERIMENTS = [
+    pytest.param(found, experiment, id=f"{slug}/{experiment.name}")
+    for slug, found in FOUND.papers.items()
+    for experiment in found.paper.experiments
+]
+WITHOUT_GRIDS = [each for each in EXPERIMENTS if not any(isinstance(c, Sweep) for c in each.values[1].conditions)]
+
+
+def one_of_each_kind(experiment: Experiment, scale: str) -> list[Condition]:
+    """The conditions of a scale, one for each combination of model, optimiser, loss and batching."""
+    kinds: dict[str, Condition] = {}
+    for condition in experiment.at_scale(scale):
+        fields = to_json(condition)
+        kind = digest([fields[name] for name in ("model", "optimizer", "loss", "numerics", "measures")])
+        kinds.setdefault(kind + str(condition.batch_size is None), condition)
+    return list(kinds.values())
+
+
+def test_every_folder_is_a_paper() -> None:
+    assert not FOUND.broken
+    assert {"corrupted-modadd", "power-grok", "nanda-modadd"} <= FOUND.papers.keys()
+
+
+@pytest.mark.parametrize("slug", FOUND.papers)
+def test_the_notebook_is_complete(slug: str) -> None:
+    found = FOUND.papers[slug]
+    for part in ("Paper:", f"arXiv:{found.paper.arxiv}", "Claimed:", f"Command: jaxgen reproduce {slug}", "Took:",
+                 "Came out:", "Setting:", "Deviations, and why:"):  # fmt: skip
+        assert part in found.notebook, part
+
+
+@pytest.mark.parametrize(("found", "experiment"), EXPERIMENTS)
+def test_scales_resolve_and_claims_have_names_of_their_own(found, experiment: Experiment) -> None:
+    assert {"smoke", "paper"} <= set(experiment.scales) <= set(SCALES)
+    assert not experiment.scales["smoke"].judged
+    for scale in experiment.scales:
+        conditions = experiment.at_scale(scale)
+        assert len(trajectories(conditions)) >= len(conditions)
+        assert all(from_json(to_json(each)) == each for each in conditions[:20])
+    names = [each.name for each in experiment.claims]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(("found", "experiment"), WITHOUT_GRIDS)
+def test_every_kind_of_condition_lowers_at_paper_scale(found, experiment: Experiment) -> None:
+    for condition in one_of_each_kind(experiment, "paper"):
+        program = Program(condition, "vmap")
+        member = trajectories([condition])[:1] if condition.start.__class__.__name__ == "Init" else []
+        if not member:
+            continue
+        constants = jax.eval_shape(lambda member=member: stack_constants(member, [None]))
+        state = jax.eval_shape(program.init, constants, None)
+        program.advance.lower(state, constants, jax.ShapeDtypeStruct((), "int32"))
+        row, _, _ = jax.eval_shape(program.measure, state, constants)
+        assert {"accuracy/train", "accuracy/test"} <= row.keys()
+
+
+@pytest.mark.parametrize(("found", "experiment"), EXPERIMENTS)
+def test_a_smoke_run_ends_and_judges_nothing(found, experiment: Experiment, tmp_path: Path) -> None:
+    names = [each.name for each in one_of_each_kind(experiment, "smoke")]
+    request = Request(found.paper.slug, experiment.name, "smoke", seeds=1)
+    done = reproduce(experiment, request, tmp_path / "run", observer=SilentObserver(), arguments=RunArguments())
+    assert set(names) <= set(done.table.conditions())
+    assert {verdict.outcome for verdict in done.verdicts} <= {"not judged"}
+    with pytest.raises(Exception, match="is not recorded when the scale 'smoke' only proves that it runs"):
+        refuse_to_record(experiment, request)
+
+
+@pytest.mark.parametrize(("found", "experiment"), EXPERIMENTS)
+def test_recorded_verdicts_follow_from_the_recorded_table(found, experiment: Experiment) -> None:
+    for scale in experiment.scales:
+        entry = read_results(found.folder, scale).get(experiment.name)
+        if entry is None:
+            continue
+        verdicts = judge_all(experiment.claims, Table.load(table_file(found.folder, scale, experiment.name)))
+        assert [(each["claim"], each["outcome"]) for each in entry["claims"]] == [
+            (verdict.claim, verdict.outcome) for verdict in verdicts
+        ]
+        seeds = {each.name: list(each.seeds) for each in experiment.at_scale(scale)}
+        for name, facts in entry["conditions"].items():
+            assert [int(seed) for seed in facts["seeds"]] == seeds[name]

@@ -1,0 +1,204 @@
+"""The compiled programs: against a plain loop, over layouts, batches and masks."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxgen.experiment import Condition, Trajectory
+from jaxgen.measures.config import Accuracy, Loss
+from jaxgen.models.config import MLPConfig
+from jaxgen.tasks import ModularTask
+from jaxgen.train.config import SGD, AdamW, Every, LogSpaced, MagnitudeMask, Rewind, ScaleParams, Stop
+from jaxgen.train.loop import stack_constants
+from jaxgen.train.program import Program
+from jaxgen.train.shuffle import shuffled_index
+from jaxgen.train.start import Start, apply_transforms, magnitude_mask
+
+CONDITION = Condition(
+    name="base",
+    task=ModularTask(p=7, train_fraction=0.5, format="a b"),
+    model=MLPConfig(hidden=(9,), activation="square", bias=False, init_std=0.3),
+    optimizer=AdamW(learning_rate=0.05, weight_decay=2.0, b1=0.9, b2=0.98, eps=1e-8),
+    loss="mse",
+    steps=10,
+    measures=(Accuracy(), Loss()),
+)
+
+
+def members(condition: Condition, seeds=(0, 1)) -> list[Trajectory]:
+    return [Trajectory(condition, seed, f"{condition.name}{seed}") for seed in seeds]
+
+
+def trained(condition: Condition, steps: int, layout="sequential", seeds=(0, 1), params=None):
+    program = Program(condition, layout)
+    constants = stack_constants(members(condition, seeds), [None] * len(seeds))
+    state = program.init(constants, params)
+    start = jax.tree.map(np.asarray, state)
+    state, reached = program.advance(state, constants, np.int32(steps))
+    assert np.asarray(reached).tolist() == [steps] * len(seeds)
+    return start, state, program, constants
+
+
+def test_a_population_trains_as_a_plain_numpy_loop() -> None:
+    start, state, _, _ = trained(CONDITION, steps=7)
+    for i, seed in enumerate((0, 1)):
+        train = CONDITION.task.table(seed)["train"]
+        one_hot = np.concatenate([np.eye(7)[train.inputs[:, 0]], np.eye(7)[train.inputs[:, 1]]], axis=1)
+        labels = np.eye(7)[train.targets[:, 0]]
+        kernel = start.params["layer_0"]["kernel"][i].reshape(14, 9).astype(np.float64)
+        output = start.params["output"]["kernel"][i].astype(np.float64)
+        moments = [[np.zeros_like(w), np.zeros_like(w)] for w in (kernel, output)]
+        for step in range(1, 8):
+            pre = one_hot @ kernel
+            error = 2 * (pre**2 @ output - labels) / labels.size
+            gradients = [one_hot.T @ (error @ output.T * 2 * pre), (pre**2).T @ error]
+            weights = []
+            for w, gradient, moment in zip((kernel, output), gradients, moments, strict=True):
+                moment[0] = 0.9 * moment[0] + 0.1 * gradient
+                moment[1] = 0.98 * moment[1] + 0.02 * gradient**2
+                direction = moment[0] / (1 - 0.9**step) / (np.sqrt(moment[1] / (1 - 0.98**step)) + 1e-8)
+                weights.append(w - 0.05 * (direction + 2.0 * w))
+            kernel, output = weights
+        np.testing.assert_allclose(state.params["layer_0"]["kernel"][i].reshape(14, 9), kernel, atol=2e-5)
+        np.testing.assert_allclose(state.params["output"]["kernel"][i], output, atol=2e-5)
+
+
+def test_layouts_agree_up_to_rounding() -> None:
+    # Not Adam: where a gradient is all but zero it turns its rounding error into a whole step.
+    condition = dataclasses.replace(
+        CONDITION,
+        batch_size=8,
+        model=MLPConfig(hidden=(9,), dropout=0.3, batch_norm=True, init_std=0.3),
+        optimizer=SGD(learning_rate=0.5, momentum=0.9),
+    )
+    _, one, _, _ = trained(condition, steps=5, layout="sequential")
+    _, other, _, _ = trained(condition, steps=5, layout="vmap")
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_numbers_marked_per_member_differ_within_a_population() -> None:
+    faster = dataclasses.replace(CONDITION, name="faster", optimizer=AdamW(learning_rate=0.1, weight_decay=2.0))
+    assert faster.static_signature() == CONDITION.static_signature()
+    program = Program(CONDITION, "sequential")
+    mixed = [Trajectory(CONDITION, 0, "a"), Trajectory(faster, 0, "b")]
+    constants = stack_constants(mixed, [None, None])
+    state, _ = program.advance(program.init(constants, None), constants, np.int32(3))
+    for i, condition in enumerate((CONDITION, faster)):
+        _, alone, _, _ = trained(condition, steps=3, seeds=(0,))
+        np.testing.assert_allclose(
+            state.params["output"]["kernel"][i], alone.params["output"]["kernel"][0], rtol=1e-5, atol=1e-6
+        )
+
+
+def test_the_state_is_donated() -> None:
+    program = Program(CONDITION, "sequential")
+    constants = stack_constants(members(CONDITION), [None, None])
+    state = program.init(constants, None)
+    program.advance(state, constants, np.int32(1))
+    assert state.params["output"]["kernel"].is_deleted()
+
+
+def test_a_batch_shuffles_each_epoch_and_shows_no_example_twice() -> None:
+    condition = dataclasses.replace(CONDITION, batch_size=8)
+    program = Program(condition, "sequential")
+    constants = jax.tree.map(lambda leaf: leaf[0], stack_constants(members(condition, (0,)), [None]))
+    batches = [program._batch(constants, jnp.int32(step)) for step in range(6)]
+    epochs = [np.concatenate([np.asarray(each.inputs) for each in batches[i : i + 3]]) for i in (0, 3)]
+    for epoch in epochs:
+        assert len({tuple(row) for row in epoch}) == 24  # of the 24 training pairs
+    assert not np.array_equal(epochs[0], epochs[1])
+    again = program._batch(constants, jnp.int32(4))
+    np.testing.assert_array_equal(again.inputs, batches[4].inputs)
+
+
+@given(count=st.integers(1, 300), seed=st.integers(0, 2**31 - 1))
+def test_a_shuffle_is_a_permutation(count: int, seed: int) -> None:
+    shuffled = shuffled_index(jnp.arange(count, dtype=jnp.int32), count, jax.random.key(seed))
+    assert sorted(np.asarray(shuffled).tolist()) == list(range(count))
+
+
+def test_a_shuffle_leaves_no_trace_of_the_order() -> None:
+    count = 1000
+    keys = [jax.random.fold_in(jax.random.key(0), epoch) for epoch in range(50)]
+    shuffles = np.stack([shuffled_index(jnp.arange(count, dtype=jnp.int32), count, key) for key in keys])
+    assert np.mean(shuffles[:, 0] < count / 2) == pytest.approx(0.5, abs=0.25)
+    neighbours = np.mean(np.diff(shuffles, axis=1) == 1)
+    assert neighbours < 0.01
+    correlation = np.corrcoef(np.arange(count), shuffles.mean(axis=0))[0, 1]
+    assert abs(correlation) < 0.15
+
+
+def test_a_stopping_rule_needs_its_patience() -> None:
+    stop = Stop(measure="accuracy", split="train", at_least=0.0, patience=2)
+    condition = dataclasses.replace(CONDITION, stop=stop)
+    program = Program(condition, "sequential")
+    constants = stack_constants(members(condition), [None, None])
+    state = program.init(constants, None)
+    for expected in (True, False):
+        _, active, hits = program.measure(state, constants)
+        state = state._replace(active=active, hits=hits)
+        assert np.asarray(active).tolist() == [expected, expected]
+    before = np.asarray(state.params["output"]["kernel"])
+    state, reached = program.advance(state, constants, np.int32(3))
+    assert np.asarray(reached).tolist() == [0, 0]
+    np.testing.assert_array_equal(state.params["output"]["kernel"], before)
+
+
+@pytest.mark.parametrize("layout", ["sequential", "vmap"])
+def test_a_mask_holds_while_training(layout: str) -> None:
+    program = Program(CONDITION, layout)
+    constants = stack_constants(members(CONDITION), [None, None])
+    params = program.init(constants, None).params
+    each = [jax.tree.map(lambda w, i=i: w[i], params) for i in range(2)]
+    starts = [apply_transforms(Start(one, None, None), (MagnitudeMask(keep=0.3),)) for one in each]
+    constants = stack_constants(members(CONDITION), starts)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[start.params for start in starts])
+    state, _ = program.advance(program.init(constants, stacked), constants, np.int32(5))
+    for mask, w in zip(jax.tree.leaves(constants.mask), jax.tree.leaves(state.params), strict=True):
+        np.testing.assert_array_equal(np.asarray(w)[np.asarray(mask) == 0], 0)
+        assert np.all(np.asarray(w)[np.asarray(mask) == 1] != 0)
+
+
+@given(keep=st.floats(0.01, 1.0), seed=st.integers(0, 100))
+def test_a_magnitude_mask_keeps_the_largest(keep: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    params = {
+        "a": jnp.array(rng.normal(size=(5, 4)), jnp.float32),
+        "b": jnp.array(rng.normal(size=(6, 2)), jnp.float32),
+    }
+    mask = magnitude_mask(params | {"bias": jnp.zeros(3)}, keep)
+    kept = np.concatenate([np.abs(params[name])[np.asarray(mask[name]) == 1] for name in params])
+    gone = np.concatenate([np.abs(params[name])[np.asarray(mask[name]) == 0] for name in params])
+    assert len(kept) == round(keep * 32)
+    assert not len(kept) or not len(gone) or kept.min() >= gone.max()
+    np.testing.assert_array_equal(mask["bias"], 1)
+
+
+def test_transforms_apply_in_order() -> None:
+    start = Start({"w": jnp.array([[1.0, 3.0]])}, None, {"w": jnp.array([[5.0, 7.0]])})
+    masked_first = apply_transforms(start, (MagnitudeMask(keep=0.5), Rewind(), ScaleParams(factor=2.0)))
+    np.testing.assert_array_equal(masked_first.params["w"], [[0.0, 14.0]])
+    rewound_first = apply_transforms(start, (Rewind(), MagnitudeMask(keep=0.5)))
+    np.testing.assert_array_equal(rewound_first.params["w"], [[0.0, 7.0]])
+
+
+@given(horizon=st.integers(1, 10**6), per_decade=st.integers(1, 50))
+def test_a_log_spaced_schedule_does_not_depend_on_the_horizon(horizon: int, per_decade: int) -> None:
+    schedule = LogSpaced(per_decade=per_decade)
+    steps = schedule.steps(horizon)
+    assert steps[0] == 0
+    assert steps[-1] == horizon
+    assert steps == sorted(set(steps))
+    assert set(steps[:-1]) <= set(schedule.steps(2 * horizon))
+    ratios = np.array(steps[2:]) / np.array(steps[1:-1])
+    assert np.all(ratios <= max(2.0, 10 ** (2 / per_decade)) + 1e-9)
+
+
+def test_an_even_schedule() -> None:
+    assert Every(interval=4).steps(10) == [0, 4, 8, 10]
