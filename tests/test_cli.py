@@ -1,6 +1,7 @@
 """The command line as a user meets it: in processes of its own where that matters."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_reproduce_report_resume(tiny: Path) -> None:
     run = tiny / "runs" / "tiny-paper" / "main" / "paper"
     page = (run / "report.html").read_text()
     assert "It fits" in page
-    assert "jaxgen reproduce tiny-paper/main --scale paper --seeds 1" in page
+    assert "jaxgen reproduce tiny-paper/main --scale paper --seeds 1" in re.sub("<[^>]*>", "", page)
     assert str(run / "report.html") in result.output.replace("\n", "")
     results = json.loads((run / "results.json").read_text())
     assert [claim["outcome"] for claim in results["claims"]] == ["reproduced", "not reproduced"]

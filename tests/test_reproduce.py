@@ -130,7 +130,7 @@ def test_a_finished_run_trains_nothing(tiny: Path) -> None:
     run(tiny / "run")
 
     class Forbidding(SilentObserver):
-        def started(self, members, step, horizon):
+        def started(self, conditions, step, horizon):
             raise AssertionError("it trained again")
 
     run(tiny / "run", Forbidding())

@@ -17,7 +17,7 @@ PLAIN_SECONDS = 30.0
 
 
 class ProgressDisplay:
-    """An observer that shows steps, train and test accuracy (medians over members), and time left."""
+    """An observer that shows the step, steps a second over all members, accuracy (their median), and time left."""
 
     def __init__(self, console: Console, stop: StopFlag):
         self.console, self.stop = console, stop
@@ -34,8 +34,9 @@ class ProgressDisplay:
         self.task: TaskID | None = None
         self.label = ""
         self.accuracy = ""
-        self.horizon = 0
-        self.began: tuple[float, int] = (0.0, 0)
+        self.members = 0
+        self.step, self.horizon = 0, 0
+        self.began: tuple[float, int] = (0.0, 0)  # when, and at which step, the program began to run
         self.shown_at = 0.0
 
     def __enter__(self) -> ProgressDisplay:
@@ -45,19 +46,21 @@ class ProgressDisplay:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def started(self, members: Sequence[str], step: int, horizon: int) -> None:
-        names = dict.fromkeys(name.rpartition(".")[0] for name in members)
-        label = ", ".join(list(names)[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
-        count = f"{len(members)} run" + ("s" if len(members) != 1 else "")
+    def started(self, conditions: Sequence[str], step: int, horizon: int) -> None:
+        names = list(dict.fromkeys(conditions))
+        label = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+        count = f"{len(conditions)} run" + ("s" if len(conditions) != 1 else "")
         self.label = f"{label} ({count})"
-        self.horizon, self.accuracy, self.began, self.shown_at = horizon, "", (time.monotonic(), step), time.monotonic()
+        self.members, self.step, self.horizon, self.accuracy = len(conditions), step, horizon, ""
+        self.shown_at = time.monotonic()
         if not self.console.is_terminal:
             self._print(f"{self.label}: from step {step} to {horizon}")
-        self.task = self.progress.add_task(self.label, total=horizon, completed=step, accuracy="", speed="")
+        self.task = self.progress.add_task(self.label, total=horizon, completed=step, accuracy="", speed="compiling")
 
     def compiled(self, program: str, seconds: float, cached: bool) -> None:
         if not cached and seconds > 1:
             self._print(f"compiled {program} in {seconds:.1f} s (kept for next time)")
+        self.began = (time.monotonic(), self.step)
 
     def advanced(self, step: int, rows: Sequence[Row]) -> None:
         shown = []
@@ -68,7 +71,7 @@ class ProgressDisplay:
         self.accuracy = "  ".join(shown) or self.accuracy
         now = time.monotonic()
         elapsed = now - self.began[0]
-        speed = f"{(step - self.began[1]) / elapsed:.0f} steps/s" if elapsed > 1 else ""
+        speed = f"{(step - self.began[1]) * self.members / elapsed:.0f} steps/s" if elapsed > 1 else ""
         assert self.task is not None
         self.progress.update(self.task, completed=step, accuracy=self.accuracy, speed=speed)
         if not self.console.is_terminal and (now - self.shown_at > PLAIN_SECONDS or step == self.horizon):
@@ -82,4 +85,4 @@ class ProgressDisplay:
         return self.stop.is_set
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)

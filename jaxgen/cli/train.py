@@ -35,30 +35,28 @@ def reproduce_command(
     found, experiments = find(experiment_id)
     console = Console()
     todo = []
+    skipped = []
     for experiment in experiments:
         chosen = _choose_scale(experiment, scale, alone=len(experiments) == 1)
         if chosen is None:
-            console.print(f"skipped {found.paper.slug}/{experiment.name}: its paper scale wants an accelerator; "
-                          f"by its own ID and --scale paper it trains here all the same", markup=False)  # fmt: skip
+            skipped.append(experiment.name)
             continue
         request = Request(found.paper.slug, experiment.name, chosen, tuple(settings), seeds, extend)
         resolve(experiment, request)
         if record:
             refuse_to_record(experiment, request)
         todo.append((experiment, request, run_directory(runs, request, fresh=fresh)))
-    environment.enable_compile_cache()
-    done = _run_all(found, todo, wandb=wandb, console=console)
-    if record:
-        for each in done:
-            console.print(f"recorded {record_results(found, each)}", markup=False, soft_wrap=True)
+    if skipped:
+        _say(console, f"skipped, as their paper scale wants an accelerator: {', '.join(skipped)} "
+                      f"(each trains here by its own ID with --scale paper)")  # fmt: skip
+    _run_all(found, todo, record=record, wandb=wandb, console=console)
 
 
 def resume_command(run_path: Path, *, wandb: str | None) -> None:
     """Goes on with the run at a path."""
     run = load_run(run_path)
     found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
-    environment.enable_compile_cache()
-    _run_all(found, [(experiments[0], run.request, run.path)], wandb=wandb, console=Console())
+    _run_all(found, [(experiments[0], run.request, run.path)], record=False, wandb=wandb, console=Console())
 
 
 def report_command(run_path: Path) -> None:
@@ -66,7 +64,7 @@ def report_command(run_path: Path) -> None:
     run = load_run(run_path)
     found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
     done = collect(run.path, experiments[0], resolve(experiments[0], run.request), SilentObserver())
-    _conclude(found, [done], Console())
+    _conclude(found, done, Console())
 
 
 def _choose_scale(experiment: Experiment, scale: str | None, *, alone: bool) -> str | None:
@@ -88,52 +86,55 @@ def _choose_scale(experiment: Experiment, scale: str | None, *, alone: bool) -> 
 
 
 def _run_all(
-    found: FoundPaper, todo: Sequence[tuple[Experiment, Request, Path]], *, wandb: str | None, console: Console
-) -> list[Reproduction]:
+    found: FoundPaper, todo: Sequence[tuple[Experiment, Request, Path]], *, record: bool, wandb: str | None,
+    console: Console,
+) -> None:  # fmt: skip
+    """Reproduces one experiment after the other; each is judged, reported and recorded as it ends."""
+
     def mirrors(directory: PopulationDirectory, members: Sequence[str], metrics: MetricsFile) -> list[Mirror]:
         made: list[Mirror] = [TensorBoard(directory.path / "tensorboard", members, metrics.rows())]
         if wandb:
             made.append(WeightsAndBiases(wandb, directory.path.name, directory.path, members, metrics.rows()))
         return made
 
+    environment.enable_compile_cache()
     arguments = RunArguments(mirrors=mirrors)
     done: list[Reproduction] = []
-    with stop_on_signals() as stop, ProgressDisplay(console, stop) as display:
+    with stop_on_signals() as stop:
         for experiment, request, path in todo:
             console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}")
             try:
-                done.append(reproduce(experiment, request, path, observer=display, arguments=arguments))
+                with ProgressDisplay(console, stop) as display:
+                    done.append(reproduce(experiment, request, path, observer=display, arguments=arguments))
             except Interrupted as interruption:
-                display.note(f"{interruption}; go on with: jaxgen resume {_shown(path)}")
+                _say(console, f"{interruption}; go on with: jaxgen resume {_shown(path)}")
                 sys.exit(STOPPED)
-    _conclude(found, done, console)
-    return done
-
-
-def _conclude(found: FoundPaper, done: Sequence[Reproduction], console: Console) -> None:
-    """Writes each run's report, and one over all of them where there are several."""
-    for each in done:
-        _print_verdicts(each, console)
-        _write_report(each.path / "report.html", found, [each])
+            _conclude(found, done[-1], console)
+            if record:
+                _say(console, f"recorded in {record_results(found, done[-1])}")
     if len(done) > 1:
-        first = done[0]
-        path = first.path.parents[1] / f"{first.path.name}.html"
+        path = done[0].path.parents[1] / f"{done[0].path.name}.html"
         _write_report(path, found, done)
-        console.print(f"report: {_shown(path)}", markup=False, soft_wrap=True)
-    elif done:
-        console.print(f"report: {_shown(done[0].path / 'report.html')}", markup=False, soft_wrap=True)
+        _say(console, f"report on all of them: {_shown(path)}")
+
+
+def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
+    """Prints a run's verdicts and writes its report."""
+    for claim, verdict in zip(done.experiment.claims, done.verdicts, strict=True):
+        console.print(f"  [{MARKS[verdict.outcome]}]{verdict.outcome:>14}[/]  ", end="")
+        _say(console, f"{claim.name}: paper {claim.paper}, ours {verdict.spread()}")
+    for note in done.notes:
+        _say(console, f"  note: {note}")
+    _write_report(done.path / "report.html", found, [done])
+    _say(console, f"report: {_shown(done.path / 'report.html')}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _shown(path: Path) -> str:
     return shlex.quote(str(path))
-
-
-def _print_verdicts(done: Reproduction, console: Console) -> None:
-    for claim, verdict in zip(done.experiment.claims, done.verdicts, strict=True):
-        console.print(f"  [{MARKS[verdict.outcome]}]{verdict.outcome:>14}[/]  ", end="")
-        console.print(f"{claim.name}: paper {claim.paper}, ours {verdict.spread()}", markup=False, soft_wrap=True)
-    for note in done.notes:
-        console.print(f"  note: {note}", markup=False, soft_wrap=True)
 
 
 def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -> None:

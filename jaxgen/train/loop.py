@@ -49,7 +49,7 @@ class Interrupted(Exception):
 class Observer(Protocol):
     """Is told of the progress of training."""
 
-    def started(self, members: Sequence[str], step: int, horizon: int) -> None: ...
+    def started(self, conditions: Sequence[str], step: int, horizon: int) -> None: ...
 
     def compiled(self, program: str, seconds: float, cached: bool) -> None: ...
 
@@ -63,7 +63,7 @@ class Observer(Protocol):
 class SilentObserver:
     """Tells nobody."""
 
-    def started(self, members: Sequence[str], step: int, horizon: int) -> None: ...
+    def started(self, conditions: Sequence[str], step: int, horizon: int) -> None: ...
 
     def compiled(self, program: str, seconds: float, cached: bool) -> None: ...
 
@@ -147,7 +147,7 @@ class _Training:
         self.snapshots = CheckpointStore(directory.path / "snapshots")
         self.unmirrored: list[Row] = []
         self.going = np.ones(len(members), bool)
-        self.failed: dict[int, int] = {}
+        self.failed: set[int] = set()
         self.seconds_before = directory.status()["seconds"]
         self.began = time.monotonic()
         self.saved_at = time.monotonic()
@@ -171,8 +171,8 @@ class _Training:
         step, state = self._start()
         mirrors = self.arguments.mirrors(self.directory, self.names, self.metrics)
         try:
+            self.observer.started([member.condition.name for member in self.members], step, self.horizon)
             self._compile(state)
-            self.observer.started(self.names, step, self.horizon)
             step, state = self._advance_to_horizon(step, state, mirrors)
             self.snapshots.save(step, _parameters(state))
             self._save(step, state, mirrors, finished=True)
@@ -264,12 +264,13 @@ class _Training:
         values = {key: np.asarray(column) for key, column in row.items()}
         failed_M, active_M = values.pop("failed"), values.pop("active")
         values.pop("step")
-        for i in np.flatnonzero(failed_M):
+        for i in np.flatnonzero(failed_M).tolist():
             if i not in self.failed:
-                self.failed[int(i)] = int(reached_M[i])
-                text = f"{self.names[i]}: the loss was not finite at step {reached_M[i]}; it stays as it was there"
-                self.directory.event("failed", member=int(i), step=int(reached_M[i]))
-                self.observer.note(text)
+                self.failed.add(i)
+                at = int(reached_M[i])
+                self.directory.event("failed", member=i, step=at)
+                name, seed = self.members[i].condition.name, self.members[i].seed
+                self.observer.note(f"{name}, seed {seed}: the loss was not finite at step {at}; it is frozen there")
         now = time.time()
         rows = [
             metric_row(step, i, now, {key: float(column[i]) for key, column in values.items()})

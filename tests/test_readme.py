@@ -1,0 +1,28 @@
+"""The README's ledger says what is recorded."""
+
+from collections import Counter
+from pathlib import Path
+
+from jaxgen.discovery import discover
+from jaxgen.results import read_results
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def ledger() -> list[str]:
+    rows = []
+    for slug, found in discover().papers.items():
+        for scale in ("paper", "mini"):
+            claims = [claim for entry in read_results(found.folder, scale).values() for claim in entry["claims"]]
+            if claims:
+                count = Counter(claim["outcome"] for claim in claims)
+                cells = [count[outcome] for outcome in ("reproduced", "not reproduced", "inconclusive")]
+                name = f"[{found.paper.title}](experiments/{found.folder.name}/__init__.py) `{slug}`"
+                rows.append(f"| {name} | {scale} | {len(claims)} | {' | '.join(map(str, cells))} |")
+    return rows
+
+
+def test_the_ledger_is_what_is_recorded() -> None:
+    text = README.read_text(encoding="utf-8")
+    block = text.split("<!-- ledger:")[1].split("<!-- /ledger -->")[0]
+    assert [line for line in block.splitlines() if line.startswith("| [")] == ledger()
