@@ -1,6 +1,8 @@
 """The checkpoint adapter and metrics.jsonl."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 from jaxgen.errors import UserError
 from jaxgen.train.checkpoint import CheckpointStore, nest
-from jaxgen.train.metrics import MetricsFile, TensorBoard, metric_row
+from jaxgen.train.metrics import MetricsFile, TensorBoard, WeightsAndBiases, metric_row
 
 TREE = {"params": {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(2, jnp.bfloat16)}, "step": jnp.int32(7)}
 
@@ -54,6 +56,21 @@ def test_metrics_are_cut_behind_a_step_and_a_half_written_line_goes(tmp_path: Pa
     assert rows[1]["values"] == {"a": 2 / 3, "b": None}
     metrics.truncate(-1)
     assert list(metrics.rows()) == []
+
+
+def test_wandb_gets_what_it_lacks_and_is_named_where_it_is_missing(tmp_path, monkeypatch) -> None:
+    logged: list[tuple[int, dict[str, float]]] = []
+    # What W&B kept of an interrupted run: steps below 1.
+    run = SimpleNamespace(step=1, log=lambda values, step: logged.append((step, values)), finish=lambda: None)
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **_: run))
+    rows = [metric_row(step, member, 1.0, {"a": step + member}) for step in (0, 1, 2) for member in (0, 1)]
+    mirror = WeightsAndBiases("project", "id", tmp_path, ["x.0", "x.1"], rows[:4])
+    mirror.write(rows[4:])
+    mirror.close()
+    assert logged == [(1, {"x.0/a": 1, "x.1/a": 2}), (2, {"x.0/a": 2, "x.1/a": 3})]
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r'pip install "jaxgen\[wandb\]"'):
+        WeightsAndBiases("project", "id", tmp_path, ["x.0"], [])
 
 
 def test_tensorboard_shows_each_row_once_after_a_resume(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ FRACTIONS = tuple(i / 20 for i in range(20))
 
 
 def pruned(order: str, fraction: float, split: str):
-    return lambda t: t.final("coexistence", f"accuracy.pruned_{order}_ipr.{fraction:.2f}/{split}")
+    return lambda t: t.final("coexistence", f"accuracy.pruned_{order}_ipr.{fraction:g}/{split}")
 
 
 def pruning_claim(order: str, percent: int, split: str, expect, paper: str, says: str) -> Claim:
@@ -279,13 +279,13 @@ def cell_name(decay: float, alpha: float, xi: float) -> str:
     return f"decay={decay:g} alpha={alpha:g} xi={xi:g}"
 
 
-def phase_claim(expected: str, decay: float, alpha: float, xi: float) -> Claim:
+def phase_claim(expected: str, decay: float, alpha: float, xi: float, place: str) -> Claim:
     name = cell_name(decay, alpha, xi)
     cell = condition(name, decay=decay, alpha=alpha, xi=xi)
     return Claim(
         name=f"{expected} at {name}",
         says=f"With weight decay {decay:g}, {alpha:.0%} of the data and {xi:.0%} of the labels corrupted: {expected}",
-        place="Fig. 4, phases of App. C",
+        place=place,
         paper=expected,
         value=lambda t: float(phase(t, cell) == expected),
         expect=at_least(1),
@@ -302,11 +302,11 @@ phases = Experiment(
     ),
     scales={"smoke": Scale(set=SMOKE, judged=False), "paper": Scale()},
     claims=(
-        phase_claim("coexistence", 0, 0.5, 0.35),
-        phase_claim("partial inversion", 5, 0.5, 0.35),
-        phase_claim("full inversion", 15, 0.5, 0.35),
-        phase_claim("memorisation", 0, 0.2, 0.8),
-        phase_claim("forgetting", 20, 0.2, 0.8),
+        phase_claim("coexistence", 0, 0.5, 0.35, "Fig. 2, phases of App. C"),
+        phase_claim("partial inversion", 5, 0.5, 0.35, "Fig. 2, phases of App. C"),
+        phase_claim("full inversion", 15, 0.5, 0.35, "Fig. 2, phases of App. C"),
+        phase_claim("forgetting", 20, 0.5, 0.35, "notebook, 0.122 / 0.072 at step 2000"),
+        phase_claim("memorisation", 0, 0.2, 0.8, "little data, much corruption; cell UNVERIFIED"),
     ),
     figures=(
         CellMap(

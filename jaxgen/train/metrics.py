@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from jaxgen.errors import UserError
+
 Row = dict[str, Any]  # {"step": int, "member": int, "time": seconds since the epoch, "values": {key: float | None}}
 
 
@@ -89,8 +91,10 @@ class WeightsAndBiases:
     """One W&B run a population, keys prefixed by the member's name; resumed by the population's id."""
 
     def __init__(self, project: str, population: str, directory: Path, members: Sequence[str], rows: Iterable[Row]):
-        import wandb
-
+        try:
+            import wandb
+        except ImportError:
+            raise UserError('--wandb: wandb is not installed; pip install "jaxgen[wandb]"') from None
         self._members = members
         self._run = wandb.init(project=project, id=population, dir=str(directory), resume="allow")
         # W&B keeps what it got before an interruption; its own step counter says how far that is.
