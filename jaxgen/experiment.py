@@ -129,11 +129,16 @@ class Expect:
         return self.at_least <= value <= self.at_most
 
     def __str__(self) -> str:
+        if self == YES:
+            return "yes"
         if math.isinf(self.at_most):
             return f"≥ {number(self.at_least)}"
         if math.isinf(self.at_least):
             return f"≤ {number(self.at_most)}"
         return f"{number(self.at_least)} to {number(self.at_most)}"
+
+
+YES = Expect(at_least=1, at_most=1)  # of a value that is true or false
 
 
 def number(value: float) -> str:
@@ -168,7 +173,7 @@ class Claim:
     says: str  # the claim in words
     place: str  # where the paper (or its code) says so
     paper: str  # the paper's value, as text
-    value: Callable[[SeedTable], float]  # of the rows of one seed
+    value: Callable[[SeedTable], float]  # of the rows of one seed; True or False with expect=YES
     expect: Expect
     seeds: Literal["each", "median"] = "each"
     note: str = ""  # why it came out as recorded; readings that are unverified

@@ -28,6 +28,9 @@ class Verdict:
         values = [value for value in self.values.values() if math.isfinite(value)]
         if not values:
             return "–"
+        if all(isinstance(value, bool) for value in values):
+            held = int(sum(values))
+            return {0: "no", len(values): "yes"}.get(held, f"yes in {held} of {len(values)}")
         middle = number(statistics.median(values))
         return middle if len(values) == 1 else f"{middle} ({number(min(values))} to {number(max(values))})"
 
@@ -39,7 +42,8 @@ def judge(claim: Claim, table: Table) -> Verdict:
     missing: list[str] = []
     for seed in table.seeds():
         try:
-            values[seed] = float(claim.value(table.seed(seed)))
+            value = claim.value(table.seed(seed))
+            values[seed] = value if isinstance(value, bool) else float(value)
         except NotMeasured as absence:
             missing.append(f"seed {seed}: {absence}")
         except ZeroDivisionError:

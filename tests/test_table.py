@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from jaxgen.experiment import Claim, at_least, at_most, within
+from jaxgen.experiment import YES, Claim, at_least, at_most, within
 from jaxgen.table import COLUMNS, Censored, NotMeasured, SeedTable, Table
 from jaxgen.verdict import judge, judge_all
 
@@ -225,3 +225,12 @@ def test_the_spread_of_a_verdict() -> None:
     assert judge(claim(), finals(0.5, 0.25, 1.0)).spread() == "0.5 (0.25 to 1)"
     assert judge(claim(), finals(0.5)).spread() == "0.5"
     assert judge(claim(), Table.of([])).spread() == "–"
+
+
+def test_a_yes_or_no_is_told_in_words() -> None:
+    yes = claim(value=lambda t: t.final("a", "accuracy/test") > 0.5, expect=YES)
+    assert str(yes.expect) == "yes"
+    verdict = judge(yes, finals(1.0, 0.0, 1.0))
+    assert (verdict.outcome, verdict.spread()) == ("inconclusive", "yes in 2 of 3")
+    assert judge(yes, finals(1.0, 1.0)).spread() == "yes"
+    assert judge(yes, finals(0.0)).spread() == "no"

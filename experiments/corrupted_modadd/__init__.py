@@ -33,6 +33,7 @@ Deviations, and why:
 
 from jaxgen.config import override
 from jaxgen.experiment import (
+    YES,
     CellMap,
     Claim,
     Condition,
@@ -85,12 +86,10 @@ def final(name: str, split: str, value: float, place: str, tolerance: float = 0.
     )
 
 
-def memorised_then_unlearned(t) -> float:
-    """Step of the largest training accuracy, over the step from which it stays below 1.05 - xi."""
+def memorised_then_unlearned(t) -> bool:
     train = t.values("full inversion", "accuracy/train")
-    peak = train[train > 0.95]
-    after = train[(train.index > peak.index[0]) & (train < 1.05 - 0.35)] if len(peak) else []
-    return float(len(peak) > 0 and len(after) > 0)
+    fitted = t.first_step("full inversion", "accuracy/train", at_least=0.95)
+    return bool((train.loc[fitted:] < 1.05 - 0.35).any())
 
 
 training = Experiment(
@@ -146,7 +145,7 @@ training = Experiment(
             place="Sec. 3, Fig. 2",
             paper="train > 0.95, then < 1.05 - xi",
             value=memorised_then_unlearned,
-            expect=at_least(1),
+            expect=YES,
         ),
         Claim(
             name="grokking is delayed",
@@ -287,8 +286,8 @@ def phase_claim(expected: str, decay: float, alpha: float, xi: float, place: str
         says=f"With weight decay {decay:g}, {alpha:.0%} of the data and {xi:.0%} of the labels corrupted: {expected}",
         place=place,
         paper=expected,
-        value=lambda t: float(phase(t, cell) == expected),
-        expect=at_least(1),
+        value=lambda t: phase(t, cell) == expected,
+        expect=YES,
     )
 
 
@@ -311,7 +310,8 @@ phases = Experiment(
     figures=(
         CellMap(
             name="phases",
-            caption="The phase that each cell ends in.",
+            caption="The phase that each cell ends in. 20 % of the labels are corrupted at 80 % of the data, "
+            "35 % at 50 %, and 80 % at 20 %.",
             x="optimizer.weight_decay",
             y="task.corruption",
             label=phase,
