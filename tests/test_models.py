@@ -67,7 +67,7 @@ def plain_transformer(config, params, tokens, np=np):
         size, heads = config.width // config.heads, []
         for h in range(config.heads):
             part = slice(h * size, (h + 1) * size)
-            scores = q[..., part] @ np.swapaxes(k[..., part], 1, 2) / math.sqrt(size)
+            scores = q[..., part] @ np.swapaxes(k[..., part], 1, 2) / (size if config.mup else math.sqrt(size))
             if config.causal:
                 scores = np.where(np.tril(np.ones(scores.shape[1:]))[None] == 0, -np.inf, scores)
             weights = np.exp(scores - scores.max(-1, keepdims=True))
@@ -98,6 +98,8 @@ def plain_transformer(config, params, tokens, np=np):
                 x = x + part(p[name], x)
     if config.norm == "pre":
         x = norm(params["norm_final"], x)
+    if config.mup:
+        x = x / config.width
     if config.tied:
         return x @ params["embed"]["embedding"].T + params.get("unembed_bias", 0.0)
     return dense(params["unembed"], x)
@@ -127,6 +129,11 @@ def test_transformer_is_the_plain_forward(norm, positions, causal):
 def test_transformer_biases_and_tying(batch, layers, tied):
     biases = {"attention_bias": True, "mlp_bias": False, "output_bias": True}
     assert_transformer_is_plain(small(layers=layers, tied=tied, norm="pre", **biases), task_shape(), batch)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_transformer_mup(tied):
+    assert_transformer_is_plain(small(mup=True, tied=tied), task_shape(), 6)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "tanh", "square", "identity"])
@@ -231,7 +238,7 @@ def initial(config: ModelConfig, vocabulary=150):
     return jax.jit(build_model(config, shape).init)(jax.random.key(1), jnp.zeros((2, 40), jnp.int32))["params"]
 
 
-@pytest.mark.parametrize("scheme", ["nanda", "torch", "gpt2"])
+@pytest.mark.parametrize("scheme", ["nanda", "torch", "gpt2", "fan_in"])
 def test_transformer_init(scheme):
     config = TransformerConfig(
         layers=2, width=100, heads=4, mlp_width=400, init=scheme, attention_bias=True, output_bias=True
@@ -243,6 +250,7 @@ def test_transformer_init(scheme):
         "nanda": (0.1, 0.1, 0.1, 0.1, 150**-0.5),
         "torch": (1.0, uniform[100], uniform[100], uniform[400], uniform[100]),
         "gpt2": (0.02, 0.02, 0.01, 0.01, 0.02),
+        "fan_in": (1.0, 0.1, 0.1, 0.05, 0.1),
     }[scheme]
     block = params["block_1"]
     found = {

@@ -58,7 +58,10 @@ class TransformerConfig(ModelConfig):
     # nanda: N(0, 1/width), output N(0, 1/vocabulary), biases 0.
     # torch: uniform(+-1/sqrt(fan_in)), embeddings N(0, 1).
     # gpt2: N(0, 0.02^2), residual outputs divided by sqrt(2 layers), biases 0.
-    init: Literal["nanda", "torch", "gpt2"] = "nanda"
+    # fan_in: N(0, 1/fan_in), embeddings N(0, 1), biases 0.
+    init: Literal["nanda", "torch", "gpt2", "fan_in"] = "nanda"
+    # mup: attention scores are divided by the head width, not its root, and logits by the width.
+    mup: bool = False
 
     def validate(self) -> None:
         if self.width % self.heads:

@@ -63,6 +63,8 @@ class Transformer(nn.Module):
         if config.norm == "pre":
             x_BQD = _layer_norm("norm_final")(x_BQD)
 
+        if config.mup:
+            x_BQD /= config.width
         kernel_init, bias_init = _output_inits(config, shape.vocabulary)
         if not config.tied:
             unembed = _dense(
@@ -132,7 +134,7 @@ class Attention(nn.Module):
         # On a CPU these batched products are over twice as fast as a broadcast multiply and sum, even at 3 positions;
         # heads before positions and three separate projections are at least as fast as the other orders.
         scores_BHQS = jnp.einsum("bhqc,bhsc->bhqs", q_BHQC, k_BHSC, preferred_element_type=jnp.float32)
-        scores_BHQS *= q_BHQC.shape[-1] ** -0.5
+        scores_BHQS *= q_BHQC.shape[-1] ** (-1.0 if config.mup else -0.5)
         if config.causal:
             seen_QS = np.arange(x_RSD.shape[1])[None] <= np.array(self.answers)[:, None]
             scores_BHQS = jnp.where(seen_QS[None, None], scores_BHQS, -jnp.inf)
@@ -194,13 +196,13 @@ def _dense(
 
 
 def _embedding_init(config: TransformerConfig) -> Initializer:
-    return nn.initializers.normal({"nanda": config.width**-0.5, "torch": 1.0, "gpt2": 0.02}[config.init])
+    return nn.initializers.normal({"nanda": config.width**-0.5, "torch": 1.0, "gpt2": 0.02, "fan_in": 1.0}[config.init])
 
 
 def _inner_inits(config: TransformerConfig, fan_in: int) -> tuple[Initializer, Initializer]:
     if config.init == "torch":
         return torch_uniform(fan_in), torch_uniform(fan_in)
-    std = {"nanda": config.width**-0.5, "gpt2": 0.02}[config.init]
+    std = {"nanda": config.width**-0.5, "gpt2": 0.02, "fan_in": fan_in**-0.5}[config.init]
     return nn.initializers.normal(std), nn.initializers.zeros
 
 
