@@ -23,7 +23,7 @@ Deviations, and why:
   repository uses float64 for that reason.
 - Warm-up starts at a tenth of the rate, the repository's at 0: one step later.
 - Seeds differ in their key frequencies, so no frequency is claimed.
-- Mini: p = 59, width 64, MLP 256, 40 % train, lr 3e-3, 4k steps.
+- Mini: p = 59, width 64, MLP 256, 40 % train, lr 3e-3, 10k steps.
 """
 
 from jaxgen.experiment import Claim, Condition, Curves, Experiment, Paper, Scale, at_least, at_most
@@ -102,8 +102,8 @@ mainline = Experiment(
                 "model.width": 64,
                 "model.mlp_width": 256,
                 "optimizer.learning_rate": 3e-3,
-                "steps": 4000,
-                "decay:snapshots": (0, 50, 100, *range(200, 4000, 100)),
+                "steps": 10_000,
+                "decay:snapshots": (0, 50, 100, *range(200, 10_000, 200)),
             },
         ),
         "paper": Scale(),
