@@ -24,16 +24,18 @@ Deviations, and why:
 - openai/grok's default decay is 0 and its default data 5 %; the paper says 1 for most runs. Both
   decays are conditions here.
 - Random answers are labels drawn uniformly for every training equation.
-- Mini: p = 31, one layer of width 64, lr 3e-3, full batch; division by p, S5 by S4.
+- Mini: p = 59, S4 for S5, one layer of width 64, lr 3e-3, 10k steps; of the operations five, for 6k
+  steps in batches of 256, stopped once 0.99 of the validation answers are right.
 """
 
 import dataclasses
+from collections.abc import Iterable
 
 from jaxgen.experiment import Claim, Condition, Curves, Experiment, Paper, Scale, at_least, at_most
 from jaxgen.models.config import TransformerConfig
 from jaxgen.tasks.base import Task
 from jaxgen.tasks.modular import ModularTask, PermutationTask
-from jaxgen.train.config import AdamW
+from jaxgen.train.config import AdamW, Stop
 
 MODEL = TransformerConfig(
     layers=2, width=128, heads=4, mlp_width=512, causal=True, norm="post", positions="sinusoidal",
@@ -73,14 +75,25 @@ MINI = {
     "model.width": 64,
     "model.mlp_width": 256,
     "optimizer.learning_rate": 3e-3,
-    "batch_size": None,
-    "steps": 4000,
+    "steps": 10_000,
 }
 FIGURE = Curves(name="accuracy", caption="Accuracy of whole answers.", keys=("accuracy/train", "accuracy/test"))
 
 
-def grokked_at(t, name: str, or_else: float | None = None) -> float:
-    return t.first_step(name, "accuracy/test", at_least=0.99, or_else=or_else)
+STANDS_IN = "Where it never comes, the last step stands in for it, as a lower bound."
+
+
+def fitted_at(t, name: str) -> float:
+    return t.first_step(name, "accuracy/train", at_least=0.99)
+
+
+def grokked_at(t, name: str) -> float:
+    return t.first_step(name, "accuracy/test", at_least=0.99)
+
+
+def grokked_no_sooner_than(t, name: str) -> float:
+    values = t.values(name, "accuracy/test")
+    return t.first_step(name, "accuracy/test", at_least=0.99, or_else=float(values.index[-1]))
 
 
 division = Experiment(
@@ -93,7 +106,7 @@ division = Experiment(
     ),
     scales={
         "smoke": dataclasses.replace(SMOKE, set={**SMOKE.set, "task.p": 13}),
-        "mini": Scale(set={**MINI, "task.p": 31}),
+        "mini": Scale(set={**MINI, "task.p": 59}),
         "paper": Scale(),
     },
     claims=(
@@ -102,8 +115,9 @@ division = Experiment(
             says="The training equations are fitted (0.99) long before the others are answered (0.99)",
             place="Fig. 1",
             paper="about 1e3 steps against 1e5 or more",
-            value=lambda t: grokked_at(t, "40 percent") / t.first_step("40 percent", "accuracy/train", at_least=0.99),
+            value=lambda t: grokked_no_sooner_than(t, "40 percent") / fitted_at(t, "40 percent"),
             expect=at_least(2),
+            note=STANDS_IN,
         ),
         Claim(
             name="generalises",
@@ -118,20 +132,18 @@ division = Experiment(
             says="With less data it takes longer to reach 0.99",
             place="Fig. 1 centre",
             paper="steps grow steeply",
-            value=lambda t: grokked_at(t, "40 percent") / grokked_at(t, "50 percent"),
+            value=lambda t: grokked_no_sooner_than(t, "40 percent") / grokked_at(t, "50 percent"),
             expect=at_least(1.2),
+            note=STANDS_IN,
         ),
         Claim(
             name="decay helps",
             says="With weight decay 1 it generalises sooner than without",
             place="Fig. 2 left",
             paper="decay is the most data-efficient help",
-            value=lambda t: (
-                grokked_at(t, "50 percent no decay", or_else=t.values("50 percent no decay", "accuracy/test").index[-1])
-                / grokked_at(t, "50 percent")
-            ),
+            value=lambda t: grokked_no_sooner_than(t, "50 percent no decay") / grokked_at(t, "50 percent"),
             expect=at_least(1.2),
-            note="Where it never comes without decay, the last step stands in for it.",
+            note=STANDS_IN,
         ),
     ),
     figures=(FIGURE,),
@@ -152,11 +164,13 @@ MODULAR = {
 PERMUTATION = {"S5 xy": "xy", "S5 xyx-1": "xyx^-1", "S5 xyx": "xyx"}
 
 
-def sized(p: int, degree: int) -> dict[str, int]:
-    """Settings that make every task of `operations` smaller."""
-    return {f"{name}:task.p": p for name in (*MODULAR, "random answers")} | {
-        f"{name}:task.degree": degree for name in PERMUTATION
-    }
+SMALLER = ("x+y", "x over y", "x3+xy2+y", "S5 xy", "random answers")
+
+
+def sized(names: Iterable[str], p: int, degree: int) -> dict[str, int]:
+    """Settings that make the tasks of these operations smaller."""
+    return {f"{name}:task.degree" if name in PERMUTATION else f"{name}:task.p":
+            degree if name in PERMUTATION else p for name in names}  # fmt: skip
 
 
 operations = Experiment(
@@ -171,8 +185,19 @@ operations = Experiment(
         condition("random answers", modular("x+y", corruption=1.0)),
     ),
     scales={
-        "smoke": dataclasses.replace(SMOKE, set={**SMOKE.set, **sized(p=13, degree=3)}),
-        "mini": Scale(set={**MINI, **sized(p=31, degree=4)}),
+        "smoke": dataclasses.replace(
+            SMOKE, set={**SMOKE.set, **sized((*MODULAR, *PERMUTATION, "random answers"), p=13, degree=3)}
+        ),
+        "mini": Scale(
+            set={
+                **MINI,
+                "steps": 6000,
+                "batch_size": 256,
+                "stop": Stop(at_least=0.99),
+                **sized(SMALLER, p=59, degree=4),
+            },
+            only=SMALLER,
+        ),
         "paper": Scale(),
     },
     claims=(
