@@ -426,7 +426,7 @@ transformer = Experiment(
             paper="fewer",
             value=lambda t: decay_effect(t, "accuracy/corrupted", sign=-1),
             expect=at_least(0.1),
-            note="The setting of Fig. 7 is not known; at this one the decay of the notebook forgets nothing.",
+            note="The setting of Fig. 7 is not known; at this one the corrupted labels are forgotten only in bursts.",
         ),
         Claim(
             name="decay makes the transformer generalise",

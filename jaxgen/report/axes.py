@@ -211,7 +211,7 @@ def paper_lines(axes: Axes, stated: Sequence[tuple[float, Shade]]) -> None:
             value, color=shade.light, linestyle=(0, (4, 3)), linewidth=1.1, zorder=1.5, label=f"paper {value:g}"
         )
         height = _height(axes, value)
-        taken = [align for other, align in placed if abs(other - height) < 0.15]
+        taken = [align for other, align in placed if abs(other - height) < 0.25]
         align = next((align for align in ("left", "right") if align not in taken), "center")
         placed.append((height, align))
         below = height > 0.8
