@@ -15,7 +15,7 @@ import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from jaxgen.errors import UserError, nearest
+from jaxgen.errors import UserError, nearest, suggestion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,7 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
     if origin is Literal:
         choices = typing.get_args(hint)
         if value not in choices:
-            hint_text = nearest(value, map(str, choices)) if isinstance(value, str) else ""
+            hint_text = suggestion(str(value), map(str, choices))
             raise UserError(f"{path}: got {value!r}, expected one of {list(choices)}{hint_text}")
         return value
     if origin in (typing.Union, types.UnionType):
@@ -121,6 +121,8 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
         if not math.isfinite(value):
             raise UserError(f"{path}: got {value}, expected a finite number")
         return float(value)
+    if hint is int and type(value) is float and value.is_integer():
+        return int(value)
     exact = (bool, int, float, str)
     if (type(value) is hint) if hint in exact else isinstance(value, hint):
         return value

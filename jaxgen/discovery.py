@@ -93,7 +93,7 @@ def find(experiment_id: str) -> tuple[FoundPaper, tuple[Experiment, ...]]:
         for folder, reason in found.broken.items():
             if folder.name == slug.replace("-", "_"):
                 raise UserError(f"'{slug}' cannot be read from {folder}: {reason}")
-        raise UserError(f"no paper '{slug}'{nearest(slug, found.papers)}")
+        raise UserError(f"no paper '{slug}'{nearest(slug, found.papers)} (folders of more papers: {FOLDERS_VARIABLE})")
     paper = found.papers[slug].paper
     by_name = {each.name: each for each in paper.experiments}
     if not name:

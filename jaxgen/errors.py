@@ -13,10 +13,15 @@ class UserError(Exception):
     """
 
 
+def suggestion(name: str, choices: Iterable[str]) -> str:
+    """Returns `; did you mean 'x'?` for the nearest of `choices`, nothing where none is near."""
+    close = difflib.get_close_matches(name, sorted(set(choices)), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Returns `; did you mean 'x'?` for the nearest of `choices`, else the list of them."""
+    """Returns the suggestion for `name`, else the list of all `choices`."""
     names = sorted(set(choices))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean '{close[0]}'?"
+    if found := suggestion(name, names):
+        return found
     return f"; there is: {', '.join(names)}" if names else "; there is none"

@@ -195,7 +195,7 @@ class Curves(Figure):
     keys: tuple[str, ...]
     conditions: tuple[str, ...] | None = None  # None: all
     together: bool = False
-    y_label: str = "accuracy"
+    y_label: str = ""  # empty: the measures of `keys`
     log_y: bool = False
     paper: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)  # condition -> key -> value
 
@@ -259,7 +259,12 @@ class Experiment:
                 _require_name(name, conditions)
             conditions = [each for each in conditions if each.name in chosen.only]
         conditions = _apply(conditions, chosen.set)
-        conditions = _apply(conditions, dict(_parse_setting(setting, conditions) for setting in settings))
+        changes: dict[str, Any] = {}
+        for key, value in (_parse_setting(setting, conditions) for setting in settings):
+            if key in changes:
+                raise UserError(f"--set: '{key}' is set twice, to {changes[key]!r} and {value!r}")
+            changes[key] = value
+        conditions = _apply(conditions, changes)
         if seeds is not None:
             conditions = [dataclasses.replace(each, seeds=tuple(range(seeds))) for each in conditions]
         if extend is not None:

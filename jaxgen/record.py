@@ -60,7 +60,7 @@ def record_results(found: FoundPaper, done: Reproduction) -> Path:
 
 def _finished(done: Reproduction) -> dict[str, Any]:
     """Returns the provenance of every condition whose seeds are all finished."""
-    by_identity = {each.identity: each for each in Run(done.path).members}
+    by_identity = {each.identity: each for each in Run(done.path).trained()}
     found: dict[str, Any] = {}
     complete = {each.name for each in done.conditions}
     for wanted in trajectories(done.conditions):
@@ -76,7 +76,7 @@ def _finished(done: Reproduction) -> dict[str, Any]:
                 "seeds": {},
                 "steps": wanted.condition.steps,
                 "commit": run["commit"],
-                "modified": bool(run["diff"]),
+                "modified": bool(run["diff"] or run.get("untracked")),
                 "device": environment.device_name(run),
                 "versions": run["versions"],
                 "minutes": round(member.directory.status()["seconds"] / 60, 1),

@@ -11,8 +11,8 @@ from typing import Any
 import jax
 
 from jaxgen.config import digest, from_json, to_json
-from jaxgen.errors import UserError
-from jaxgen.experiment import Condition, Experiment, Trajectory, populations, trajectories
+from jaxgen.errors import UserError, nearest
+from jaxgen.experiment import Condition, Curves, Experiment, Figure, Trajectory, populations, trajectories
 from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
@@ -69,7 +69,8 @@ def reproduce(
     conditions = resolve(experiment, request)
     wanted = trajectories(conditions)
     path.mkdir(parents=True, exist_ok=True)
-    write_json(path / "run.json", dataclasses.asdict(request))
+    facts = dataclasses.asdict(request) | {"members": [each.identity for each in wanted]}
+    write_json(path / "run.json", facts)
     (path / "populations").mkdir(exist_ok=True)
     _train_all(path, wanted, observer, arguments)
     return collect(path, experiment, conditions, observer)
@@ -146,7 +147,7 @@ def _start(member: Trajectory, run: Run) -> Start | None:
     if not isinstance(start, From):
         return None
     assert member.parent is not None
-    parents = {each.identity: each for each in Run(run.path).members}
+    parents = {each.identity: each for each in Run(run.path).trained()}
     parent = parents[member.parent.identity]
     step = _start_step(start, parent)
     as_jax = lambda tree: jax.tree.map(jax.numpy.asarray, tree)  # noqa: E731
@@ -182,7 +183,7 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     """Runs the analyses that are due, judges the claims, and writes table.csv and results.json."""
     run = Run(path)
     request = run.request
-    by_identity = {each.identity: each for each in run.members}
+    by_identity = {each.identity: each for each in run.trained()}
     rows: Rows = []
     finished: Rows = []  # claims are judged on these alone
     notes, used = [], {}
@@ -208,11 +209,20 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     verdicts = judge_all(experiment.claims, Table.of(finished), withheld=withheld(experiment, request))
     if request.extend is not None:
         notes.append(f"every condition was trained on to step {request.extend}")
+    if rows:
+        notes += [note for figure in experiment.figures for note in _missing_keys(figure, table)]
     table.save(path / "table.csv")
     claims = [verdict_json(verdict) for verdict in verdicts]
     write_json(path / "results.json", {**dataclasses.asdict(request), "claims": claims, "notes": notes})
     seconds = sum(used.values())
     return Reproduction(path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), seconds)
+
+
+def _missing_keys(figure: Figure, table: Table) -> list[str]:
+    """Returns a note for every key of a figure that no condition has."""
+    keys = {f"{m}/{s}" if s else m for m, s in zip(table.rows["measure"], table.rows["split"], strict=True)}
+    wanted = figure.keys if isinstance(figure, Curves) else ()
+    return [f"figure '{figure.name}': no key '{key}'{nearest(key, keys)}" for key in wanted if key not in keys]
 
 
 def verdict_json(verdict: Verdict) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """Run directories of experiments, and reading them in Python: `jaxgen.load_run`.
 
     <runs>/<paper>/<experiment>/<scale>/     a run; `scale+1a2b3c4d` with --set, `scale.2` after --fresh
-        run.json         the request: ID, scale, settings, seeds, extension
+        run.json         the request (ID, scale, settings, seeds, extension), and the members it means
+        notebook.py      the experiment file as it was
         populations/     one directory a population (jaxgen/train/directory.py)
         table.csv        the tidy table, one column a key
         results.json     verdicts
@@ -45,7 +46,7 @@ class Request:
         return self.scale + (f"+{digest(sorted(self.settings))[:8]}" if self.settings else "")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Member:
     """One trained trajectory: its settings, its curves, its parameters."""
 
@@ -54,6 +55,9 @@ class Member:
     identity: str
     index: int  # in its population
     directory: PopulationDirectory
+
+    def __repr__(self) -> str:
+        return f"Member({self.condition.name!r}, seed {self.seed}, kept steps {self.steps()})"
 
     def steps(self) -> list[int]:
         """Returns the steps whose parameters were kept."""
@@ -99,7 +103,8 @@ class Run:
     @functools.cached_property
     def request(self) -> Request:
         data = read_json(self.path / "run.json")
-        return Request(**{**data, "settings": tuple(data["settings"])})
+        fields = {field.name: data[field.name] for field in dataclasses.fields(Request)}
+        return Request(**{**fields, "settings": tuple(data["settings"])})
 
     def populations(self) -> list[PopulationDirectory]:
         paths = sorted((self.path / "populations").glob("*/run.json"))
@@ -107,9 +112,13 @@ class Run:
 
     @functools.cached_property
     def members(self) -> list[Member]:
-        return list(self._members())
+        """The members that were last asked for and have begun, in the order of conditions and seeds."""
+        trained = {each.identity: each for each in self.trained()}
+        wanted = read_json(self.path / "run.json")["members"]
+        return [trained[identity] for identity in dict.fromkeys(wanted) if identity in trained]
 
-    def _members(self) -> Iterator[Member]:
+    def trained(self) -> Iterator[Member]:
+        """Gives every member on disk, those of earlier settings of the experiment too."""
         for directory in self.populations():
             for index, facts in enumerate(directory.run()["members"]):
                 condition = from_json(facts["settings"])
@@ -133,7 +142,7 @@ class Run:
         if not results.exists():
             raise UserError(f"{self.path} has no verdicts yet; `jaxgen resume {self.path}` finishes it")
         verdicts: list[dict[str, Any]] = read_json(results)["claims"]
-        return verdicts
+        return [each | {"values": {int(seed): value for seed, value in each["values"].items()}} for each in verdicts]
 
 
 def load_run(path: str | Path) -> Run:

@@ -50,6 +50,9 @@ def judge(claim: Claim, table: Table) -> Verdict:
             values[seed] = math.nan
         except Censored as event:
             censored.append(f"seed {seed}: {event}")
+        except Exception as error:
+            # The code of the claim is at fault; the others must still be judged.
+            return Verdict(claim.name, "not judged", f"its code failed: {type(error).__name__}: {error}", {})
     finite = {seed: value for seed, value in values.items() if not math.isnan(value)}
     censored += [f"seed {seed}: the value is not a number" for seed in values.keys() - finite.keys()]
     if not values and not censored:
@@ -74,7 +77,10 @@ def judge(claim: Claim, table: Table) -> Verdict:
 
 
 def judge_all(claims: Iterable[Claim], table: Table, *, withheld: str = "") -> list[Verdict]:
-    """Judges every claim; with a reason `withheld`, every verdict is `not judged` for that reason."""
-    if withheld:
-        return [Verdict(claim.name, "not judged", withheld, {}) for claim in claims]
-    return [judge(claim, table) for claim in claims]
+    """Judges every claim; with a reason `withheld`, no verdict is given, but what is wrong with a claim is told."""
+    verdicts = [judge(claim, table) for claim in claims]
+    if not withheld:
+        return verdicts
+    return [
+        each if each.outcome == "not judged" else Verdict(each.claim, "not judged", withheld, {}) for each in verdicts
+    ]

@@ -55,7 +55,7 @@ assert not slow, slow
         (["reproduce", "nanda-modadd", "--set", "task.train_fraction=2"], ["got 2.0", "below 1"]),
         (["reproduce", "nanda-modadd", "--set", "decai:steps=3"], ["no condition 'decai'", "'decay'?"]),
         (["reproduce", "nanda-modadd", "--set", "steps"], ["expected KEY=VALUE"]),
-        (["reproduce", "nanda-modadd", "--scale", "mini", "--extend", "5"], ["extend: got 5", "4000 steps"]),
+        (["reproduce", "nanda-modadd", "--scale", "mini", "--extend", "5"], ["extend: got 5", "10000 steps"]),
         (["reproduce", "nanda-modadd", "--scale", "smoke", "--record"], ["--record", "only proves that it runs"]),
         (["reproduce", "nanda-modadd", "--scale", "mini", "--set", "steps=9", "--record"], ["changed with --set"]),
         (["reprodcue", "nanda-modadd"], ["no command 'reprodcue'", "did you mean 'reproduce'?"]),
@@ -91,10 +91,26 @@ def test_reproduce_report_resume(tiny: Path) -> None:
     assert invoke("resume", str(run)).exit_code == 0
     again = invoke("reproduce", "tiny-paper/main", "--seeds", "1", "--fresh", "--set", "dense:steps=5")
     assert again.exit_code == 0, again.output
-    assert again.output.count("not judged") == 2
+    assert "not judged: 2 claims: settings were changed with --set" in again.output
     names = [path.name for path in run.parent.iterdir()]
     assert "paper" in names
     assert any(name.startswith("paper+") for name in names)
+
+
+def test_a_claim_that_is_mistyped_is_told_already_at_smoke(tiny: Path) -> None:
+    notebook = tiny / "papers" / "tiny_paper" / "__init__.py"
+    text = (
+        notebook.read_text()
+        .replace('t.final("ticket"', 't.last("ticket"')
+        .replace('t.final("dense"', 't.final("dnese"')
+    )
+    notebook.write_text(text.replace('keys=("accuracy/train", "accuracy/test")', 'keys=("acuracy/train",)'))
+    output = invoke("reproduce", "tiny-paper/main", "--scale", "smoke").output
+    assert "'fits too well': its code failed: AttributeError" in output
+    assert "'fits': seed 0: no condition 'dnese'; did you mean 'dense'?" in output
+    assert "figure 'accuracy': no key 'acuracy/train'; did you mean 'accuracy/train'?" in output
+    kept = tiny / "runs" / "tiny-paper" / "main" / "smoke" / "notebook.py"
+    assert kept.read_text() == notebook.read_text()
 
 
 def test_a_whole_paper_gets_one_report(tiny: Path) -> None:
@@ -116,7 +132,7 @@ def test_recording_goes_on_condition_by_condition(tiny: Path) -> None:
     table = (folder / "paper" / "main.csv").read_text().splitlines()
     assert table[0].startswith("condition,seed,step,accuracy/corrupted")
     assert (folder / "paper" / "main-accuracy.svg").exists()
-    assert "recorded" not in invoke("list").output or "1 reproduced" in invoke("list").output
+    assert "paper: 1 reproduced, 1 not reproduced" in invoke("list").output
 
 
 def test_sigterm_saves_and_the_run_goes_on(tiny: Path) -> None:

@@ -169,7 +169,7 @@ def test_values_of_the_command_line(key: str, text: str, value: Any) -> None:
         ("qqq", 8, "no setting 'qqq': Condition has no 'qqq'; there is: analyses, batch_size"),
         ("steps.width", 8, "no setting 'steps.width': 'steps' is 100, without parts"),
         ("model.width", "wide", r"model.width: got 'wide' \(str\), expected int"),
-        ("model.width", 16.0, r"model.width: got 16.0 \(float\), expected int"),
+        ("model.width", 16.5, r"model.width: got 16.5 \(float\), expected int"),
         ("model.width", True, r"model.width: got True \(bool\), expected int"),
         ("model.causal", 1, r"model.causal: got 1 \(int\), expected bool"),
         ("optimizer.b1", "x", r"optimizer.b1: got 'x' \(str\), expected float"),

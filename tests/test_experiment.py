@@ -71,6 +71,7 @@ SCIENCE: list[tuple[str, Any]] = [
     ("model.output_bias", True),
     ("model.tied", True),
     ("model.init", "torch"),
+    ("model.mup", True),
     ("model.dropout", 0.2),
     ("model", MLPConfig(hidden=(4,))),
     ("optimizer.learning_rate", 1e-2),
@@ -358,7 +359,7 @@ def test_an_identity_is_stable() -> None:
     # Identities name the runs on disk: where this fails, every run of before is trained anew.
     fields = condition().identity_fields()
     assert fields["start"] == {"kind": type(Init()).__name__}
-    assert digest(fields) == "fcf82efc6e69725d"
+    assert digest(fields) == "f197cd9ae1d0b947"
 
 
 def test_the_vocabulary_imports_no_jax() -> None:

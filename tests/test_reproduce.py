@@ -233,6 +233,21 @@ def test_first_starts_a_child_at_the_step_it_names(tiny: Path) -> None:
     assert done.table.seed(0).at("ticket", "weight_norm", 0) == pytest.approx(norms[reached], rel=1e-6)
 
 
+def test_a_run_shows_the_members_last_asked_for(tiny: Path) -> None:
+    run(tiny / "run", seeds=1)
+    _, (found,) = find("tiny-paper/main")
+    dense = found.conditions[0]
+    changed = dataclasses.replace(found, conditions=(dataclasses.replace(dense, seeds=(0,), batch_size=9),))
+    reproduce(
+        changed, Request("tiny-paper", "main", "paper"), tiny / "run",
+        observer=SilentObserver(), arguments=RunArguments(),
+    )  # fmt: skip
+    found_run = load_run(tiny / "run")
+    assert [each.condition.batch_size for each in found_run.members] == [9]
+    assert len(list(found_run.trained())) == 3
+    assert not found_run.table.rows.duplicated(["condition", "seed", "step", "split", "measure"]).any()
+
+
 def test_fresh_starts_beside_what_there_is(tmp_path: Path) -> None:
     request = Request("paper", "main", "mini")
     first = run_directory(tmp_path, request, fresh=True)

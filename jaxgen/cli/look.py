@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import click
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from jaxgen.config import field_types, to_json
 from jaxgen.discovery import FoundPaper, discover, find
-from jaxgen.experiment import Condition, Experiment, From
+from jaxgen.experiment import Condition, Experiment
 from jaxgen.results import read_results
 
 MARKS = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow", "not judged": "bright_black"}
@@ -20,7 +21,8 @@ def list_papers() -> None:
     """Prints every experiment with its scales and recorded verdicts."""
     found = discover()
     table = Table(box=None, pad_edge=False)
-    for column in ("ID", "what", "claims", "recorded"):
+    table.add_column("ID", no_wrap=True)
+    for column in ("what", "claims", "recorded"):
         table.add_column(column, overflow="fold")
     for slug, each in found.papers.items():
         table.add_row(f"[bold]{slug}", f"[bold]{each.paper.title}[/] (arXiv {each.paper.arxiv})", "", "")
@@ -31,7 +33,9 @@ def list_papers() -> None:
                 str(len(experiment.claims)),
                 _recorded(each, experiment),
             )
-    Console().print(table)
+    # Without a terminal (a pipe, a log) nothing is gained from narrow columns.
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)
     for folder, reason in found.broken.items():
         click.echo(f"cannot be read: {folder}: {reason}", err=True)
 
@@ -53,40 +57,42 @@ def show(experiment_id: str, scale: str) -> None:
     found, experiments = find(experiment_id)
     paper = found.paper
     console.print(f"[bold]{paper.title}[/]\n{paper.authors}, {paper.year}, arXiv:{paper.arxiv}\n")
-    console.print(found.notebook.strip(), markup=False)
+    console.print(found.notebook.strip(), markup=False, soft_wrap=True)
     for experiment in experiments:
-        _show_experiment(console, found, experiment, scale)
+        console.print(f"\n[bold]{paper.slug}/{experiment.name}[/]  {experiment.title}")
+        wish = "; paper scale wants an accelerator" if experiment.accelerator else ""
+        console.print(f"  scales: {', '.join(experiment.scales)}{wish}")
+        if len(experiments) == 1:
+            _show_conditions(console, experiment, scale)
+        _show_claims(console, found, experiment)
 
 
-def _show_experiment(console: Console, found: FoundPaper, experiment: Experiment, scale: str) -> None:
-    console.print(f"\n[bold]{found.paper.slug}/{experiment.name}[/]  {experiment.title}")
-    console.print(
-        f"scales: {', '.join(experiment.scales)}"
-        + ("; paper scale wants an accelerator" if experiment.accelerator else "")
-    )
+def _show_conditions(console: Console, experiment: Experiment, scale: str) -> None:
+    """Prints the settings of the first condition, and of the others what differs."""
     conditions = experiment.at_scale(scale)
-    console.print(f"\nconditions at scale {scale}:")
-    for condition in conditions[:20]:
-        start = f", from '{condition.start.condition}'" if isinstance(condition.start, From) else ""
-        console.print(
-            f"  {condition.name}: {condition.steps} steps, seeds {list(condition.seeds)}{start}", markup=False
-        )
+    common = dict(_settings(conditions[0]))
+    console.print(f"\nsettings of '{conditions[0].name}' at scale {scale} (change any with --set KEY=VALUE):")
+    for key, value in common.items():
+        console.print(f"  {key} = {value}", markup=False, soft_wrap=True)
+    for condition in conditions[1:20]:
+        own = [f"{key} = {value}" for key, value in _settings(condition) if common.get(key) != value]
+        console.print(f"'{condition.name}': {', '.join(own) or 'the same'}", markup=False, soft_wrap=True)
     if len(conditions) > 20:
-        console.print(f"  ... and {len(conditions) - 20} more")
-    console.print("\nsettings (change any with --set KEY=VALUE):")
-    for key, value in _settings(conditions[0]):
-        console.print(f"  {key} = {value}", markup=False)
-    if experiment.claims:
-        recorded = read_results(found.folder, scale).get(experiment.name, {"claims": []})
-        verdicts = {claim["claim"]: claim for claim in recorded["claims"]}
-        console.print("\nclaims:")
-        for claim in experiment.claims:
-            console.print(f"  {claim.name}: {claim.says}", markup=False)
-            console.print(f"      paper: {claim.paper} ({claim.place}); expected {claim.expect}", markup=False)
-            if claim.name in verdicts:
-                outcome = verdicts[claim.name]["outcome"]
-                console.print(f"      recorded at scale {scale}: [{MARKS[outcome]}]{outcome}[/], ", end="")
-                console.print(verdicts[claim.name]["reason"], markup=False)
+        console.print(f"... and {len(conditions) - 20} more")
+
+
+def _show_claims(console: Console, found: FoundPaper, experiment: Experiment) -> None:
+    recorded: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for scale in experiment.scales:
+        for verdict in read_results(found.folder, scale).get(experiment.name, {"claims": []})["claims"]:
+            recorded.setdefault(verdict["claim"], []).append((scale, verdict))
+    for claim in experiment.claims:
+        console.print(f"  {claim.name}: {claim.says}", markup=False, soft_wrap=True)
+        told = f"      paper: {claim.paper} ({claim.place}); expected {claim.expect}"
+        console.print(told, markup=False, soft_wrap=True)
+        for scale, verdict in recorded.get(claim.name, []):
+            console.print(f"      at scale {scale}: [{MARKS[verdict['outcome']]}]{verdict['outcome']}[/], ", end="")
+            console.print(verdict["reason"], markup=False, soft_wrap=True)
 
 
 def _settings(condition: Condition) -> list[tuple[str, object]]:

@@ -10,7 +10,7 @@ import click
 import jinja2
 
 import jaxgen.experiments
-from jaxgen.discovery import FOLDERS_VARIABLE
+from jaxgen.discovery import FOLDERS_VARIABLE, discover
 from jaxgen.errors import UserError
 
 
@@ -22,6 +22,8 @@ def new_paper(slug: str, into: Path) -> None:
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug):
         raise UserError(f"got '{slug}', expected lower-case words joined by hyphens, such as corrupted-modadd")
+    if slug in (papers := discover().papers):
+        raise UserError(f"there is a paper '{slug}' already, in {papers[slug].folder}")
     folder = into / slug.replace("-", "_")
     if folder.exists():
         raise UserError(f"{folder} is there already; choose another slug or remove it")

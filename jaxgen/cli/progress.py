@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from jaxgen.cli.signals import StopFlag
 from jaxgen.train.metrics import Row
 
-# Without a terminal, one line of progress this often.
-PLAIN_SECONDS = 30.0
+# Without a terminal: a first line of progress after so long, then one this often.
+FIRST_SECONDS, PLAIN_SECONDS = 5.0, 30.0
 
 
 class ProgressDisplay:
@@ -52,7 +52,7 @@ class ProgressDisplay:
         count = f"{len(conditions)} run" + ("s" if len(conditions) != 1 else "")
         self.label = f"{label} ({count})"
         self.members, self.step, self.horizon, self.accuracy = len(conditions), step, horizon, ""
-        self.shown_at = time.monotonic()
+        self.shown_at = time.monotonic() - PLAIN_SECONDS + FIRST_SECONDS
         if not self.console.is_terminal:
             self._print(f"{self.label}: from step {step} to {horizon}")
         self.task = self.progress.add_task(self.label, total=horizon, completed=step, accuracy="", speed="compiling")

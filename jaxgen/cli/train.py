@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -104,6 +106,8 @@ def _run_all(
         for experiment, request, path in todo:
             console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}")
             try:
+                path.mkdir(parents=True, exist_ok=True)
+                shutil.copy(found.folder / "__init__.py", path / "notebook.py")
                 with ProgressDisplay(console, stop) as display:
                     done.append(reproduce(experiment, request, path, observer=display, arguments=arguments))
             except Interrupted as interruption:
@@ -120,13 +124,26 @@ def _run_all(
 
 def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
     """Prints a run's verdicts and writes its report."""
+    unjudged: dict[str, list[str]] = {}
     for claim, verdict in zip(done.experiment.claims, done.verdicts, strict=True):
+        if verdict.outcome == "not judged":
+            unjudged.setdefault(verdict.reason, []).append(claim.name)
+            continue
         console.print(f"  [{MARKS[verdict.outcome]}]{verdict.outcome:>14}[/]  ", end="")
         _say(console, f"{claim.name}: paper {claim.paper}, ours {verdict.spread()}")
+    for reason, names in unjudged.items():
+        claims = f"'{names[0]}'" if len(names) == 1 else f"{len(names)} claims"
+        _say(console, f"  not judged: {claims}: {reason}")
     for note in done.notes:
         _say(console, f"  note: {note}")
     _write_report(done.path / "report.html", found, [done])
     _say(console, f"report: {_shown(done.path / 'report.html')}")
+
+
+def _commit(about: dict[str, Any]) -> str:
+    if about["commit"] is None:
+        return "installed from a wheel"
+    return f"{about['commit']}{' and uncommitted changes' if about['diff'] or about['untracked'] else ''}"
 
 
 def _say(console: Console, text: str) -> None:
@@ -152,7 +169,7 @@ def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -
         command=" ".join(["jaxgen reproduce", ids, f"--scale {request.scale}", *options]),
         device=environment.device_name(about),
         versions=about["versions"],
-        commit=about["commit"] or "installed from a wheel",
+        commit=_commit(about),
         minutes=sum(each.seconds for each in done) / 60,
         flags=tuple(f"{name}={value}" for name, value in about["flags"].items()),
         settings=request.settings,

@@ -60,7 +60,8 @@ def draw_curves(figure: Curves, table: Table, conditions: Sequence[Condition], w
         pairs = [(name, key) for name, key in pairs if key in figure.paper.get(name, {})]
         shades = [looks[name if figure.together else key][0] for name, key in pairs]
         paper_lines(at, [(figure.paper[name][key], shade) for (name, key), shade in zip(pairs, shades, strict=True)])
-    name_axes(drawing, "step", figure.y_label)
+    measures = dict.fromkeys(split_key(key)[0].replace("_", " ") for key in figure.keys)
+    name_axes(drawing, "step", figure.y_label or ", ".join(measures))
     name_lines(drawing, axes, [handles[line] for line in looks])
     return drawing
 

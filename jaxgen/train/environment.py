@@ -64,9 +64,10 @@ def source() -> dict[str, str | None]:
         return done.stdout.strip()
 
     tracked = git("ls-files", "--error-unmatch", Path(__file__).name) is not None
-    return (
-        {"commit": git("rev-parse", "HEAD"), "diff": git("diff", "HEAD")} if tracked else {"commit": None, "diff": None}
-    )
+    if not tracked:
+        return {"commit": None, "diff": None, "untracked": None}
+    untracked = git("ls-files", "--others", "--exclude-standard", "--full-name", ":/")
+    return {"commit": git("rev-parse", "HEAD"), "diff": git("diff", "HEAD"), "untracked": untracked}
 
 
 _cache_hits = 0
