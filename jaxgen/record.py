@@ -10,6 +10,8 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+
 from jaxgen.discovery import FoundPaper
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment, trajectories
@@ -47,7 +49,9 @@ def record_results(found: FoundPaper, done: Reproduction) -> Path:
     for figure in experiment.figures:
         drawn = draw(figure, table, done.conditions)
         if drawn is not None:
-            drawn.savefig(figure_file(found.folder, scale, experiment.name, figure.name), metadata={"Date": None})
+            # Names inside the file that do not change from one recording to the next.
+            with matplotlib.rc_context({"svg.hashsalt": "jaxgen"}):
+                drawn.savefig(figure_file(found.folder, scale, experiment.name, figure.name), metadata={"Date": None})
     results = read_results(found.folder, scale)
     entry = results.get(experiment.name, {"conditions": {}})
     entry["conditions"] = {name: facts for name, facts in entry["conditions"].items() if name in conditions} | finished
