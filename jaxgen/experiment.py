@@ -21,7 +21,6 @@ from jaxgen.config import (
     override,
     parse_value,
     per_member_values,
-    to_json,
     without,
 )
 from jaxgen.errors import UserError, nearest
@@ -234,6 +233,11 @@ class Experiment:
     # True where the paper scale needs an accelerator: it then runs on a CPU only by its own ID.
     accelerator: bool = False
 
+    def __post_init__(self) -> None:
+        for scale in self.scales:
+            if scale not in SCALES:
+                raise UserError(f"{self.name} defines a scale '{scale}', expected some of {', '.join(SCALES)}")
+
     def at_scale(
         self, scale: str, settings: Sequence[str] = (), seeds: int | None = None, extend: int | None = None
     ) -> tuple[Condition, ...]:
@@ -392,8 +396,3 @@ def populations(members: Sequence[Trajectory]) -> list[list[Trajectory]]:
     for member in longest.values():
         groups.setdefault((member.depth(), member.condition.static_signature()), []).append(member)
     return [group for _, group in sorted(groups.items(), key=lambda item: item[0][0])]
-
-
-def condition_json(conditions: Sequence[Condition]) -> dict[str, Any]:
-    """Returns the resolved conditions by name, as JSON."""
-    return {each.name: to_json(each) for each in conditions}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jaxgen.config import digest, from_json, override
+from jaxgen.config import digest, from_json, override, to_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import (
     Condition,
@@ -13,7 +13,6 @@ from jaxgen.experiment import (
     Scale,
     Sweep,
     Trajectory,
-    condition_json,
     populations,
     trajectories,
     within,
@@ -343,7 +342,7 @@ def test_names_of_conditions_must_exist_and_be_one_of_a_kind() -> None:
 
 def test_resolved_conditions_as_json() -> None:
     conditions = [condition("wd=1"), child("wd=5", "wd=1")]
-    assert from_json(condition_json(conditions)) == {each.name: each for each in conditions}
+    assert from_json({each.name: to_json(each) for each in conditions}) == {each.name: each for each in conditions}
 
 
 def test_an_expectation_includes_its_bounds() -> None:
@@ -365,3 +364,8 @@ def test_an_identity_is_stable() -> None:
 def test_the_vocabulary_imports_no_jax() -> None:
     code = "import sys, jaxgen.experiment; sys.exit('jax' in sys.modules or 'numpy.linalg' not in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_scale_has_one_of_three_names() -> None:
+    with pytest.raises(UserError, match="defines a scale 'tiny', expected some of smoke, mini, paper"):
+        experiment(condition(), tiny=Scale())
