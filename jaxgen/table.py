@@ -147,7 +147,7 @@ class SeedTable:
         values = self.values(condition, key)
         reached = values >= at_least if at_least is not None else values <= at_most
         if reached.any():
-            return float(reached.index[int(reached.to_numpy().argmax())])
+            return float(values[reached].index[0])
         if or_else is not None:
             return or_else
         bound = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
