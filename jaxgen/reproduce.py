@@ -17,7 +17,7 @@ from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
 from jaxgen.runs import Member, Request, Rows, Run
-from jaxgen.table import Table
+from jaxgen.table import Table, keys_of
 from jaxgen.train.config import First, From, Rewind
 from jaxgen.train.directory import PopulationDirectory, read_json, write_json
 from jaxgen.train.loop import Observer, RunArguments, train
@@ -147,8 +147,7 @@ def _start(member: Trajectory, run: Run) -> Start | None:
     if not isinstance(start, From):
         return None
     assert member.parent is not None
-    parents = {each.identity: each for each in Run(run.path).trained()}
-    parent = parents[member.parent.identity]
+    parent = next(each for each in run.trained() if each.identity == member.parent.identity)
     step = _start_step(start, parent)
     as_jax = lambda tree: jax.tree.map(jax.numpy.asarray, tree)  # noqa: E731
     rewinds = any(isinstance(each, Rewind) for each in start.transforms)
@@ -220,7 +219,7 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
 
 def _missing_keys(figure: Figure, table: Table) -> list[str]:
     """Returns a note for every key of a figure that no condition has."""
-    keys = {f"{m}/{s}" if s else m for m, s in zip(table.rows["measure"], table.rows["split"], strict=True)}
+    keys = set(keys_of(table.rows))
     wanted = figure.keys if isinstance(figure, Curves) else ()
     return [f"figure '{figure.name}': no key '{key}'{nearest(key, keys)}" for key in wanted if key not in keys]
 

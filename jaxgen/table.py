@@ -31,6 +31,11 @@ def split_key(key: str) -> tuple[str, str]:
     return measure, split
 
 
+def keys_of(rows: pd.DataFrame) -> pd.Series:
+    """Returns the key of every row: what `split_key` splits."""
+    return rows["measure"] + rows["split"].map(lambda split: f"/{split}" if split else "")
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
     """Rows of `COLUMNS`, one value each; at most one row for (condition, seed, step, key)."""
@@ -74,7 +79,7 @@ class Table:
         An empty cell was not measured; `nan` was, and is not a number.
         """
         rows = self.rows[["condition", "seed", "step"]].copy()
-        rows["key"] = self.rows["measure"] + np.where(self.rows["split"] == "", "", "/" + self.rows["split"])
+        rows["key"] = keys_of(self.rows)
         rows["text"] = [f"{value:.6g}" for value in self.rows["value"]]
         wide = rows.pivot(index=["condition", "seed", "step"], columns="key", values="text")
         wide.sort_index().to_csv(path, lineterminator="\n")
@@ -109,9 +114,7 @@ class SeedTable:
         measure, split = split_key(key)
         found = of_condition[(of_condition["measure"] == measure) & (of_condition["split"] == split)]
         if not len(found):
-            pairs = zip(of_condition["measure"], of_condition["split"], strict=True)
-            keys = {f"{m}/{s}" if s else m for m, s in pairs}
-            raise NotMeasured(f"'{condition}' has no measure '{key}'{nearest(key, keys)}")
+            raise NotMeasured(f"'{condition}' has no measure '{key}'{nearest(key, keys_of(of_condition))}")
         return found.set_index("step")["value"].sort_index()
 
     def final(self, condition: str, key: str, rows: int = 5) -> float:

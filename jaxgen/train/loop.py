@@ -263,7 +263,6 @@ class _Training:
             return
         values = {key: np.asarray(column) for key, column in row.items()}
         failed_M, active_M = values.pop("failed"), values.pop("active")
-        values.pop("step")
         for i in np.flatnonzero(failed_M).tolist():
             if i not in self.failed:
                 self.failed.add(i)

@@ -164,5 +164,5 @@ class Program:
         if stop is not None:
             hits = jnp.where(row[f"{stop.measure}/{stop.split}"] >= stop.at_least, hits + 1, 0)
             active &= hits < stop.patience
-        row |= {"step": state.step + 0, "failed": state.failed | False, "active": active}
+        row |= {"failed": state.failed | False, "active": active}
         return row, active, hits
