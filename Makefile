@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test test-newest lint bench setup clean
+.PHONY: reproduce test test-newest chaos endurance lint bench setup clean
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -16,6 +16,16 @@ test: setup lint
 # The same tests on the newest Python and jax: make test-newest PYTHON=python3.12
 test-newest:
 	$(MAKE) test VENV=.venv-newest
+
+# A hundred random kills of runs of three kinds; what comes back is compared bit for bit. About 15 minutes.
+chaos: setup
+	$(RUN)/python -m tests.chaos
+
+# How fast a run ends on a signal, what saving costs, and memory over a million steps. About 10 minutes.
+endurance: setup
+	$(RUN)/python -m benchmarks.preemption
+	$(RUN)/python -m benchmarks.saving
+	$(RUN)/python -m benchmarks.million_steps
 
 lint: setup
 	$(RUN)/ruff check .

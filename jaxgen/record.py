@@ -7,6 +7,7 @@ stay. Verdicts are judged on the merged table, so a recording can go on another 
 from __future__ import annotations
 
 import datetime
+import io
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ import matplotlib
 from jaxgen.discovery import FoundPaper
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment, trajectories
+from jaxgen.files import write_json, write_text
 from jaxgen.report.figures import draw
 from jaxgen.reproduce import Reproduction, verdict_json, withheld
 from jaxgen.results import figure_file, read_results, results_file, table_file
 from jaxgen.runs import Request, Run
 from jaxgen.table import Table
 from jaxgen.train import environment
-from jaxgen.train.directory import write_json
 from jaxgen.verdict import judge_all
 
 
@@ -40,7 +41,6 @@ def record_results(found: FoundPaper, done: Reproduction) -> Path:
     conditions = {each.name: each for each in done.conditions}
     finished = _finished(done)
     csv = table_file(found.folder, scale, experiment.name)
-    csv.parent.mkdir(parents=True, exist_ok=True)
     old = Table.load(csv) if csv.exists() else Table.of([])
     kept = old.without([*finished, *(set(old.conditions()) - conditions.keys())])
     fresh = done.table.without(set(conditions) - finished.keys())
@@ -50,8 +50,10 @@ def record_results(found: FoundPaper, done: Reproduction) -> Path:
         drawn = draw(figure, table, done.conditions)
         if drawn is not None:
             # Names inside the file that do not change from one recording to the next.
+            svg = io.StringIO()
             with matplotlib.rc_context({"svg.hashsalt": "jaxgen"}):
-                drawn.savefig(figure_file(found.folder, scale, experiment.name, figure.name), metadata={"Date": None})
+                drawn.savefig(svg, format="svg", metadata={"Date": None})
+            write_text(figure_file(found.folder, scale, experiment.name, figure.name), svg.getvalue())
     results = read_results(found.folder, scale)
     entry = results.get(experiment.name, {"conditions": {}})
     entry["conditions"] = {name: facts for name, facts in entry["conditions"].items() if name in conditions} | finished
@@ -83,7 +85,7 @@ def _finished(done: Reproduction) -> dict[str, Any]:
                 "modified": bool(run["diff"] or run.get("untracked")),
                 "device": environment.device_name(run),
                 "versions": run["versions"],
-                "minutes": round(member.directory.status()["seconds"] / 60, 1),
+                "minutes": round(sum(member.directory.status()["seconds"].values()) / 60, 1),
                 "trained_together": len(run["members"]),
                 "recorded": datetime.date.today().isoformat(),
             },

@@ -13,14 +13,16 @@ import jax
 from jaxgen.config import digest, from_json, to_json
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Condition, Curves, Experiment, Figure, Trajectory, populations, trajectories
+from jaxgen.files import read_json, write_json
 from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
 from jaxgen.runs import Member, Request, Rows, Run
 from jaxgen.table import Table, keys_of
 from jaxgen.train.config import First, From, Rewind
-from jaxgen.train.directory import PopulationDirectory, read_json, write_json
-from jaxgen.train.loop import Observer, RunArguments, train
+from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.goodput import ACTIVITIES
+from jaxgen.train.loop import Interrupted, Observer, RunArguments, train
 from jaxgen.train.losses import LOSSES
 from jaxgen.train.start import Start, apply_transforms
 from jaxgen.verdict import Verdict, judge_all
@@ -37,7 +39,7 @@ class Reproduction:
     table: Table
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
-    seconds: float  # of training, all processes together
+    seconds: dict[str, float]  # that its trainings took, by activity, all processes together
 
 
 def resolve(experiment: Experiment, request: Request) -> tuple[Condition, ...]:
@@ -112,6 +114,7 @@ def _train_one(
     identities = {member.identity for member in members}
     same = [*members, *(each for each in wanted if each.identity in identities)]
     horizon = max(each.condition.steps for each in same)
+    _stop_if_asked(observer)
     status = PopulationDirectory(path).status()
     if status["finished"] and status["horizon"] >= horizon:
         return
@@ -129,6 +132,11 @@ def _train_one(
         observer=observer,
         arguments=arguments,
     )
+
+
+def _stop_if_asked(observer: Observer) -> None:
+    if observer.stop_requested():
+        raise Interrupted("stopped between two trainings; nothing is lost")
 
 
 def _snapshots_for(child: Trajectory, horizon: int) -> set[int]:
@@ -191,6 +199,10 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
         if member is None:
             continue
         status = member.directory.status()
+        if member.directory.path not in used:
+            notes += [
+                f"'{wanted.condition.name}' was resumed though bits may change, {each}" for each in status["drift"]
+            ]
         used[member.directory.path] = status["seconds"]
         if status["finished"]:
             _analyse(wanted, member, observer)
@@ -213,7 +225,7 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     table.save(path / "table.csv")
     claims = [verdict_json(verdict) for verdict in verdicts]
     write_json(path / "results.json", {**dataclasses.asdict(request), "claims": claims, "notes": notes})
-    seconds = sum(used.values())
+    seconds = {activity: sum(each.get(activity, 0.0) for each in used.values()) for activity in ACTIVITIES}
     return Reproduction(path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), seconds)
 
 
@@ -249,6 +261,7 @@ def _analyse(wanted: Trajectory, member: Member, observer: Observer) -> None:
         key = digest({"analysis": to_json(config), "steps": member.steps()})
         if str(member.index) in kept.get(key, {}):
             continue
+        _stop_if_asked(observer)
         observer.note(f"analysing {condition.name}, seed {member.seed}: {type(config).__name__}")
         shape = condition.task.shape()
         snapshots = MemberSnapshots(

@@ -18,15 +18,18 @@ import functools
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxgen.config import digest, from_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import Condition
+from jaxgen.files import read_json, reading
 from jaxgen.table import Table
-from jaxgen.train.checkpoint import CheckpointStore, nest
-from jaxgen.train.directory import PopulationDirectory, read_json
-from jaxgen.train.metrics import MetricsFile
+from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.metrics import read_rows
+
+if TYPE_CHECKING:
+    from jaxgen.train.checkpoint import CheckpointStore
 
 Rows = list[tuple[str, int, int, str, float]]
 
@@ -65,6 +68,8 @@ class Member:
 
     def variables(self, step: int | None = None) -> dict[str, Any]:
         """Returns the Flax collections at a kept step (the last one by default), as numpy arrays."""
+        from jaxgen.train.checkpoint import nest
+
         store = self._snapshots()
         if not (steps := store.steps()):
             raise UserError(f"{self.directory.path} keeps no parameters yet")
@@ -77,20 +82,24 @@ class Member:
         return params
 
     def _snapshots(self) -> CheckpointStore:
+        # Here, for jax is not needed to look at the rest of a run.
+        from jaxgen.train.checkpoint import CheckpointStore
+
         return CheckpointStore(self.directory.path / "snapshots")
 
     def rows(self, name: str | None = None) -> Rows:
         """Returns (condition, seed, step, key, value) of measures and analyses, under the name `name`."""
         name = name or self.condition.name
         found: Rows = []
-        for row in MetricsFile(self.directory.metrics_file).rows():
+        for row in read_rows(self.directory.metrics_file):
             if row["member"] == self.index:
                 values = row["values"].items()
                 found += [(name, self.seed, row["step"], k, float("nan") if v is None else v) for k, v in values]
         if self.directory.analyses_file.exists():
-            for kept in read_json(self.directory.analyses_file).values():
-                for step, key, value in kept.get(str(self.index), []):
-                    found.append((name, self.seed, step, key, float("nan") if value is None else value))
+            with reading(self.directory.analyses_file):
+                for kept in read_json(self.directory.analyses_file).values():
+                    for step, key, value in kept.get(str(self.index), []):
+                        found.append((name, self.seed, step, key, float("nan") if value is None else value))
         return found
 
 
@@ -102,9 +111,10 @@ class Run:
 
     @functools.cached_property
     def request(self) -> Request:
-        data = read_json(self.path / "run.json")
-        fields = {field.name: data[field.name] for field in dataclasses.fields(Request)}
-        return Request(**{**fields, "settings": tuple(data["settings"])})
+        data = read_json(self.path / "run.json", {"paper": str, "experiment": str, "scale": str, "settings": list})
+        return Request(
+            data["paper"], data["experiment"], data["scale"], tuple(data["settings"]), data["seeds"], data["extend"]
+        )
 
     def populations(self) -> list[PopulationDirectory]:
         paths = sorted((self.path / "populations").glob("*/run.json"))
@@ -114,7 +124,7 @@ class Run:
     def members(self) -> list[Member]:
         """The members that were last asked for and have begun, in the order of conditions and seeds."""
         trained = {each.identity: each for each in self.trained()}
-        wanted = read_json(self.path / "run.json")["members"]
+        wanted = read_json(self.path / "run.json", {"members": list})["members"]
         return [trained[identity] for identity in dict.fromkeys(wanted) if identity in trained]
 
     def trained(self) -> Iterator[Member]:
@@ -141,8 +151,11 @@ class Run:
         results = self.path / "results.json"
         if not results.exists():
             raise UserError(f"{self.path} has no verdicts yet; `jaxgen resume {self.path}` finishes it")
-        verdicts: list[dict[str, Any]] = read_json(results)["claims"]
-        return [each | {"values": {int(seed): value for seed, value in each["values"].items()}} for each in verdicts]
+        verdicts: list[dict[str, Any]] = read_json(results, {"claims": list})["claims"]
+        with reading(results):
+            return [
+                each | {"values": {int(seed): value for seed, value in each["values"].items()}} for each in verdicts
+            ]
 
 
 def load_run(path: str | Path) -> Run:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from jaxgen.errors import UserError, nearest
+from jaxgen.files import write_text
 
 COLUMNS = ["condition", "seed", "step", "split", "measure", "value"]
 
@@ -82,7 +83,7 @@ class Table:
         rows["key"] = keys_of(self.rows)
         rows["text"] = [f"{value:.6g}" for value in self.rows["value"]]
         wide = rows.pivot(index=["condition", "seed", "step"], columns="key", values="text")
-        wide.sort_index().to_csv(path, lineterminator="\n")
+        write_text(path, wide.sort_index().to_csv(lineterminator="\n"))
 
     @staticmethod
     def load(path: Path) -> Table:

@@ -10,7 +10,8 @@ import pytest
 
 from jaxgen.errors import UserError
 from jaxgen.train.checkpoint import CheckpointStore, nest
-from jaxgen.train.metrics import MetricsFile, TensorBoard, WeightsAndBiases, metric_row
+from jaxgen.train.manifest import Damaged
+from jaxgen.train.metrics import MetricsFile, TensorBoard, WeightsAndBiases, check_rows, metric_row, read_rows
 
 TREE = {"params": {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(2, jnp.bfloat16)}, "step": jnp.int32(7)}
 
@@ -46,16 +47,27 @@ def test_a_tree_that_does_not_fit_is_refused_leaf_by_leaf(tmp_path: Path) -> Non
 
 
 def test_metrics_are_cut_behind_a_step_and_a_half_written_line_goes(tmp_path: Path) -> None:
-    metrics = MetricsFile(tmp_path / "metrics.jsonl")
-    metrics.append([metric_row(step, 0, 1.5, {"a": step / 3, "b": float("nan")}) for step in (0, 2, 4)])
-    with metrics.path.open("a") as file:
-        file.write('{"step": 2, "mem')
-    metrics.truncate(2)
-    rows = list(metrics.rows())
+    path = tmp_path / "metrics.jsonl"
+    metrics = MetricsFile(path, 0)
+    metrics.append([metric_row(step, 0, 1.5, {"a": step / 3, "b": float("nan")}) for step in (0, 2)])
+    synced = metrics.sync()
+    metrics.append([metric_row(4, 0, 1.5, {})])
+    metrics.close()
+    with path.open("a") as file:
+        file.write('{"step": 6, "mem')
+    assert [row["step"] for row in read_rows(path)] == [0, 2, 4]
+    check_rows(path, synced)
+    again = MetricsFile(path, synced["bytes"])
+    assert again.sync() == synced
+    again.close()
+    rows = list(read_rows(path))
     assert [row["step"] for row in rows] == [0, 2]
     assert rows[1]["values"] == {"a": 2 / 3, "b": None}
-    metrics.truncate(-1)
-    assert list(metrics.rows()) == []
+    path.write_bytes(path.read_bytes().replace(b"0.666", b"0.667"))
+    with pytest.raises(Damaged, match="other contents"):
+        check_rows(path, synced)
+    MetricsFile(path, 0).close()
+    assert list(read_rows(path)) == []
 
 
 def test_wandb_gets_what_it_lacks_and_is_named_where_it_is_missing(tmp_path, monkeypatch) -> None:

@@ -89,7 +89,7 @@ def report_of(*parts):
     )  # fmt: skip
     return Report(
         paper=paper, scale="mini", created="2025-01-01", command="jaxgen reproduce toy", device="CPU",
-        versions={"jax": "1.2.3"}, commit="abc123", minutes=1.5, settings=(f"model.hidden=[{HOSTILE}]",),
+        versions={"jax": "1.2.3"}, commit="abc123", time="90.0 s", settings=(f"model.hidden=[{HOSTILE}]",),
         experiments=parts,
     )  # fmt: skip
 

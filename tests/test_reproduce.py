@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -188,7 +189,7 @@ def test_two_trainings_of_one_population_are_refused(tiny: Path) -> None:
     with pytest.raises(Interrupted):
         run(tiny / "run", Stopper(5))
     (directory,) = load_run(tiny / "run").populations()
-    with directory.lock(), pytest.raises(UserError, match="trained by another process"):
+    with directory.lock(), pytest.raises(UserError, match=f"trained by process {os.getpid()} on "):
         run(tiny / "run")
 
 
@@ -200,8 +201,7 @@ def test_a_checkpoint_of_another_tree_is_an_error_that_names_the_leaves(tiny: Pa
     newest = store.steps()[-1]
     leaves = store.load(newest)
     broken = {path: leaf for path, leaf in leaves.items() if path != "step"} | {"extra": leaves["step"]}
-    store.save(newest + 1, broken)
-    store.close()
+    store.save(newest + 1, broken, store.verify(newest).facts)
     with pytest.raises(UserError, match=r"missing \['step'\], extra \['extra'\]"):
         run(tiny / "run")
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from jaxgen import __version__
 from jaxgen.errors import UserError, nearest
+
+REFUSALS = {
+    errno.ENOSPC: "make room and give the same command again",
+    errno.EDQUOT: "make room and give the same command again",
+    errno.EROFS: "name a folder that can be written with --runs",
+    errno.EACCES: "name a folder that you may write with --runs, or ask for the right to this one",
+    errno.EPERM: "name a folder that you may write with --runs, or ask for the right to this one",
+    errno.ELOOP: "a run's own files are never links; put a file in its place",
+}
 
 
 class Group(click.Group):
@@ -26,6 +36,12 @@ class Group(click.Group):
         except UserError as error:
             click.echo(f"jaxgen: {error}", err=True)
             sys.exit(2)
+        except OSError as error:
+            # What the machine refuses; an error without a number or a file is one of ours.
+            if error.errno not in REFUSALS or error.filename is None:
+                raise
+            click.echo(f"jaxgen: {error.strerror}: {error.filename}; {REFUSALS[error.errno]}", err=True)
+            sys.exit(2)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,7 +54,19 @@ runs_option = click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), envvar="JAXGEN_RUNS", show_default=True,
     help="The folder of runs ($JAXGEN_RUNS).",
 )  # fmt: skip
-wandb_option = click.option("--wandb", metavar="PROJECT", help="Also show the metrics in this W&B project.")
+
+
+def training_options(command: Any) -> Any:
+    """Adds the options of every command that trains."""
+    for option in (
+        click.option("--wandb", metavar="PROJECT", help="Also show the metrics in this W&B project."),
+        click.option("--allow-drift", is_flag=True,
+                     help="Resume with other versions, devices or flags: bits may change."),
+        click.option("--save-every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, metavar="SECONDS",
+                     help="How often the whole state is saved."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 @main.command("list")
@@ -74,31 +102,56 @@ def show(experiment_id: str, scale: str) -> None:
 @click.option("--seeds", type=click.IntRange(min=1), help="How many seeds, in place of the experiment's own.")
 @click.option("--extend", type=click.IntRange(min=1), metavar="STEPS", help="Train on to this step.")
 @click.option("--fresh", is_flag=True, help="Start beside what there is, from nothing.")
+@click.option(
+    "--resume",
+    type=click.Choice(["must", "may", "never"]),
+    help="must: there is a run; never: there is none; may: one that is all damaged starts over. "
+    "By default one that was begun goes on, or says why it cannot.",
+)
 @click.option("--record", is_flag=True, help="Write the results into the paper's folder.")
 @runs_option
-@wandb_option
+@training_options
 def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], seeds: int | None, extend: int | None,
-              fresh: bool, record: bool, runs: Path, wandb: str | None) -> None:  # fmt: skip
+              fresh: bool, resume: Literal["must", "may", "never"] | None, record: bool, runs: Path,
+              save_every: float, allow_drift: bool, wandb: str | None) -> None:  # fmt: skip
     """Train, measure and judge; go on with what is unfinished, show what is finished.
 
     ID is paper/experiment, a paper for all its experiments, or arxiv:NUMBER.
     """
-    from jaxgen.cli import train
+    from jaxgen.cli.signals import Preemption
 
-    train.reproduce_command(
-        experiment_id, scale=scale, settings=settings, seeds=seeds, extend=extend, fresh=fresh, record=record,
-        runs=runs, wandb=wandb,
-    )  # fmt: skip
+    with Preemption() as preemption:  # before jax is imported, which takes a while
+        from jaxgen.cli import train
+
+        train.reproduce_command(
+            experiment_id, scale=scale, settings=settings, seeds=seeds, extend=extend, fresh=fresh, resume=resume,
+            record=record, runs=runs, how=train.HowToRun(save_every, allow_drift, wandb), preemption=preemption,
+        )  # fmt: skip
 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@wandb_option
-def resume(run: Path, wandb: str | None) -> None:
+@training_options
+def resume(run: Path, save_every: float, allow_drift: bool, wandb: str | None) -> None:
     """Go on with a run's directory: the same request again."""
-    from jaxgen.cli import train
+    from jaxgen.cli.signals import Preemption
 
-    train.resume_command(run, wandb=wandb)
+    with Preemption() as preemption:
+        from jaxgen.cli import train
+
+        train.resume_command(run, how=train.HowToRun(save_every, allow_drift, wandb), preemption=preemption)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def checkpoints(run: Path) -> None:
+    """List a run's checkpoints, with their size and whether they are intact.
+
+    Reads every file of them, and needs no accelerator. Exits with 1 where one is damaged.
+    """
+    from jaxgen.cli.checkpoints import list_checkpoints
+
+    sys.exit(0 if list_checkpoints(run) else 1)
 
 
 @main.command()

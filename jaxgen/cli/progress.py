@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from jaxgen.cli.signals import StopFlag
+from jaxgen.cli.signals import Preemption
 from jaxgen.train.metrics import Row
 
 # Without a terminal: a first line of progress after so long, then one this often.
@@ -19,8 +19,8 @@ FIRST_SECONDS, PLAIN_SECONDS = 5.0, 30.0
 class ProgressDisplay:
     """An observer that shows the step, steps a second over all members, accuracy (their median), and time left."""
 
-    def __init__(self, console: Console, stop: StopFlag):
-        self.console, self.stop = console, stop
+    def __init__(self, console: Console, preemption: Preemption):
+        self.console, self.preemption = console, preemption
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -81,8 +81,14 @@ class ProgressDisplay:
     def note(self, text: str) -> None:
         self._print(text)
 
+    def unsaved(self, unsaved: bool) -> None:
+        self.preemption.unsaved = unsaved
+
     def stop_requested(self) -> bool:
-        return self.stop.is_set
+        return self.preemption.stop_requested
+
+    def save_requested(self) -> bool:
+        return self.preemption.save_requested()
 
     def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)

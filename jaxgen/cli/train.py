@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import functools
 import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from rich.console import Console
 
 from jaxgen.cli.look import MARKS
 from jaxgen.cli.progress import ProgressDisplay
-from jaxgen.cli.signals import STOPPED, stop_on_signals
+from jaxgen.cli.signals import STOPPED, Preemption
 from jaxgen.discovery import FoundPaper, find
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
@@ -25,13 +27,37 @@ from jaxgen.reproduce import Reproduction, collect, reproduce, resolve
 from jaxgen.runs import Request, load_run, run_directory
 from jaxgen.train import environment
 from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.goodput import ACTIVITIES, goodput
 from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
-from jaxgen.train.metrics import MetricsFile, Mirror, TensorBoard, WeightsAndBiases
+from jaxgen.train.metrics import Mirror, TensorBoard, WeightsAndBiases, read_rows
+
+Resume = Literal["must", "may", "never"]
+
+
+@dataclasses.dataclass(frozen=True)
+class HowToRun:
+    """The options that every training command has."""
+
+    save_every: float
+    allow_drift: bool
+    wandb: str | None
+
+    def arguments(self, resume: Literal["must", "may"]) -> RunArguments:
+        return RunArguments(
+            recovery_seconds=self.save_every, mirrors=self._mirrors, resume=resume, allow_drift=self.allow_drift
+        )
+
+    def _mirrors(self, directory: PopulationDirectory, members: Sequence[str]) -> list[Mirror]:
+        rows = functools.partial(read_rows, directory.metrics_file)
+        made: list[Mirror] = [TensorBoard(directory.path / "tensorboard", members, rows())]
+        if self.wandb:
+            made.append(WeightsAndBiases(self.wandb, directory.path.name, directory.path, members, rows()))
+        return made
 
 
 def reproduce_command(
     experiment_id: str, *, scale: str | None, settings: Sequence[str], seeds: int | None, extend: int | None,
-    fresh: bool, record: bool, runs: Path, wandb: str | None,
+    fresh: bool, resume: Resume | None, record: bool, runs: Path, how: HowToRun, preemption: Preemption,
 ) -> None:  # fmt: skip
     """Reproduces every experiment that an ID means, and writes one report over them."""
     found, experiments = find(experiment_id)
@@ -47,18 +73,31 @@ def reproduce_command(
         resolve(experiment, request)
         if record:
             refuse_to_record(experiment, request)
-        todo.append((experiment, request, run_directory(runs, request, fresh=fresh)))
+        path = run_directory(runs, request, fresh=fresh)
+        _check_resume(path, resume, fresh=fresh)
+        todo.append((experiment, request, path))
     if skipped:
         _say(console, f"skipped, as their paper scale wants an accelerator: {', '.join(skipped)} "
                       f"(each trains here by its own ID with --scale paper)")  # fmt: skip
-    _run_all(found, todo, record=record, wandb=wandb, console=console)
+    # A begun run is never started over but by an explicit `--resume may`.
+    arguments = how.arguments("may" if resume == "may" else "must")
+    _run_all(found, todo, arguments, record=record, console=console, preemption=preemption)
 
 
-def resume_command(run_path: Path, *, wandb: str | None) -> None:
+def resume_command(run_path: Path, *, how: HowToRun, preemption: Preemption) -> None:
     """Goes on with the run at a path."""
     run = load_run(run_path)
     found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
-    _run_all(found, [(experiments[0], run.request, run.path)], record=False, wandb=wandb, console=Console())
+    todo = [(experiments[0], run.request, run.path)]
+    _run_all(found, todo, how.arguments("must"), record=False, console=Console(), preemption=preemption)
+
+
+def _check_resume(path: Path, resume: Resume | None, *, fresh: bool) -> None:
+    begun = (path / "run.json").exists()
+    if resume == "never" and begun:
+        raise UserError(f"--resume never: there is a run at {path}; start beside it with --fresh, or leave it out")
+    if resume == "must" and (fresh or not begun):
+        raise UserError(f"--resume must: there is no run at {path}; leave it out to start one")
 
 
 def report_command(run_path: Path) -> None:
@@ -88,34 +127,26 @@ def _choose_scale(experiment: Experiment, scale: str | None, *, alone: bool) -> 
 
 
 def _run_all(
-    found: FoundPaper, todo: Sequence[tuple[Experiment, Request, Path]], *, record: bool, wandb: str | None,
-    console: Console,
+    found: FoundPaper, todo: Sequence[tuple[Experiment, Request, Path]], arguments: RunArguments, *, record: bool,
+    console: Console, preemption: Preemption,
 ) -> None:  # fmt: skip
     """Reproduces one experiment after the other; each is judged, reported and recorded as it ends."""
-
-    def mirrors(directory: PopulationDirectory, members: Sequence[str], metrics: MetricsFile) -> list[Mirror]:
-        made: list[Mirror] = [TensorBoard(directory.path / "tensorboard", members, metrics.rows())]
-        if wandb:
-            made.append(WeightsAndBiases(wandb, directory.path.name, directory.path, members, metrics.rows()))
-        return made
-
     environment.enable_compile_cache()
-    arguments = RunArguments(mirrors=mirrors)
     done: list[Reproduction] = []
-    with stop_on_signals() as stop:
-        for experiment, request, path in todo:
-            console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}")
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-                shutil.copy(found.folder / "__init__.py", path / "notebook.py")
-                with ProgressDisplay(console, stop) as display:
-                    done.append(reproduce(experiment, request, path, observer=display, arguments=arguments))
-            except Interrupted as interruption:
-                _say(console, f"{interruption}; go on with: jaxgen resume {_shown(path)}")
-                sys.exit(STOPPED)
-            _conclude(found, done[-1], console)
-            if record:
-                _say(console, f"recorded in {record_results(found, done[-1])}")
+    for experiment, request, path in todo:
+        console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}")
+        preemption.way_back = f"jaxgen resume {_shown(path)}"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            shutil.copy(found.folder / "__init__.py", path / "notebook.py")
+            with ProgressDisplay(console, preemption) as display:
+                done.append(reproduce(experiment, request, path, observer=display, arguments=arguments))
+        except Interrupted as interruption:
+            _say(console, f"{interruption}; go on with: {preemption.way_back}")
+            sys.exit(STOPPED)
+        _conclude(found, done[-1], console)
+        if record:
+            _say(console, f"recorded in {record_results(found, done[-1])}")
     if len(done) > 1:
         path = done[0].path.parents[1] / f"{done[0].path.name}.html"
         _write_report(path, found, done)
@@ -136,6 +167,8 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
         _say(console, f"  not judged: {claims}: {reason}")
     for note in done.notes:
         _say(console, f"  note: {note}")
+    if any(done.seconds.values()):
+        _say(console, f"  time: {goodput(done.seconds)}")
     _write_report(done.path / "report.html", found, [done])
     _say(console, f"report: {_shown(done.path / 'report.html')}")
 
@@ -170,7 +203,7 @@ def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -
         device=environment.device_name(about),
         versions=about["versions"],
         commit=_commit(about),
-        minutes=sum(each.seconds for each in done) / 60,
+        time=goodput({activity: sum(each.seconds[activity] for each in done) for activity in ACTIVITIES}),
         flags=tuple(f"{name}={value}" for name, value in about["flags"].items()),
         settings=request.settings,
         experiments=tuple(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import statistics
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from markupsafe import Markup
 
 from jaxgen.config import to_json
 from jaxgen.experiment import Claim, Condition, Curves, Experiment, Figure, Paper, Profile, trajectories
+from jaxgen.files import write_text
 from jaxgen.report import palette
 from jaxgen.report.axes import NARROW, WIDE
 from jaxgen.report.figures import draw
@@ -59,7 +58,7 @@ class Report:
     device: str
     versions: Mapping[str, str]
     commit: str
-    minutes: float
+    time: str  # how long it trained, in words
     flags: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()  # overrides `KEY=VALUE`
     experiments: tuple[ExperimentReport, ...] = ()
@@ -71,18 +70,7 @@ class Report:
 
 def write_report(path: Path, report: Report) -> None:
     """Writes the page whole or not at all: a reader never sees half of it."""
-    page = render(report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-        # mkstemp makes files private; a report is for everyone whom the folder lets in.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_text(path, render(report))
 
 
 def render(report: Report) -> str:

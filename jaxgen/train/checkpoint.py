@@ -1,24 +1,35 @@
 """Checkpoints through Orbax; no Orbax type leaves this file.
 
-A tree is saved as its leaves by dotted path, so that reading one needs no code of the run.
+A tree is saved as its leaves by dotted path, so that reading one needs no code of the run. What is
+read is first compared with the manifest (manifest.py).
 """
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxgen.errors import UserError
+from jaxgen.train import manifest
+from jaxgen.train.manifest import Damaged, Manifest
 
 Tree = Any
 
 
+class SaveError(Exception):
+    """A checkpoint could not be saved; those before it are as they were."""
+
+
 class CheckpointStore:
-    """The checkpoints of one kind of a population, by step.
+    """The checkpoints of one kind of a population, by step. One process writes, any number read.
 
     Args:
       directory: where they live; made on the first save.
@@ -27,31 +38,94 @@ class CheckpointStore:
 
     def __init__(self, directory: Path, keep: int | None = None):
         self.directory = directory.absolute()
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
-        handler = ocp.StandardCheckpointHandler()
-        self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handler)
+        self.keep = keep
+        self._damaged: set[int] = set()
+        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
 
     def steps(self) -> list[int]:
-        return sorted(self._manager.all_steps())
+        """Returns the steps that were saved, those that are damaged too."""
+        return manifest.published_steps(self.directory)
 
-    def save(self, step: int, tree: Tree) -> None:
-        """Saves a tree of arrays; it is on disk when this returns. A step is saved once."""
-        if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(_leaves(jax.device_get(tree))))
-            self._manager.wait_until_finished()
+    def all_steps(self) -> list[int]:
+        """Returns also the steps of saves that did not end."""
+        return manifest.all_steps(self.directory)
 
-    def load(self, step: int) -> dict[str, np.ndarray]:
-        """Returns the leaves of a step by dotted path, as numpy arrays.
+    def save(self, step: int, tree: Tree, facts: Mapping[str, Any] | None = None) -> None:
+        """Saves a tree of arrays; it is on disk when this returns. A step is saved once.
+
+        Args:
+          step: the step.
+          tree: the arrays.
+          facts: JSON data to keep in the manifest.
 
         Raises:
+          SaveError: it could not be saved, for the reason given.
+        """
+        if step in self.steps() and step not in self._damaged:
+            return
+        leaves = {path: np.asarray(leaf) for path, leaf in _leaves(jax.device_get(tree)).items()}
+        path = self.directory / str(step)
+        try:
+            if path.exists():
+                manifest.remove(path)
+            path.mkdir(parents=True)
+            self._orbax.save(path / manifest.STATE, args=ocp.args.StandardSave(leaves))
+            manifest.publish(path, step, leaves, facts or {})
+        except (OSError, ValueError, RuntimeError) as error:
+            # What Orbax and tensorstore raise has many lines; the first says what happened.
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path)
+            raise SaveError(f"{path}: {_reason(error)}") from error
+        self._damaged.discard(step)
+        if self.keep is not None:
+            self._prune(self.keep)
+
+    def _prune(self, keep: int) -> None:
+        """Removes what is older than the newest intact ones, and what saves left that did not end."""
+        published = self.steps()
+        intact = [step for step in published if step not in self._damaged]
+        oldest = intact[-keep:][0]
+        for step in self.all_steps():
+            if step < oldest or step not in published:
+                manifest.remove(self.directory / str(step))
+
+    def verify(self, step: int) -> Manifest:
+        """Returns the manifest of a step whose files are all as they were saved.
+
+        Raises:
+          Damaged: one is not, or the save did not end; it is named.
           UserError: there is no such step.
         """
-        if step not in self._manager.all_steps():
+        if step not in self.all_steps():
             raise UserError(f"{self.directory} has no step {step}; it has {self.steps() or 'none'}")
-        metadata = self._manager.item_metadata(step)
-        abstract = {path: np.empty(leaf.shape, leaf.dtype) for path, leaf in metadata.items()}
-        loaded = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        return {path: np.asarray(leaf) for path, leaf in loaded.items()}
+        try:
+            return manifest.verify(self.directory / str(step))
+        except Damaged:
+            self._damaged.add(step)
+            raise
+
+    def drop_after(self, step: int) -> None:
+        """Removes the steps after `step`, and what saves left that did not end."""
+        published = self.steps()
+        for each in self.all_steps():
+            if each > step or each not in published:
+                manifest.remove(self.directory / str(each))
+
+    def load(self, step: int) -> dict[str, np.ndarray]:
+        """Returns the leaves of a step by dotted path, as numpy arrays, just as they were saved.
+
+        Raises:
+          Damaged: they are not there as they were saved.
+          UserError: there is no such step.
+        """
+        wanted = self.verify(step).leaves
+        abstract = {path: _empty(shape, dtype) for path, (dtype, shape) in wanted.items()}
+        state = self.directory / str(step) / manifest.STATE
+        loaded = self._orbax.restore(state, args=ocp.args.StandardRestore(abstract))
+        leaves = {path: np.asarray(leaf) for path, leaf in loaded.items()}
+        if {path: (str(leaf.dtype), leaf.shape) for path, leaf in leaves.items()} != dict(wanted):
+            raise Damaged(f"{state} holds other leaves than its manifest says")
+        return leaves
 
     def restore(self, step: int, like: Tree) -> Tree:
         """Returns the tree of a step in the structure of `like`.
@@ -74,8 +148,15 @@ class CheckpointStore:
             )
         return jax.tree.unflatten(jax.tree.structure(like), [found[path] for path in wanted])
 
-    def close(self) -> None:
-        self._manager.close()
+
+def _empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Returns an array of a shape and dtype that takes no memory."""
+    return np.broadcast_to(np.zeros((), jnp.dtype(dtype)), shape)
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _leaves(tree: Tree) -> dict[str, Any]:

@@ -2,19 +2,22 @@
 
 run.json        members, resolved settings, layout, versions, commit, devices, flags; written once
 metrics.jsonl   one row a member and measuring step: the truth
-status.json     how far the run is
-events.jsonl    what happened when: starts, compilations, failures
+status.json     how far the run is on disk, and where its time went
+events.jsonl    what happened when: starts, compilations, failures, damage
 recovery/       whole states, the newest two: disposable once the run is over
 snapshots/      parameters at declared steps: kept
 analyses.json   what analyses of the snapshots gave
 tensorboard/    a mirror of metrics.jsonl
+lock            held by the process that trains; owner.json says which
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
+import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,22 +26,7 @@ from typing import Any
 import filelock
 
 from jaxgen.errors import UserError
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes JSON whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(data, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def read_json(path: Path) -> Any:
-    """Reads a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+from jaxgen.files import check_fields, read_json, write_json
 
 
 class PopulationDirectory:
@@ -55,37 +43,65 @@ class PopulationDirectory:
         return self.run_file.exists()
 
     def run(self) -> dict[str, Any]:
-        data: dict[str, Any] = read_json(self.run_file)
+        data: dict[str, Any] = read_json(self.run_file, {"layout": str, "members": list})
+        for member in data["members"]:
+            check_fields(self.run_file, member, {"condition": str, "seed": int, "identity": str, "settings": dict})
         return data
 
     def status(self) -> dict[str, Any]:
-        """Returns the last status; that of a run which has not begun where there is none."""
+        """Returns the last status; that of a run of which nothing is saved where there is none."""
         if not self.status_file.exists():
-            return {"step": 0, "finished": False, "seconds": 0.0, "members": []}
-        data: dict[str, Any] = read_json(self.status_file)
+            return {"step": None, "horizon": 0, "finished": False, "seconds": {}, "members": [], "drift": []}
+        fields = {"step": int, "horizon": int, "finished": bool, "seconds": dict, "members": list, "drift": list}
+        data: dict[str, Any] = read_json(self.status_file, fields)
+        for member in data["members"]:
+            check_fields(self.status_file, member, {"step": int, "state": str})
         return data
 
     def identities(self) -> list[str]:
         return [member["identity"] for member in self.run()["members"]]
 
     def event(self, kind: str, **facts: Any) -> None:
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": round(time.time(), 3), "event": kind, **facts}) + "\n")
+        """Notes what happened, if it can: a full disk must not end the run that tells of it."""
+        line = json.dumps({"time": round(time.time(), 3), "event": kind, **facts}) + "\n"
+        with contextlib.suppress(OSError):
+            file = os.open(self.path / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            try:
+                os.write(file, line.encode())
+            finally:
+                os.close(file)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the directory; the system lets go when the holder dies.
+        """Holds the directory; the system lets go when the holder dies, however it does.
 
         Raises:
-          UserError: another process trains here.
+          UserError: another process trains here; it is named.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.path / "lock", timeout=0)
+        owner_file = self.path / "owner.json"
         try:
             lock.acquire()
         except filelock.Timeout:
-            raise UserError(f"{self.path} is being trained by another process; wait for it or stop it") from None
+            raise UserError(f"{self.path} is being trained by {_name(owner_file)}; wait for it or stop it") from None
         try:
+            if owner_file.exists():
+                self.event("stale lock", of=_name(owner_file))
+            since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+            write_json(owner_file, {"pid": os.getpid(), "host": platform.node(), "since": since})
             yield
         finally:
+            # Removed while the lock is held; a process that is killed leaves it behind.
+            with contextlib.suppress(OSError):
+                owner_file.unlink()
             lock.release()
+
+
+def _name(owner_file: Path) -> str:
+    """Returns who holds, or held, a directory."""
+    try:
+        owner = read_json(owner_file)
+        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (UserError, KeyError, TypeError):
+        return "another process"

@@ -12,6 +12,16 @@ from typing import Any
 import jax
 
 PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorstore", "numpy")
+# What changes the bits of a result, as far as it is known.
+BITS_PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax")
+BITS_FLAGS = (
+    "XLA_FLAGS",
+    "LIBTPU_INIT_ARGS",
+    "JAX_ENABLE_X64",
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_DEFAULT_PRNG_IMPL",
+    "JAX_THREEFRY_PARTITIONABLE",
+)
 CACHE_VARIABLE = "JAXGEN_CACHE"
 
 
@@ -22,12 +32,27 @@ def describe() -> dict[str, Any]:
         "versions": versions(),
         "devices": {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)},
         "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": core_count(),
         "flags": {
             name: os.environ[name] for name in sorted(os.environ) if name.startswith(("XLA_", "JAX_", "LIBTPU_"))
         },
         **source(),
     }
+
+
+def fingerprint() -> dict[str, str]:
+    """Returns what must be equal for a resumed run to give the bits of an uninterrupted one."""
+    devices = jax.devices()
+    found = {name: importlib.metadata.version(name) for name in BITS_PACKAGES}
+    found["devices"] = f"{len(devices)} x {devices[0].device_kind}"
+    if devices[0].platform == "cpu":
+        found |= {"processor": cpu_name(), "cores": str(core_count())}
+    return found | {name: os.environ[name] for name in BITS_FLAGS if os.environ.get(name)}
+
+
+def core_count() -> int | None:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def versions() -> dict[str, str]:

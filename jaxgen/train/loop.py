@@ -2,14 +2,17 @@
 
 The order of things, and what "at step k" means:
 
-1. Start: the newest recovery checkpoint; else the parents' snapshots; else the initialisation.
+1. Start: the newest intact recovery checkpoint; where nothing was ever saved, the parents'
+   snapshots or the initialisation. Where all that was saved is damaged, the run refuses to start.
 2. `advance` makes updates; after k of them the state is "at step k". Step 0 is before the first.
 3. At a measuring step k the state at k is measured, then the stopping rule may freeze a member.
 4. Then a snapshot of the state at k is saved, if one is due.
 5. Then a recovery checkpoint at k is saved, if one is due: rows and snapshots up to k are on disk
-   before it, and mirrors are shown these rows after it. A resumed run goes on with 2.
+   before it; status.json tells of it, and mirrors are shown these rows, after it. A resumed run goes
+   on with 2, and rows and snapshots beyond k are dropped before.
 
 Rows are read one chunk behind: while the device computes chunk i + 1, the host reads chunk i.
+Checkpoints are written in the background, from a copy of the state.
 How the steps are cut into chunks never matters to the result.
 """
 
@@ -17,11 +20,12 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import functools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -30,16 +34,24 @@ import numpy as np
 from jaxgen.config import per_member_values, to_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import Trajectory
+from jaxgen.files import write_json
 from jaxgen.train import environment
 from jaxgen.train.checkpoint import CheckpointStore
-from jaxgen.train.directory import PopulationDirectory, write_json
-from jaxgen.train.metrics import MetricsFile, Mirror, Row, metric_row
+from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.goodput import Stopwatch
+from jaxgen.train.manifest import Damaged, Manifest
+from jaxgen.train.metrics import MetricsFile, Mirror, Row, check_rows, metric_row
 from jaxgen.train.program import Constants, Layout, Program, State
+from jaxgen.train.saver import Save, Saver
 from jaxgen.train.start import Start
 
 # A chunk takes about this long: long enough to hide the dispatch, short enough to stop soon.
 CHUNK_SECONDS = 0.5
 RECOVERY_SECONDS = 60.0
+# So long after a save that failed, at the end of training, it is tried again.
+RETRY_SECONDS = 10.0
+# So many snapshots may wait to be written before training waits for them.
+MOST_WAITING = 4
 
 
 class Interrupted(Exception):
@@ -57,7 +69,14 @@ class Observer(Protocol):
 
     def note(self, text: str) -> None: ...
 
+    def unsaved(self, unsaved: bool) -> None:
+        """Is told whether there is now something that a kill would lose."""
+
     def stop_requested(self) -> bool: ...
+
+    def save_requested(self) -> bool:
+        """Returns whether a save was asked for since it was last called."""
+        ...
 
 
 class SilentObserver:
@@ -71,7 +90,12 @@ class SilentObserver:
 
     def note(self, text: str) -> None: ...
 
+    def unsaved(self, unsaved: bool) -> None: ...
+
     def stop_requested(self) -> bool:
+        return False
+
+    def save_requested(self) -> bool:
         return False
 
 
@@ -82,7 +106,9 @@ class RunArguments:
     layout: Layout | None = None  # None: sequential on a CPU, vmap elsewhere; a begun run keeps its own
     recovery_seconds: float = RECOVERY_SECONDS
     chunk_seconds: float = CHUNK_SECONDS
-    mirrors: Callable[[PopulationDirectory, Sequence[str], MetricsFile], list[Mirror]] = lambda *_: []
+    mirrors: Callable[[PopulationDirectory, Sequence[str]], list[Mirror]] = lambda *_: []
+    resume: Literal["must", "may"] = "must"  # may: where all that was saved is damaged, start again
+    allow_drift: bool = False  # resume with other versions, devices or flags, though bits may change
 
 
 def member_name(condition: str, seed: int) -> str:
@@ -113,7 +139,8 @@ def train(
 
     Raises:
       Interrupted: the observer asked to stop, and the state is saved.
-      UserError: another process trains here, or a checkpoint does not fit.
+      UserError: another process trains here; or what was saved is damaged, does not fit, or was
+        made by other versions.
     """
     directory = PopulationDirectory(path)
     with directory.lock():
@@ -142,15 +169,18 @@ class _Training:
         self.program = Program(self.condition, layout)
         self.constants = stack_constants(members, starts)
         self.params = _stack([start.params for start in starts if start is not None])
-        self.metrics = MetricsFile(directory.metrics_file)
+        self.status = directory.status()
+        self.stopwatch = Stopwatch(self.status["seconds"])
+        self.fingerprint = environment.fingerprint()
         self.recovery = CheckpointStore(directory.path / "recovery", keep=2)
         self.snapshots = CheckpointStore(directory.path / "snapshots")
+        self.saver = Saver()
         self.unmirrored: list[Row] = []
         self.going = np.ones(len(members), bool)
         self.failed: set[int] = set()
-        self.seconds_before = directory.status()["seconds"]
-        self.began = time.monotonic()
         self.saved_at = time.monotonic()
+        self.failed_at = -float("inf")
+        self.warned: tuple[str, float] = ("", 0.0)
 
     def _begin_directory(self) -> Layout:
         if self.directory.exists():
@@ -168,33 +198,98 @@ class _Training:
         return layout
 
     def run(self) -> None:
-        step, state = self._start()
-        mirrors = self.arguments.mirrors(self.directory, self.names, self.metrics)
+        with self.stopwatch.during("restoring"):
+            step, state = self._start()
+            self.mirrors = self.arguments.mirrors(self.directory, self.names)
         try:
             self.observer.started([member.condition.name for member in self.members], step, self.horizon)
-            self._compile(state)
-            step, state = self._advance_to_horizon(step, state, mirrors)
-            self.snapshots.save(step, _parameters(state))
-            self._save(step, state, mirrors, finished=True)
+            with self.stopwatch.during("compiling"):
+                self._compile(state)
+            self.observer.unsaved(True)
+            step, state = self._advance_to_horizon(step, state)
+            self._finish(step, state)
+            self.observer.unsaved(False)
         finally:
-            for mirror in mirrors:
+            self.saver.close()
+            self.metrics.close()
+            for mirror in self.mirrors:
                 mirror.close()
-            self.recovery.close()
-            self.snapshots.close()
 
     def _start(self) -> tuple[int, State]:
-        steps = self.recovery.steps()
-        if not steps:
-            self.metrics.truncate(-1)
-            self.directory.event("started", step=0)
-            return 0, self.program.init(self.constants, self.params)
-        step = steps[-1]
-        like = jax.eval_shape(self.program.init, self.constants, self.params)
-        # Copied, because the program may free what it is given, and numpy's memory is not its own.
-        state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self.recovery.restore(step, like))
-        self.metrics.truncate(step)
-        self.directory.event("resumed", step=step)
+        step, rows, state = 0, 0, None
+        newest = self._newest_intact()
+        if newest is not None:
+            self._check_members(newest)
+            self._check_drift(newest)
+            step, rows = newest.step, newest.facts["metrics"]["bytes"]
+            like = jax.eval_shape(self.program.init, self.constants, self.params)
+            # Copied, because the program may free what it is given, and numpy's memory is not its own.
+            state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self.recovery.restore(step, like))
+        self.snapshots.drop_after(-1 if newest is None else step)
+        self.metrics = MetricsFile(self.directory.metrics_file, rows)
+        self.directory.event("started" if newest is None else "resumed", step=step)
+        if state is None:
+            with self.stopwatch.during("compiling"):
+                state = jax.block_until_ready(self.program.init(self.constants, self.params))
         return step, state
+
+    def _newest_intact(self) -> Manifest | None:
+        """Returns the manifest of the newest recovery checkpoint whose files, and whose rows, are all there.
+
+        Raises:
+          UserError: something was saved, and none of it is intact.
+        """
+        damaged = []
+        for step in reversed(self.recovery.all_steps()):
+            try:
+                found = self.recovery.verify(step)
+                check_rows(self.directory.metrics_file, found.facts["metrics"])
+                return found
+            except Damaged as damage:
+                damaged.append(str(damage))
+                self.directory.event("damaged", step=step, what=str(damage))
+                self.observer.note(f"step {step} is left out: {damage}")
+        saved = self.recovery.steps() or self.status["step"] is not None
+        if saved and self.arguments.resume == "must":
+            raise UserError(
+                f"{self.directory.path} was saved up to step {self.status['step']}, and no intact checkpoint is left: "
+                f"{'; '.join(damaged) or 'recovery/ is empty'}. Restore the files from a copy, start beside it with "
+                f"--fresh, or start it over with --resume may"
+            )
+        if saved:
+            self.observer.note(f"no intact checkpoint is left in {self.directory.path}: it starts over from step 0")
+        return None
+
+    def _check_members(self, manifest: Manifest) -> None:
+        found, wanted = manifest.facts["identities"], [member.identity for member in self.members]
+        if found != wanted:
+            missing, extra = (
+                [each for each in wanted if each not in found],
+                [each for each in found if each not in wanted],
+            )
+            raise UserError(
+                f"{self.recovery.directory}/{manifest.step} holds the state of other runs: "
+                f"missing {missing or 'none'}, extra {extra or 'none'}, expected {wanted} in this order"
+            )
+
+    def _check_drift(self, manifest: Manifest) -> None:
+        then, now = manifest.facts["environment"], self.fingerprint
+        changes = [
+            f"{name} was {then.get(name, 'not set')}, is {now.get(name, 'not set')}"
+            for name in sorted(then.keys() | now.keys())
+            if then.get(name) != now.get(name)
+        ]
+        if not changes:
+            return
+        if not self.arguments.allow_drift:
+            raise UserError(
+                f"{self.directory.path} cannot go on bit for bit: {'; '.join(changes)}. "
+                f"Resume it where it was trained, or say --allow-drift"
+            )
+        drift = f"from step {manifest.step}: {'; '.join(changes)}"
+        self.status["drift"] = [*self.status["drift"], drift]
+        self.directory.event("drift", step=manifest.step, changes=changes)
+        self.observer.note(f"resumed though bits may change, {drift}")
 
     def _compile(self, state: State) -> None:
         self.advance = self._compiled("advance", self.program.advance, state, self.constants, jnp.int32(1))
@@ -208,14 +303,15 @@ class _Training:
         self.observer.compiled(name, seconds, cached)
         return compiled
 
-    def _advance_to_horizon(self, step: int, state: State, mirrors: list[Mirror]) -> tuple[int, State]:
+    def _advance_to_horizon(self, step: int, state: State) -> tuple[int, State]:
         unread: deque[tuple[int, Any, dict[str, Any] | None]] = deque()
         chunk, read_at = 1, time.monotonic()
+        save_due = False
         if step == 0:
             state, first = self._measured(state)
             unread.append((0, state.step + 0, first))
             if 0 in self.snapshot_steps:
-                self.snapshots.save(0, _parameters(state))
+                self._add_snapshot(0, state)
         while step < self.horizon:
             boundary = self.boundaries[bisect.bisect_right(self.boundaries, step)]
             steps = min(boundary - step, chunk)
@@ -231,22 +327,25 @@ class _Training:
             if now - read_at < self.arguments.chunk_seconds / 2:
                 chunk *= 2
             elif now - read_at > self.arguments.chunk_seconds * 2:
-                chunk = max(1, chunk // 2)
+                chunk = max(1, int(chunk * self.arguments.chunk_seconds / (now - read_at)))
             read_at = now
             stop = self.observer.stop_requested()
-            save = stop or now - self.saved_at >= self.arguments.recovery_seconds
-            if step in self.snapshot_steps or save or not self.going.any():
+            save_due |= self.observer.save_requested() or now - self.saved_at >= self.arguments.recovery_seconds
+            save = save_due and not self.saver.busy
+            if step in self.snapshot_steps or save or stop or not self.going.any():
                 while unread:
                     self._read(*unread.popleft())
                 if step in self.snapshot_steps:
-                    self.snapshots.save(step, _parameters(state))
+                    self._add_snapshot(step, state)
                 if not self.going.any():
                     break
+                if stop and step < self.horizon:
+                    self._save_and_leave(step, state)
                 if save:
-                    self._save(step, state, mirrors, finished=False)
+                    save_due = False
+                    self._begin_save(step, state)
                 read_at = time.monotonic()
-            if stop and step < self.horizon:
-                raise Interrupted(f"stopped at step {step} of {self.horizon}; the state is saved")
+            self._tend_saver()
         while unread:
             self._read(*unread.popleft())
         return step, state
@@ -277,24 +376,122 @@ class _Training:
             if reached_M[i] == step
         ]
         self.going = active_M.copy()
-        self.metrics.append(rows)
         self.unmirrored += rows
+        try:
+            self.metrics.append(rows)
+        except OSError as error:
+            self._warn(f"rows are kept in memory, as they cannot be written: {error}")
         self.observer.advanced(step, rows)
 
-    def _save(self, step: int, state: State, mirrors: list[Mirror], *, finished: bool) -> None:
-        self.recovery.save(step, state)
-        for mirror in mirrors:
-            mirror.write(self.unmirrored)
-        self.unmirrored = []
-        self.saved_at = time.monotonic()
-        steps, failed, active = (np.asarray(part).tolist() for part in (state.step, state.failed, state.active))
-        members = [
-            {"step": s, "state": "failed" if f else "going" if a else "stopped"}
-            for s, f, a in zip(steps, failed, active, strict=True)
-        ]
-        seconds = round(self.seconds_before + self.saved_at - self.began, 2)
-        status = {"step": step, "horizon": self.horizon, "finished": finished, "seconds": seconds, "members": members}
-        write_json(self.directory.status_file, status)
+    def _add_snapshot(self, step: int, state: State) -> None:
+        facts = {"identities": [member.identity for member in self.members]}
+        parameters = jax.block_until_ready(_parameters(state))
+        with self.stopwatch.during("saving"):
+            self.saver.add(Save(self.snapshots, step, _on_host(parameters), facts))
+        if self.saver.busy and self.saver.waiting > MOST_WAITING:
+            with self.stopwatch.during("waiting"):
+                self.saver.wait()
+
+    def _begin_save(self, step: int, state: State, *, finished: bool = False) -> bool:
+        """Hands the state to the saver, in place of one that it could not write; not while that is busy.
+
+        Returns false where the rows that the state covers cannot be put on disk.
+        """
+        jax.block_until_ready(state)
+        with self.stopwatch.during("saving"):
+            self.saved_at = time.monotonic()
+            try:
+                rows = self.metrics.sync()
+            except OSError as error:
+                self._save_failed(str(error))
+                return False
+            on_host = _on_host(state)
+            steps, failed, active = (part.tolist() for part in (on_host.step, on_host.failed, on_host.active))
+            members = [
+                {"step": s, "state": "failed" if f else "going" if a else "stopped"}
+                for s, f, a in zip(steps, failed, active, strict=True)
+            ]
+            status = {"step": step, "horizon": self.horizon, "finished": finished, "members": members}
+            facts = {
+                "identities": [member.identity for member in self.members],
+                "environment": self.fingerprint,
+                "metrics": rows,
+            }
+            published = functools.partial(self._published, status, len(self.unmirrored))
+            self.saver.withdraw(self.recovery)
+            self.saver.add(Save(self.recovery, step, on_host, facts, published))
+            self.saver.start()
+            return True
+
+    def _published(self, status: Mapping[str, Any], rows: int) -> None:
+        """Tells of a recovery checkpoint that is on disk, and of the rows that it covers."""
+        self.status |= {**status, "seconds": self.stopwatch.seconds()}
+        write_json(self.directory.status_file, self.status)
+        for mirror in tuple(self.mirrors):
+            try:
+                mirror.write(self.unmirrored[:rows])
+            except OSError as error:
+                self.mirrors.remove(mirror)
+                self.observer.note(f"{type(mirror).__name__} is left out until the run is resumed: {error}")
+        del self.unmirrored[:rows]
+
+    def _tend_saver(self) -> None:
+        """Goes on with what waits to be saved, and tells of what could not be."""
+        failure = self.saver.failure()
+        if failure:
+            self._save_failed(failure)
+        elif time.monotonic() - self.failed_at >= self.arguments.recovery_seconds:
+            self.saver.start()
+
+    def _save_failed(self, why: str) -> None:
+        self.failed_at = time.monotonic()
+        self._warn(f"could not save: {why}; training goes on, and it is tried again with the next save")
+
+    def _save_now(self, step: int, state: State, *, finished: bool = False) -> bool:
+        """Saves everything, and returns whether that is on disk."""
+        with self.stopwatch.during("waiting"):
+            self.saver.wait()
+        self.saver.failure()  # what it could not write is tried again
+        if not self._begin_save(step, state, finished=finished):
+            return False
+        with self.stopwatch.during("saving"):
+            self.saver.wait()
+        failure = self.saver.failure()
+        if failure:
+            self._save_failed(failure)
+        return not failure
+
+    def _save_and_leave(self, step: int, state: State) -> None:
+        if self._save_now(step, state):
+            raise Interrupted(f"stopped at step {step} of {self.horizon}; the state is saved")
+        durable = self.status["step"] or 0
+        raise Interrupted(
+            f"stopped at step {step} of {self.horizon}, not saved; what is on disk goes to step {durable}"
+        )
+
+    def _finish(self, step: int, state: State) -> None:
+        """Saves the end of training; where that fails, tries again until it can be done or it is asked to stop."""
+        self._add_snapshot(step, state)
+        while not self._save_now(step, state, finished=True):
+            with self.stopwatch.during("waiting"):
+                again = time.monotonic() + RETRY_SECONDS
+                while time.monotonic() < again:
+                    if self.observer.stop_requested():
+                        self._save_and_leave(step, state)
+                    time.sleep(0.1)
+
+    def _warn(self, text: str) -> None:
+        """Says what is wrong: once, and then once a minute."""
+        said, at = self.warned
+        if text != said or time.monotonic() - at > 60:
+            self.warned = (text, time.monotonic())
+            self.directory.event("warning", text=text)
+            self.observer.note(text)
+
+
+def _on_host(tree: Any) -> Any:
+    """Returns a copy that the device's programs do not touch."""
+    return jax.tree.map(np.array, jax.device_get(tree))
 
 
 def _parameters(state: State) -> dict[str, Any]:

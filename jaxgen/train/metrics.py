@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from jaxgen.errors import UserError
+from jaxgen.train.manifest import Damaged
 
 Row = dict[str, Any]  # {"step": int, "member": int, "time": seconds since the epoch, "values": {key: float | None}}
 
@@ -21,38 +23,88 @@ def metric_row(step: int, member: int, time: float, values: dict[str, float]) ->
     return {"step": step, "member": member, "time": round(time, 3), "values": finite}
 
 
+def read_rows(path: Path) -> Iterator[Row]:
+    """Gives the rows of a metrics file, but for a last line that is not written to its end.
+
+    Raises:
+      UserError: a line is no row.
+    """
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith("\n"):
+                return
+            try:
+                row = json.loads(line)
+                row["step"], row["member"], row["values"].items()
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                raise UserError(f"{path} is damaged in line {number}") from None
+            yield row
+
+
+def check_rows(path: Path, synced: Mapping[str, Any]) -> None:
+    """Compares the beginning of a metrics file with what `MetricsFile.sync` said of it.
+
+    Raises:
+      Damaged: it is not the same.
+    """
+    size = path.stat().st_size if path.is_file() else 0
+    if size < synced["bytes"]:
+        raise Damaged(f"{path} has {size} bytes, {synced['bytes']} were saved")
+    if _digest_of_beginning(path, synced["bytes"]).hexdigest() != synced["sha256"]:
+        raise Damaged(f"{path} has other contents than were saved")
+
+
+def _digest_of_beginning(path: Path, size: int) -> hashlib._Hash:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size and (block := file.read(min(size, 1 << 20))):
+            digest.update(block)
+            size -= len(block)
+    return digest
+
+
 class MetricsFile:
-    """A file of one JSON row a line, in the order of steps."""
+    """Appends rows to a metrics file, and says what of it is on disk.
 
-    def __init__(self, path: Path):
-        self.path = path
+    Args:
+      path: the file; what it holds beyond `size` is cut off.
+      size: how many of its bytes to keep.
+    """
 
-    def rows(self) -> Iterator[Row]:
-        if self.path.exists():
-            with self.path.open(encoding="utf-8") as lines:
-                for line in lines:
-                    yield json.loads(line)
+    def __init__(self, path: Path, size: int):
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        os.ftruncate(self._file, size)
+        self._size = size
+        self._digest = _digest_of_beginning(path, size)
+        self._unwritten = b""
 
     def append(self, rows: Sequence[Row]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        """Appends rows. Those that cannot be written are kept, and come with the next ones.
 
-    def truncate(self, step: int) -> None:
-        """Drops what lies after `step`, a half-written last line too: the run goes on from there."""
-        if not self.path.exists():
-            return
-        kept = []
-        with self.path.open(encoding="utf-8") as lines:
-            for line in lines:
-                if not line.endswith("\n") or json.loads(line)["step"] > step:
-                    break
-                kept.append(line)
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(kept)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        Raises:
+          OSError: they could not be written.
+        """
+        self._unwritten += b"".join(json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows)
+        while self._unwritten:
+            count = os.pwrite(self._file, self._unwritten, self._size)
+            self._digest.update(self._unwritten[:count])
+            self._unwritten = self._unwritten[count:]
+            self._size += count
+
+    def sync(self) -> dict[str, Any]:
+        """Returns once all rows are on disk, with what a checkpoint says of them: their bytes and SHA-256.
+
+        Raises:
+          OSError: they could not be written.
+        """
+        self.append([])
+        os.fsync(self._file)
+        return {"bytes": self._size, "sha256": self._digest.hexdigest()}
+
+    def close(self) -> None:
+        os.close(self._file)
 
 
 class Mirror(Protocol):
@@ -67,18 +119,26 @@ class TensorBoard:
     """One event file a member, made anew from metrics.jsonl when a run goes on."""
 
     def __init__(self, directory: Path, members: Sequence[str], rows: Iterable[Row]):
-        from tensorboardX import SummaryWriter
+        # Not its SummaryWriter, which has a thread for each member, and waits for ever when a disk is full.
+        from tensorboardX.event_file_writer import EventsWriter
 
-        shutil.rmtree(directory, ignore_errors=True)
-        self._writers = [SummaryWriter(str(directory / name), write_to_disk=True) for name in members]
+        if directory.exists():
+            shutil.rmtree(directory)
+        for name in members:
+            (directory / name).mkdir(parents=True)
+        self._writers = [EventsWriter(str(directory / name / "events")) for name in members]
         self.write(rows)
 
     def write(self, rows: Iterable[Row]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
         for row in rows:
             writer = self._writers[row["member"]]
             for key, value in row["values"].items():
                 if value is not None:
-                    writer.add_scalar(key, value, row["step"], walltime=row["time"])
+                    event = Event(summary=scalar(key, value), step=row["step"], wall_time=row["time"])
+                    writer.write_event(event)
         for writer in self._writers:
             writer.flush()
 
@@ -98,11 +158,14 @@ class WeightsAndBiases:
         self._members = members
         self._run = wandb.init(project=project, id=population, dir=str(directory), resume="allow")
         # W&B keeps what it got before an interruption; its own step counter says how far that is.
-        self.write(row for row in rows if row["step"] >= self._run.step)
+        self._first = self._run.step
+        self.write(rows)
 
     def write(self, rows: Iterable[Row]) -> None:
         by_step: dict[int, dict[str, float]] = {}
         for row in rows:
+            if row["step"] < self._first:
+                continue
             values = by_step.setdefault(row["step"], {})
             values |= {f"{self._members[row['member']]}/{k}": v for k, v in row["values"].items() if v is not None}
         for step, values in sorted(by_step.items()):

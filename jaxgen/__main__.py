@@ -1,0 +1,5 @@
+"""`python -m jaxgen`: the same as `jaxgen`, where the command is not on the path."""
+
+from jaxgen.cli import main
+
+main(prog_name="jaxgen")

@@ -1,0 +1,56 @@
+"""`jaxgen checkpoints`: what a run has saved, and whether it is intact; imports no jax."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jaxgen.runs import load_run
+from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.manifest import Damaged, all_steps, verify
+from jaxgen.train.metrics import check_rows
+
+
+def list_checkpoints(run_path: Path) -> bool:
+    """Prints a table of the checkpoints of a run, and returns whether all are intact."""
+    console = Console()
+    table = Table("population", "kind", "step", "MB", "state", box=None, pad_edge=False)
+    for column in (2, 3):
+        table.columns[column].justify = "right"
+    damages = []
+    for directory in load_run(run_path).populations():
+        name = _name(directory)
+        for kind in ("recovery", "snapshots"):
+            for step in all_steps(directory.path / kind):
+                try:
+                    size, state = f"{_megabytes(directory, kind, step):.2f}", "intact"
+                except Damaged as damage:
+                    size, state = "", "[red]damaged[/]"
+                    damages.append(str(damage))
+                table.add_row(escape(name), kind, str(step), size, state)
+                name = ""
+    console.print(table)
+    for text in damages:
+        console.print(f"damaged: {text}", markup=False, highlight=False, soft_wrap=True)
+    return not damages
+
+
+def _name(directory: PopulationDirectory) -> str:
+    conditions = list(dict.fromkeys(member["condition"] for member in directory.run()["members"]))
+    more = f" and {len(conditions) - 1} more" if len(conditions) > 1 else ""
+    return f"{directory.path.name[:8]} {conditions[0]}{more}"
+
+
+def _megabytes(directory: PopulationDirectory, kind: str, step: int) -> float:
+    """Returns the size of a checkpoint that is intact.
+
+    Raises:
+      Damaged: it is not.
+    """
+    found = verify(directory.path / kind / str(step))
+    if kind == "recovery":
+        check_rows(directory.metrics_file, found.facts["metrics"])
+    return found.bytes / 1e6

@@ -1,0 +1,82 @@
+"""Files that are whole or not there: what has been written is on disk, under its name, or nothing is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxgen.errors import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all, and returns when it is on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(handle, 0o644)
+            os.fsync(handle)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_directory(path.parent)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes a JSON file whole or not at all, and returns when it is on disk."""
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, fields: Mapping[str, type] | None = None) -> Any:
+    """Reads a JSON file.
+
+    Args:
+      path: the file.
+      fields: what it holds at least, and of which kind.
+
+    Raises:
+      UserError: it is not a file, not JSON, or lacks a field.
+    """
+    advice = "restore it from a copy, or start beside it with --fresh"
+    if not path.is_file():
+        raise UserError(f"{path} is missing or not a file; {advice}")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}; {advice}") from None
+    check_fields(path, data, fields or {})
+    return data
+
+
+def check_fields(path: Path, data: Any, fields: Mapping[str, type]) -> None:
+    """Raises `UserError` where data read from a file has not these fields, of these kinds."""
+    for name, kind in fields.items():
+        if not isinstance(data, dict) or not isinstance(data.get(name), kind):
+            raise UserError(f"{path} is damaged: expected '{name}' ({kind.__name__}); restore it from a copy")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raises `UserError` where what was read from a file turns out to have another form."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {type(error).__name__} {error}; restore it from a copy") from None
+
+
+def sync_directory(path: Path) -> None:
+    """Returns once the names in a directory are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

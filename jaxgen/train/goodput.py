@@ -1,0 +1,69 @@
+"""Where the time of a run goes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+# What the process is at, in the order in which a reader wants it.
+ACTIVITIES = ("training", "compiling", "saving", "restoring", "waiting")
+
+
+class Stopwatch:
+    """Counts the seconds of each activity of the main thread; what is no other one is training.
+
+    Args:
+      before: the seconds that earlier processes of the run took.
+    """
+
+    def __init__(self, before: Mapping[str, float]):
+        self._seconds = {activity: before.get(activity, 0.0) for activity in ACTIVITIES}
+        self._activity = "training"
+        self._since = time.monotonic()
+        self._lock = threading.Lock()  # any thread may ask
+
+    @contextlib.contextmanager
+    def during(self, activity: str) -> Iterator[None]:
+        """Counts what happens inside as an activity; of nested ones, the inner one."""
+        outer = self._switch(activity)
+        try:
+            yield
+        finally:
+            self._switch(outer)
+
+    def seconds(self) -> dict[str, float]:
+        """Returns the seconds of each activity so far, those of earlier processes too."""
+        with self._lock:
+            self._count()
+            return {activity: round(seconds, 3) for activity, seconds in self._seconds.items()}
+
+    def _switch(self, activity: str) -> str:
+        with self._lock:
+            self._count()
+            before, self._activity = self._activity, activity
+            return before
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self._seconds[self._activity] += now - self._since
+        self._since = now
+
+
+def goodput(seconds: Mapping[str, float]) -> str:
+    """Returns the share of training in a run's time, and what the rest was, in words."""
+    total = sum(seconds.values())
+    if not total:
+        return "no time was spent"
+    rest = [
+        f"{activity} {_duration(seconds[activity])}" for activity in ACTIVITIES[1:] if seconds.get(activity, 0) >= 0.05
+    ]
+    share = f"training {100 * seconds.get('training', 0) / total:.1f} % of {_duration(total)}"
+    return ", ".join([share, *rest])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,157 @@
+"""What makes a directory of files a checkpoint: a manifest, written last; imports no jax.
+
+    <step>/state/           the files of Orbax
+    <step>/manifest.json    every file's size and SHA-256, every leaf's shape and dtype, and whose state it is
+
+A directory without a manifest is a save that did not end. One with a manifest is a checkpoint, and
+intact if the files are those of the manifest: all of them, no other, each with its digest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxgen.errors import UserError
+from jaxgen.files import sync_directory, write_json
+
+MANIFEST, STATE = "manifest.json", "state"
+_STEP = re.compile("0|[1-9][0-9]*")
+
+
+class Damaged(UserError):
+    """A checkpoint is not what was saved."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What was saved."""
+
+    step: int
+    leaves: Mapping[str, tuple[str, tuple[int, ...]]]  # dotted path -> dtype, shape
+    facts: Mapping[str, Any]  # whose state it is, and where it was made: identities, environment, ...
+    files: Mapping[str, tuple[int, str]]  # path below state/ -> bytes, SHA-256
+
+    @property
+    def bytes(self) -> int:
+        return sum(size for size, _ in self.files.values())
+
+
+def all_steps(directory: Path) -> list[int]:
+    """Returns the steps of a directory, those of saves that did not end too, in order."""
+    return sorted(int(path.name) for path in directory.glob("*") if _STEP.fullmatch(path.name))
+
+
+def published_steps(directory: Path) -> list[int]:
+    """Returns the steps of a directory's checkpoints, intact or not, in order."""
+    return [step for step in all_steps(directory) if (directory / str(step) / MANIFEST).exists()]
+
+
+def publish(path: Path, step: int, leaves: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Makes a checkpoint of the files below `path/state`: from here on it is one, and on disk.
+
+    Args:
+      path: the directory of the step.
+      step: the step.
+      leaves: the arrays that were saved, by dotted path.
+      facts: JSON data to keep with them.
+    """
+    files = _digests(path / STATE, sync=True)
+    data = {
+        "step": step,
+        "leaves": {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in leaves.items()},
+        "facts": facts,
+        "files": {name: list(file) for name, file in files.items()},
+    }
+    write_json(path / MANIFEST, {"sha256": _digest_of(data), **data})
+    sync_directory(path.parent)
+
+
+def verify(path: Path) -> Manifest:
+    """Returns the manifest of a step's directory, after reading every file that it names.
+
+    Raises:
+      Damaged: it is no checkpoint, or not as it was saved; the file is named.
+    """
+    manifest_path = path / MANIFEST
+    for folder in (path, path / STATE):
+        if not stat.S_ISDIR(_mode(folder)):
+            raise Damaged(f"{folder} is missing or not a directory")
+    if not stat.S_ISREG(_mode(manifest_path)):
+        raise Damaged(f"{path} has no {MANIFEST}: the save did not end, or the file was lost")
+    try:
+        data = json.loads(manifest_path.read_bytes())
+        kept = data.pop("sha256")
+        manifest = Manifest(
+            step=data["step"],
+            leaves={name: (dtype, tuple(shape)) for name, (dtype, shape) in data["leaves"].items()},
+            facts=data["facts"],
+            files={name: (size, digest) for name, (size, digest) in data["files"].items()},
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise Damaged(f"{manifest_path} cannot be read") from None
+    if kept != _digest_of(data) or path.name != str(manifest.step):
+        raise Damaged(f"{manifest_path} is not as it was written")
+    found = _digests(path / STATE, sync=False)
+    for name in sorted(manifest.files.keys() | found.keys()):
+        file = path / STATE / name
+        if name not in found:
+            raise Damaged(f"{file} is missing")
+        if name not in manifest.files:
+            raise Damaged(f"{file} does not belong to the checkpoint")
+        (size, digest), (found_size, found_digest) = manifest.files[name], found[name]
+        if size != found_size:
+            raise Damaged(f"{file} has {found_size} bytes, {size} were saved")
+        if digest != found_digest:
+            raise Damaged(f"{file} has other contents than were saved")
+    return manifest
+
+
+def remove(path: Path) -> None:
+    """Removes a step's directory, the manifest first: what is left of it is no checkpoint."""
+    if path.is_symlink():
+        path.unlink()
+        return
+    (path / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(path)
+
+
+def _digests(root: Path, *, sync: bool) -> dict[str, tuple[int, str]]:
+    """Returns size and SHA-256 of every file below `root`; with `sync`, once they are on disk."""
+    found = {}
+    for folder, folders, names in os.walk(root):
+        for name in (*folders, *names):
+            path = Path(folder, name)
+            mode = _mode(path)
+            if stat.S_ISDIR(mode):
+                continue
+            if not stat.S_ISREG(mode):
+                raise Damaged(f"{path} is not a regular file")
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                found[path.relative_to(root).as_posix()] = (os.fstat(file.fileno()).st_size, digest)
+                if sync:
+                    os.fsync(file.fileno())
+        if sync:
+            sync_directory(Path(folder))
+    return found
+
+
+def _mode(path: Path) -> int:
+    """Returns the file's mode, without following a link; 0 where there is nothing."""
+    try:
+        return path.lstat().st_mode
+    except OSError:
+        return 0
+
+
+def _digest_of(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

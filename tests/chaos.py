@@ -1,0 +1,291 @@
+"""Kills runs at random moments and proves that they come back bit for bit: `make chaos`.
+
+A run of each kind is first made without interruption. Then the same command is started again and
+again in another place, and killed (SIGKILL) after a random time, or as soon as it is seen to be
+saving; in the end it is left alone. What lies on disk must then be what the uninterrupted run left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+from tensorboardX.proto.event_pb2 import Event
+
+from jaxgen.runs import load_run
+from jaxgen.train.checkpoint import CheckpointStore
+from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.manifest import all_steps, published_steps
+
+KINDS = ("population", "transformer", "chain")
+
+PAPER = '''"""Runs of three kinds, of some seconds each."""
+
+import dataclasses
+
+from jaxgen.experiment import Claim, Condition, Experiment, Paper, Scale, at_least
+from jaxgen.measures.config import Accuracy, Loss, WeightNorm
+from jaxgen.models.config import MLPConfig, TransformerConfig
+from jaxgen.tasks import ModularTask
+from jaxgen.train.config import AdamW, Every, From, MagnitudeMask, Rewind, ScaleParams
+
+mlp = Condition(
+    name="mlp",
+    task=ModularTask(p=23, operation="x+y", format="a b", train_fraction=0.5, corruption=0.2),
+    model=MLPConfig(hidden=(96,), activation="relu", bias=True, init_std=0.1, dropout=0.1, batch_norm=True),
+    optimizer=AdamW(learning_rate=0.01, weight_decay=0.5),
+    batch_size=64,
+    steps=STEPS * 8,
+    seeds=(0, 1, 2, 3),
+    measures=(Accuracy(), Loss(), WeightNorm()),
+    measure_at=Every(interval=50),
+    snapshots=tuple(range(0, STEPS * 8, STEPS)),
+)
+transformer = Condition(
+    name="transformer",
+    task=ModularTask(p=23, operation="x+y", train_fraction=0.5),
+    model=TransformerConfig(width=32, heads=2, mlp_width=64, layers=2),
+    optimizer=AdamW(learning_rate=0.001, weight_decay=1.0),
+    steps=STEPS,
+    seeds=(0, 1),
+    measure_at=Every(interval=20),
+    snapshots=tuple(range(0, STEPS, 200)),
+)
+dense = dataclasses.replace(mlp, name="dense", steps=STEPS * 2, seeds=(0, 1))
+ticket = dataclasses.replace(
+    dense, name="ticket", start=From(condition="dense", transforms=(MagnitudeMask(keep=0.5), Rewind()))
+)
+larger = dataclasses.replace(
+    dense, name="larger", start=From(condition="ticket", transforms=(ScaleParams(factor=2.0),))
+)
+
+
+def experiment(name, *conditions):
+    claim = Claim(name="fits", says="It fits", place="nowhere", paper="0", expect=at_least(0.0),
+                  value=lambda t: t.final(conditions[-1].name, "accuracy/train"))
+    return Experiment(name=name, title=name, conditions=conditions, scales={"paper": Scale()}, claims=(claim,))
+
+
+PAPER = Paper(
+    slug="chaos", title="Chaos", authors="Nobody", year=2026, arxiv="0000.00000",
+    experiments=(experiment("population", mlp), experiment("transformer", transformer),
+                 experiment("chain", dense, ticket, larger)),
+)
+'''
+
+
+@dataclasses.dataclass
+class Tally:
+    """What was done to runs of one kind, and what came of it."""
+
+    kills: int = 0
+    kills_while_saving: int = 0
+    runs: int = 0
+    mismatches: list[str] = dataclasses.field(default_factory=list)
+    repeated: list[float] = dataclasses.field(default_factory=list)  # seconds of training, by kill
+    restart: list[float] = dataclasses.field(default_factory=list)  # seconds from the command to training
+
+    def row(self, kind: str) -> str:
+        repeated, restart = (
+            f"{statistics.median(times) if times else 0:.2f}" for times in (self.repeated, self.restart)
+        )
+        cells = (kind, self.kills, self.kills_while_saving, self.runs, len(self.mismatches), repeated, restart)
+        return ROW.format(*cells)
+
+
+ROW = "{:12} {:>6} {:>13} {:>6} {:>11} {:>11} {:>10}"
+HEADER = ROW.format("kind", "kills", "while saving", "runs", "mismatches", "repeated s", "restart s")
+
+
+class Chaos:
+    """Runs of one kind below `root`, which get killed.
+
+    Args:
+      kind: one of KINDS.
+      root: an empty directory of its own.
+      steps: about how long the runs are.
+      random_: decides when to kill.
+    """
+
+    def __init__(self, kind: str, root: Path, steps: int, random_: random.Random):
+        self.kind, self.root, self.random = kind, root, random_
+        folder = root / "papers" / "chaos"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text(PAPER.replace("STEPS", str(steps)))
+        self.tally = Tally()
+        self.whole = root / "whole"
+        launched = time.time()
+        self._leave_alone(self.whole)
+        # How long it takes until the first population trains.
+        began = [[each["time"] for each in _events(place)][-1] for place in _populations(self._run(self.whole))]
+        self.startup = min(began) - launched
+
+    def kill_and_compare(self, kills: int) -> None:
+        """Kills a run so many times, then lets it end; one that ends before is compared, and another begun."""
+        while self.tally.kills < kills:
+            self.tally.runs += 1
+            broken = self.root / f"broken-{self.tally.runs}"
+            while self.tally.kills < kills and self._kill_once(broken):
+                pass
+            self._leave_alone(broken)
+            self.tally.mismatches += differences(self._run(self.whole), self._run(broken))
+
+    def _run(self, runs: Path) -> Path:
+        return runs / "chaos" / self.kind / "paper"
+
+    def _start(self, runs: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "jaxgen", "reproduce", f"chaos/{self.kind}", "--save-every", "0.2"]
+        environment = os.environ | {"JAXGEN_EXPERIMENTS": str(self.root / "papers"), "JAXGEN_RUNS": str(runs)}
+        return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def _leave_alone(self, runs: Path) -> None:
+        process = self._start(runs)
+        output, _ = process.communicate()
+        if process.returncode != 0:
+            raise RuntimeError(f"the run in {runs} ended with {process.returncode}:\n{output}")
+
+    def _kill_once(self, runs: Path) -> bool:
+        """Starts the command and kills it; false where it had ended before, or was left with nothing to save."""
+        launched = time.time()
+        process = self._start(runs)
+        at_a_save = self.random.random() < 0.5
+        kill_at = time.monotonic() + self.random.uniform(0, self.startup + 2)
+        while process.poll() is None:
+            late = time.monotonic() >= kill_at
+            saving = late and at_a_save and self._saving(runs)
+            if (late and not at_a_save) or saving:
+                if saving:
+                    time.sleep(self.random.uniform(0, 0.05))
+                process.kill()
+                killed = time.time()
+                process.communicate()
+                self.tally.kills += 1
+                self.tally.kills_while_saving += self._saving(runs)
+                self._count(runs, launched, killed)
+                return True
+            time.sleep(0.001)
+        output, _ = process.communicate()
+        if process.returncode != 0:
+            raise RuntimeError(f"the run in {runs} ended with {process.returncode}:\n{output}")
+        return False
+
+    def _saving(self, runs: Path) -> bool:
+        """Returns whether there is a save that has begun and not ended."""
+        stores = (self._run(runs) / "populations").glob("*/*/")
+        return any(set(all_steps(store)) - set(published_steps(store)) for store in stores)
+
+    def _count(self, runs: Path, launched: float, killed: float) -> None:
+        """Counts what a kill cost: training since the last save, and coming back to training."""
+        for directory in _populations(self._run(runs)):
+            began = [each["time"] for each in _events(directory) if each["event"] == "compiled"]
+            if began and began[-1] > launched and not directory.status()["finished"]:
+                self.tally.restart.append(began[-1] - launched)
+                saved = directory.status_file.stat().st_mtime if directory.status_file.exists() else 0.0
+                self.tally.repeated.append(killed - max(began[-1], saved))
+
+
+def _populations(run: Path) -> list[PopulationDirectory]:
+    return [PopulationDirectory(path.parent) for path in sorted((run / "populations").glob("*/run.json"))]
+
+
+def _events(directory: PopulationDirectory) -> Iterator[dict[str, object]]:
+    for line in (directory.path / "events.jsonl").read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:  # a line that a kill cut short
+            continue
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Returns what differs between two finished runs: parameters, optimiser state, metrics, verdicts."""
+    found = []
+    names = [directory.path.name for directory in _populations(one)]
+    if names != [directory.path.name for directory in _populations(other)]:
+        return [f"{other}: populations differ"]
+    for first, second in zip(_populations(one), _populations(other), strict=True):
+        if _rows(first) != _rows(second):
+            found.append(f"{second.metrics_file} differs")
+        if _tensorboard(first) != _tensorboard(second):
+            found.append(f"{second.path}/tensorboard differs")
+        for kind in ("recovery", "snapshots"):
+            stores = [CheckpointStore(each.path / kind) for each in (first, second)]
+            steps = [store.steps() if kind == "snapshots" else store.steps()[-1:] for store in stores]
+            if steps[0] != steps[1]:
+                found.append(f"{second.path}/{kind}: steps {steps[1]}, not {steps[0]}")
+                continue
+            for step in steps[0]:
+                leaves, others = (store.load(step) for store in stores)
+                same = leaves.keys() == others.keys() and all(_same_bits(leaves[key], others[key]) for key in leaves)
+                if not same:
+                    found.append(f"{second.path}/{kind}/{step} differs")
+    if (one / "table.csv").read_bytes() != (other / "table.csv").read_bytes():
+        found.append(f"{other}/table.csv differs")
+    if load_run(one).verdicts != load_run(other).verdicts:
+        found.append(f"{other}: verdicts differ")
+    return found
+
+
+def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+def _rows(directory: PopulationDirectory) -> list[str]:
+    rows = [json.loads(line) for line in directory.metrics_file.read_text().splitlines()]
+    return [json.dumps({**row, "time": None}) for row in rows]
+
+
+def _tensorboard(directory: PopulationDirectory) -> list[tuple[str, int, str, float]]:
+    """Returns every point that TensorBoard shows, in its order."""
+    found = []
+    for path in sorted((directory.path / "tensorboard").glob("*/events*")):
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            length = int.from_bytes(data[at : at + 8], "little")
+            event = Event.FromString(data[at + 12 : at + 12 + length])
+            found += [(path.parent.name, event.step, each.tag, each.simple_value) for each in event.summary.value]
+            at += 16 + length
+    return found
+
+
+@click.command()
+@click.option("--kills", default=102, show_default=True, help="Of all kinds together.")
+@click.option("--steps", default=2000, show_default=True, help="About how long the runs are.")
+@click.option("--seed", default=0, show_default=True, help="Decides when to kill.")
+def main(kills: int, steps: int, seed: int) -> None:
+    """Kill runs at random, and compare what comes back with runs that were left alone."""
+    tallies = []
+    for index, kind in enumerate(KINDS):
+        with tempfile.TemporaryDirectory(prefix="chaos-") as root:
+            chaos = Chaos(kind, Path(root), steps, random.Random(f"{seed} {kind}"))
+            chaos.kill_and_compare(kills // len(KINDS) + (index < kills % len(KINDS)))
+        if not tallies:
+            print(HEADER)
+        print(chaos.tally.row(kind), flush=True)
+        for mismatch in chaos.tally.mismatches:
+            print(f"  {mismatch}")
+        tallies.append(chaos.tally)
+    together = Tally(
+        kills=sum(each.kills for each in tallies),
+        kills_while_saving=sum(each.kills_while_saving for each in tallies),
+        runs=sum(each.runs for each in tallies),
+        mismatches=[mismatch for each in tallies for mismatch in each.mismatches],
+        repeated=[seconds for each in tallies for seconds in each.repeated],
+        restart=[seconds for each in tallies for seconds in each.restart],
+    )
+    print(together.row("together"))
+    sys.exit(1 if together.mismatches else 0)
+
+
+if __name__ == "__main__":
+    main()

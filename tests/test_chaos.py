@@ -1,0 +1,21 @@
+"""A few kills of each kind; `make chaos` has a hundred."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import KINDS, Chaos, differences
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_run_comes_back_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    chaos = Chaos(kind, tmp_path, 800, random.Random(kind))
+    chaos.kill_and_compare(2)
+    assert chaos.tally.kills == 2
+    assert chaos.tally.mismatches == []
+    # That a difference would have been seen:
+    run = tmp_path / "broken-1" / "chaos" / kind / "paper"
+    path = next(run.glob("populations/*/metrics.jsonl"))
+    path.write_text(path.read_text().replace('"values": {', '"values": {"more": 1, ', 1))
+    assert differences(tmp_path / "whole" / "chaos" / kind / "paper", run) == [f"{path} differs"]

@@ -1,0 +1,343 @@
+"""What was saved is what is read, or the damage is named: flipped bits, lost files, planted ones."""
+
+import contextlib
+import json
+import os
+import pickle
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+from click.testing import CliRunner
+
+import jaxgen
+from jaxgen.cli import main
+from jaxgen.discovery import find
+from jaxgen.errors import UserError
+from jaxgen.reproduce import collect, resolve
+from jaxgen.runs import load_run
+from jaxgen.train import environment, manifest
+from jaxgen.train.checkpoint import CheckpointStore, SaveError
+from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.loop import Interrupted, SilentObserver
+from jaxgen.train.manifest import Damaged
+from tests.test_reproduce import Stopper, assert_same_runs, run, tiny  # noqa: F401
+
+TREE = {"params": {"w": jnp.arange(600.0).reshape(20, 30), "b": jnp.ones(2, jnp.bfloat16)}, "step": jnp.int32(7)}
+
+
+class Listener(SilentObserver):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.started_at = -1
+
+    def started(self, conditions, step, horizon):
+        self.started_at = step
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    made = CheckpointStore(tmp_path / "c")
+    made.save(3, TREE, {"identities": ["a"]})
+    return made
+
+
+def files_of(store: CheckpointStore, step: int = 3) -> list[Path]:
+    return sorted(path for path in (store.directory / str(step)).rglob("*") if path.is_file())
+
+
+def test_a_restore_never_returns_other_bits(store: CheckpointStore) -> None:
+    saved = {path: leaf.tobytes() for path, leaf in store.load(3).items()}
+    random_ = random.Random(0)
+    files = files_of(store)
+    noticed = 0
+    for trial in range(200):
+        path = random_.choice(files)
+        whole = path.read_bytes()
+        if trial % 2:
+            broken = bytearray(whole)
+            broken[random_.randrange(len(whole))] ^= 1 << random_.randrange(8)
+        else:
+            broken = bytearray(whole[: random_.randrange(len(whole))])
+        path.write_bytes(broken)
+        try:
+            found = CheckpointStore(store.directory).load(3)
+            assert {name: leaf.tobytes() for name, leaf in found.items()} == saved
+        except Damaged:
+            noticed += 1
+        path.write_bytes(whole)
+    # White space of the manifest's JSON is all that may change unnoticed.
+    assert noticed > 190
+    assert {path: leaf.tobytes() for path, leaf in store.load(3).items()} == saved
+
+
+def lose_a_file(step: Path) -> str:
+    (lost := next(path for path in step.rglob("*") if path.parent.name == "d")).unlink()
+    return f"{lost} is missing"
+
+
+def empty_the_directory(step: Path) -> str:
+    shutil.rmtree(step)
+    step.mkdir()
+    return f"{step}/state is missing"
+
+
+def lose_the_manifest(step: Path) -> str:
+    (step / "manifest.json").unlink()
+    return "has no manifest.json: the save did not end, or the file was lost"
+
+
+def add_a_file(step: Path) -> str:
+    (step / "state" / "more").write_text("")
+    return f"{step}/state/more does not belong to the checkpoint"
+
+
+def link_a_file(step: Path) -> str:
+    path = step / "state" / "_METADATA"
+    path.rename(step / "elsewhere")
+    path.symlink_to("../elsewhere")
+    return f"{path} is not a regular file"
+
+
+def link_a_folder(step: Path) -> str:
+    (step / "state").rename(step / "elsewhere")
+    (step / "state").symlink_to("elsewhere")
+    return f"{step}/state is missing or not a directory"
+
+
+def rename_the_step(step: Path) -> str:
+    text = (step / "manifest.json").read_text()
+    (step / "manifest.json").write_text(text.replace('"step": ', '"step": 1', 1))
+    return "manifest.json is not as it was written"
+
+
+DAMAGES = [
+    lose_a_file, empty_the_directory, lose_the_manifest, add_a_file, link_a_file, link_a_folder, rename_the_step,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_step_is_named_and_the_one_before_is_used(tiny: Path, damage) -> None:  # noqa: F811
+    run(tiny / "whole")
+    for step in (9, 23):
+        with pytest.raises(Interrupted):
+            run(tiny / "cut", Stopper(step))
+    (directory,) = load_run(tiny / "cut").populations()
+    older, newest = CheckpointStore(directory.path / "recovery").steps()
+    what = damage(directory.path / "recovery" / str(newest))
+    (directory.path / "recovery" / f"{newest + 1}" / "state.orbax-checkpoint-tmp").mkdir(parents=True)
+    listener = Listener()
+    run(tiny / "cut", listener, scale="paper")
+    assert any(f"step {newest} is left out" in note and what in note for note in listener.notes)
+    assert any(f"step {newest + 1} is left out" in note for note in listener.notes)
+    assert [each["step"] for each in events(directory) if each["event"] == "resumed"] == [older, older]
+    assert_same_runs(tiny / "whole", tiny / "cut")
+
+
+def events(directory: PopulationDirectory) -> list[dict]:
+    return [json.loads(line) for line in (directory.path / "events.jsonl").read_text().splitlines()]
+
+
+def test_rows_that_were_changed_are_not_built_upon(tiny: Path) -> None:  # noqa: F811
+    run(tiny / "whole")
+    for step in (9, 23):
+        with pytest.raises(Interrupted):
+            run(tiny / "cut", Stopper(step))
+    (directory,) = load_run(tiny / "cut").populations()
+    lines = directory.metrics_file.read_text().splitlines(keepends=True)
+    lines[-1] = lines[-1].replace("0.", "1.", 1)
+    directory.metrics_file.write_text("".join(lines))
+    listener = Listener()
+    run(tiny / "cut", listener)
+    assert any("metrics.jsonl has other contents than were saved" in note for note in listener.notes)
+    assert_same_runs(tiny / "whole", tiny / "cut")
+
+
+def test_without_an_intact_checkpoint_a_run_refuses_unless_it_may_start_over(tiny: Path) -> None:  # noqa: F811
+    run(tiny / "whole")
+    with pytest.raises(Interrupted):
+        run(tiny / "cut", Stopper(9))
+    (directory,) = load_run(tiny / "cut").populations()
+    before = directory.metrics_file.read_bytes()
+    (newest,) = CheckpointStore(directory.path / "recovery").steps()
+    for damage in (lose_a_file, empty_the_directory, lambda step: shutil.rmtree(step.parent)):
+        damage(directory.path / "recovery" / str(newest))
+        with pytest.raises(UserError, match=r"no intact checkpoint is left.*or start it over with --resume may"):
+            run(tiny / "cut")
+        assert directory.metrics_file.read_bytes() == before
+    listener = Listener()
+    run(tiny / "cut", listener, resume="may")
+    assert any("it starts over from step 0" in note for note in listener.notes)
+    assert_same_runs(tiny / "whole", tiny / "cut")
+
+
+def test_the_newest_intact_checkpoint_is_never_removed(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "c", keep=2)
+    for step in (1, 2, 3, 4):
+        store.save(step, TREE)
+    assert store.steps() == [3, 4]
+    again = CheckpointStore(tmp_path / "c", keep=2)
+    (tmp_path / "c" / "4" / "state" / "_METADATA").unlink()
+    with pytest.raises(Damaged):
+        again.verify(4)
+    (tmp_path / "c" / "9").mkdir()  # a save that did not end
+    again.save(5, TREE)
+    assert again.all_steps() == [3, 4, 5]
+    again.save(6, TREE)
+    assert again.all_steps() == [5, 6]
+
+
+def test_a_save_that_fails_leaves_nothing_and_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = CheckpointStore(tmp_path / "c", keep=2)
+    store.save(1, TREE)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "write_json", full)
+        with pytest.raises(SaveError, match="No space left on device"):
+            store.save(2, TREE)
+    assert store.all_steps() == [1]
+    store.save(2, TREE)
+    assert store.steps() == [1, 2]
+
+
+def test_the_state_of_other_runs_is_refused(tiny: Path) -> None:  # noqa: F811
+    with pytest.raises(Interrupted):
+        run(tiny / "run", Stopper(5))
+    (directory,) = load_run(tiny / "run").populations()
+    store = CheckpointStore(directory.path / "recovery")
+    (newest,) = store.steps()
+    facts = dict(store.verify(newest).facts)
+    other = [*facts["identities"][:1], "0123456789abcdef"]
+    store.save(newest + 1, store.load(newest), facts | {"identities": other})
+    with pytest.raises(UserError, match=rf"missing \['{facts['identities'][1]}'\], extra \['0123456789abcdef'\]"):
+        run(tiny / "run")
+
+
+def test_other_versions_are_refused_without_allow_drift(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    with pytest.raises(Interrupted):
+        run(tiny / "run", Stopper(5))
+    now = environment.fingerprint()
+    monkeypatch.setattr(environment, "fingerprint", lambda: {**now, "jax": "99.0", "XLA_FLAGS": "--other"})
+    with pytest.raises(UserError, match=rf"jax was {now['jax']}, is 99.0.*--allow-drift") as error:
+        run(tiny / "run")
+    assert "XLA_FLAGS was" in str(error.value)
+    done = run(tiny / "run", allow_drift=True)
+    (note,) = (note for note in done.notes if "bits may change" in note)
+    assert "jax was" in note
+    run(tiny / "run", extend=50)  # what was allowed once is not asked again
+
+
+EXPLOIT = "planted"
+
+
+class Planted:
+    """A pickle that leaves a file behind when it is read."""
+
+    def __init__(self, trace: Path):
+        self.trace = trace
+
+    def __reduce__(self):
+        return (Path.write_text, (self.trace, EXPLOIT))
+
+
+def test_reading_a_run_executes_nothing_of_it(tiny: Path) -> None:  # noqa: F811
+    """Plants pickles and odd paths in every place that is read."""
+    run(tiny / "run")
+    outside = tiny / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("mine")
+    trace = tiny / "trace"
+    payload = pickle.dumps(Planted(trace))
+    pickle.loads(payload)
+    assert trace.read_text() == EXPLOIT  # it works where somebody reads it
+    trace.unlink()
+    (tiny / "run" / "notebook.py").write_text(f"open({str(trace)!r}, 'w').write('planted')")
+    places = [path for path in (tiny / "run").rglob("*") if path.is_file()]
+    assert {"run.json", "metrics.jsonl", "status.json", "manifest.json", "_METADATA"} <= {p.name for p in places}
+    kept = {path: path.read_bytes() for path in places}
+
+    def plants(path: Path):
+        yield lambda: path.write_bytes(payload)
+        yield lambda: (path.unlink(), path.symlink_to(outside / "kept"))
+        yield lambda: (path.unlink(), path.symlink_to("/dev/zero"))
+        yield lambda: (path.unlink(), os.mkfifo(path))
+        if path.suffix == ".json":
+            yield lambda: path.write_text("[" * 100_000)
+            for odd in ("../../outside/kept", str(outside / "kept"), "jaxgen.train.config:Init"):
+                yield lambda odd=odd: path.write_text(json.dumps(odder(json.loads(kept[path]), odd)))
+
+    for path in places:
+        for plant in plants(path):
+            plant()
+            for read in (read_everything, list_checkpoints):
+                with contextlib.suppress(UserError):
+                    read(tiny / "run")
+            path.unlink()
+            path.write_bytes(kept[path])
+    assert not trace.exists()
+    assert [(path.name, path.read_text()) for path in outside.iterdir()] == [("kept", "mine")]
+    assert "notebook" not in sys.modules
+
+
+def odder(data: object, odd: str) -> object:
+    """Returns JSON data with every string in it, keys too, replaced."""
+    if isinstance(data, dict):
+        return {(odd if index == 0 else key): odder(value, odd) for index, (key, value) in enumerate(data.items())}
+    if isinstance(data, list):
+        return [odder(each, odd) for each in data]
+    return odd if isinstance(data, str) else data
+
+
+def read_everything(path: Path) -> None:
+    _, (found,) = find("tiny-paper/main")
+    loaded = jaxgen.load_run(path)
+    assert loaded.request
+    assert loaded.table
+    assert loaded.verdicts
+    for member in loaded.trained():
+        for step in member.steps():
+            member.params(step)
+    collect(path, found, resolve(found, loaded.request), SilentObserver())
+
+
+def list_checkpoints(path: Path) -> None:
+    result = CliRunner().invoke(main, ["checkpoints", str(path)], catch_exceptions=False)
+    assert result.exit_code in (0, 1, 2)
+    assert "Traceback" not in result.output
+
+
+def test_resuming_writes_through_no_link(tiny: Path) -> None:  # noqa: F811
+    outside = tiny / "outside"
+    outside.write_text("mine")
+    for name in ("metrics.jsonl", "events.jsonl", "status.json", "owner.json", "lock"):
+        with pytest.raises(Interrupted):
+            run(tiny / name, Stopper(5))
+        (directory,) = load_run(tiny / name).populations()
+        (directory.path / name).unlink(missing_ok=True)
+        (directory.path / name).symlink_to(outside)
+        with contextlib.suppress(UserError, OSError):
+            run(tiny / name, resume="may")
+        assert outside.read_text() == "mine"
+
+
+def test_checkpoints_are_listed_with_their_damage(tiny: Path) -> None:  # noqa: F811
+    run(tiny / "run")
+    result = CliRunner().invoke(main, ["checkpoints", str(tiny / "run")], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert result.output.count("intact") == 5
+    directory = load_run(tiny / "run").populations()[0]
+    what = lose_a_file(directory.path / "snapshots" / "40")
+    result = CliRunner().invoke(main, ["checkpoints", str(tiny / "run")], catch_exceptions=False)
+    assert result.exit_code == 1
+    assert f"damaged: {what}" in result.output
