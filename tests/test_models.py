@@ -429,3 +429,17 @@ def test_an_mlp_gives_one_answer():
 def test_an_unknown_configuration_is_named():
     with pytest.raises(UserError, match="got ModelConfig, expected MLPConfig or TransformerConfig"):
         build_model(ModelConfig(), task_shape())
+
+
+def test_an_mlp_on_features_is_the_product_with_its_kernel() -> None:
+    shape = TaskShape(vocabulary=2, length=5, readout=(0,), sizes=(("train", 7),), features=True)
+    model = build_model(MLPConfig(hidden=(4,), activation="relu"), shape)
+    x_BF = jax.random.normal(jax.random.key(0), (7, 5))
+    params = model.init(jax.random.key(1), x_BF)["params"]
+    assert params["layer_0"]["kernel"].shape == (5, 4)
+    assert jnp.max(jnp.abs(params["layer_0"]["kernel"])) <= 5**-0.5
+    hidden = np.maximum(x_BF @ params["layer_0"]["kernel"] + params["layer_0"]["bias"][None], 0)
+    expected = hidden @ params["output"]["kernel"] + params["output"]["bias"][None]
+    np.testing.assert_allclose(model.apply({"params": params}, x_BF)[:, 0], expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match="a transformer reads tokens"):
+        build_model(TransformerConfig(layers=1, width=8, heads=1, mlp_width=8), shape)

@@ -18,8 +18,8 @@ def build_model(config: ModelConfig, shape: TaskShape, compute_dtype: DTypeLike 
 
     The contract of every module:
 
-    - `module.init(key, tokens_BS)` gives the variables: float32 `params`, and `batch_stats` where there is BatchNorm;
-    - `module.apply(variables, tokens_BS, train=False, dropout_rate=0.0)` gives the logits (B, K, V), float32, at the
+    - `module.init(key, inputs_BS)` gives the variables: float32 `params`, and `batch_stats` where there is BatchNorm;
+    - `module.apply(variables, inputs_BS, train=False, dropout_rate=0.0)` gives the logits (B, K, V), float32, at the
       read-out positions. While training, `rngs={"dropout": key}` is needed if `config.dropout > 0`, and
       `mutable=["batch_stats"]` if there is BatchNorm;
     - `dropout_rate` may be traced: it can differ between the members of a population. Whether dropout is in the
@@ -41,5 +41,7 @@ def build_model(config: ModelConfig, shape: TaskShape, compute_dtype: DTypeLike 
             )
         return MLP(config, shape, compute_dtype)
     if isinstance(config, TransformerConfig):
+        if shape.features:
+            raise UserError("model: a transformer reads tokens, the task gives real features; use an MLP")
         return Transformer(config, shape, compute_dtype)
     raise UserError(f"model: got {type(config).__name__}, expected MLPConfig or TransformerConfig")

@@ -1,4 +1,4 @@
-"""A fully connected network on the concatenated one-hot encodings of the tokens, and layers that other models share."""
+"""A fully connected network on features or one-hot encoded tokens, and layers that other models share."""
 
 from __future__ import annotations
 
@@ -75,13 +75,14 @@ class MLP(nn.Module):
     compute_dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, tokens_BS: jax.Array, train: bool = False, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
+    def __call__(self, inputs_BS: jax.Array, train: bool = False, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
         config, shape = self.config, self.shape
-        fan_in = shape.length * shape.vocabulary
+        fan_in = shape.length * (1 if shape.features else shape.vocabulary)
+        x_BW = inputs_BS
         for i, width in enumerate(config.hidden):
             options = self._dense_options(fan_in)
-            if i == 0:
-                x_BW = TokenDense(shape.vocabulary, width, name="layer_0", **options)(tokens_BS)
+            if i == 0 and not shape.features:
+                x_BW = TokenDense(shape.vocabulary, width, name="layer_0", **options)(inputs_BS)
             else:
                 x_BW = nn.Dense(width, name=f"layer_{i}", **options)(x_BW)
             if train and config.dropout > 0:

@@ -16,12 +16,12 @@ Array = Any  # numpy's on the host, jax's on the device
 
 
 class Split(NamedTuple):
-    """The examples of one split; N examples, S input positions, K read-out positions.
+    """The examples of one split; N examples, S input positions or features, K read-out positions.
 
     A NamedTuple of arrays, so it is a pytree for jax.
     """
 
-    inputs: Array  # (N, S) int32 tokens
+    inputs: Array  # (N, S) int32 tokens, or float32 features
     targets: Array  # (N, K) int32: the labels given, corrupted where `corrupted`
     true_targets: Array  # (N, K) int32: the labels that the rule gives
     corrupted: Array  # (N,) bool: the label was drawn at random
@@ -31,10 +31,11 @@ class Split(NamedTuple):
 class TaskShape:
     """The static sizes that a model and a compiled program depend on."""
 
-    vocabulary: int  # number of tokens, of inputs and of outputs
-    length: int  # S, input positions
+    vocabulary: int  # number of tokens, of inputs and of outputs; of features, the number of classes
+    length: int  # S, input positions or features
     readout: tuple[int, ...]  # the K positions whose logits are trained and judged
     sizes: tuple[tuple[str, int], ...]  # (split, number of examples)
+    features: bool = False  # whether inputs are real numbers, not tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
