@@ -200,7 +200,8 @@ def _populations(run: Path) -> list[PopulationDirectory]:
 
 
 def _events(directory: PopulationDirectory) -> Iterator[dict[str, object]]:
-    for line in (directory.path / "events.jsonl").read_text().splitlines():
+    path = directory.path / "events.jsonl"
+    for line in path.read_text().splitlines() if path.exists() else ():
         try:
             yield json.loads(line)
         except ValueError:  # a line that a kill cut short

@@ -11,7 +11,8 @@ import pytest
 from jaxgen.errors import UserError
 from jaxgen.train.checkpoint import CheckpointStore, nest
 from jaxgen.train.manifest import Damaged
-from jaxgen.train.metrics import MetricsFile, TensorBoard, WeightsAndBiases, check_rows, metric_row, read_rows
+from jaxgen.train.metrics import MetricsFile, check_rows, metric_row, read_rows
+from jaxgen.train.mirrors import TensorBoard, WeightsAndBiases
 
 TREE = {"params": {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(2, jnp.bfloat16)}, "step": jnp.int32(7)}
 

@@ -29,7 +29,8 @@ from jaxgen.train import environment
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import ACTIVITIES, goodput
 from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
-from jaxgen.train.metrics import Mirror, TensorBoard, WeightsAndBiases, read_rows
+from jaxgen.train.metrics import read_rows
+from jaxgen.train.mirrors import Mirror, TensorBoard, WeightsAndBiases
 
 Resume = Literal["must", "may", "never"]
 

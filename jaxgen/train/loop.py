@@ -40,7 +40,8 @@ from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import Stopwatch
 from jaxgen.train.manifest import Damaged, Manifest
-from jaxgen.train.metrics import MetricsFile, Mirror, Row, check_rows, metric_row
+from jaxgen.train.metrics import MetricsFile, Row, check_rows, metric_row
+from jaxgen.train.mirrors import Mirror
 from jaxgen.train.program import Constants, Layout, Program, State
 from jaxgen.train.saver import Save, Saver
 from jaxgen.train.start import Start
@@ -427,6 +428,7 @@ class _Training:
         """Tells of a recovery checkpoint that is on disk, and of the rows that it covers."""
         self.status |= {**status, "seconds": self.stopwatch.seconds()}
         write_json(self.directory.status_file, self.status)
+        self.directory.event("saved", step=status["step"])
         for mirror in tuple(self.mirrors):
             try:
                 mirror.write(self.unmirrored[:rows])
