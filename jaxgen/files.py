@@ -15,7 +15,7 @@ from jaxgen.errors import UserError
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all, and returns when it is on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
@@ -71,6 +71,14 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {type(error).__name__} {error}; restore it from a copy") from None
+
+
+def make_directory(path: Path) -> None:
+    """Makes a directory and those above it, and returns when they are on disk."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -13,7 +13,7 @@ import jax
 from jaxgen.config import digest, from_json, to_json
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Condition, Curves, Experiment, Figure, Trajectory, populations, trajectories
-from jaxgen.files import read_json, write_json
+from jaxgen.files import make_directory, read_json, write_json
 from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
@@ -70,10 +70,9 @@ def reproduce(
     """
     conditions = resolve(experiment, request)
     wanted = trajectories(conditions)
-    path.mkdir(parents=True, exist_ok=True)
     facts = dataclasses.asdict(request) | {"members": [each.identity for each in wanted]}
     write_json(path / "run.json", facts)
-    (path / "populations").mkdir(exist_ok=True)
+    make_directory(path / "populations")
     _train_all(path, wanted, observer, arguments)
     return collect(path, experiment, conditions, observer)
 

@@ -75,6 +75,22 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(args: list[str], parts: lis
     assert not list(tiny.rglob("run.json"))
 
 
+def test_listing_checkpoints_imports_no_jax(tiny: Path) -> None:
+    assert invoke("reproduce", "tiny-paper/main", "--scale", "smoke").exit_code == 0
+    code = """
+import sys
+from jaxgen.cli import main
+try:
+    main(["checkpoints", "runs/tiny-paper/main/smoke"])
+except SystemExit as stop:
+    assert not stop.code, stop.code
+assert not {"jax", "orbax", "tensorstore"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "intact" in done.stdout
+
+
 def test_reproduce_report_resume(tiny: Path) -> None:
     result = invoke("reproduce", "tiny-paper/main", "--seeds", "1")
     assert result.exit_code == 0, result.output

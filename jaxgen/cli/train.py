@@ -21,6 +21,7 @@ from jaxgen.cli.signals import STOPPED, Preemption
 from jaxgen.discovery import FoundPaper, find
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
+from jaxgen.files import make_directory
 from jaxgen.record import record_results, refuse_to_record
 from jaxgen.report.html import ExperimentReport, Report, write_report
 from jaxgen.reproduce import Reproduction, collect, reproduce, resolve
@@ -138,7 +139,7 @@ def _run_all(
         console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}")
         preemption.way_back = f"jaxgen resume {_shown(path)}"
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_directory(path)
             shutil.copy(found.folder / "__init__.py", path / "notebook.py")
             with ProgressDisplay(console, preemption) as display:
                 done.append(reproduce(experiment, request, path, observer=display, arguments=arguments))

@@ -7,8 +7,9 @@ read is first compared with the manifest (manifest.py).
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxgen.errors import UserError
+from jaxgen.files import make_directory
 from jaxgen.train import manifest
 from jaxgen.train.manifest import Damaged, Manifest
 
@@ -68,8 +70,9 @@ class CheckpointStore:
         try:
             if path.exists():
                 manifest.remove(path)
-            path.mkdir(parents=True)
-            self._orbax.save(path / manifest.STATE, args=ocp.args.StandardSave(leaves))
+            make_directory(path)
+            with _quietly():
+                self._orbax.save(path / manifest.STATE, args=ocp.args.StandardSave(leaves))
             manifest.publish(path, step, leaves, facts or {})
         except (OSError, ValueError, RuntimeError) as error:
             # What Orbax and tensorstore raise has many lines; the first says what happened.
@@ -147,6 +150,18 @@ class CheckpointStore:
                 f"extra {extra or 'nothing'}, changed {changed or 'nothing'}"
             )
         return jax.tree.unflatten(jax.tree.structure(like), [found[path] for path in wanted])
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Lets Orbax's threads log no traceback of a save that fails: the error is raised, and told in a line."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:

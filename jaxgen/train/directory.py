@@ -26,7 +26,7 @@ from typing import Any
 import filelock
 
 from jaxgen.errors import UserError
-from jaxgen.files import check_fields, read_json, write_json
+from jaxgen.files import check_fields, make_directory, read_json, write_json
 
 
 class PopulationDirectory:
@@ -78,7 +78,7 @@ class PopulationDirectory:
         Raises:
           UserError: another process trains here; it is named.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_directory(self.path)
         lock = filelock.FileLock(self.path / "lock", timeout=0)
         owner_file = self.path / "owner.json"
         try:
@@ -86,6 +86,8 @@ class PopulationDirectory:
         except filelock.Timeout:
             raise UserError(f"{self.path} is being trained by {_name(owner_file)}; wait for it or stop it") from None
         try:
+            for unfinished in self.path.glob(".*.tmp"):
+                unfinished.unlink()
             if owner_file.exists():
                 self.event("stale lock", of=_name(owner_file))
             since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
