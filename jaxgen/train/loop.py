@@ -39,10 +39,10 @@ from jaxgen.train import environment
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import Stopwatch
-from jaxgen.train.manifest import Damaged, Manifest
-from jaxgen.train.metrics import MetricsFile, Row, check_rows, metric_row
+from jaxgen.train.metrics import MetricsFile, Row, metric_row
 from jaxgen.train.mirrors import Mirror
 from jaxgen.train.program import Constants, Layout, Program, State
+from jaxgen.train.resume import check_members, drift, newest_intact
 from jaxgen.train.saver import Save, Saver
 from jaxgen.train.start import Start
 
@@ -162,6 +162,7 @@ class _Training:
         self.directory, self.members, self.horizon = directory, members, horizon
         self.observer, self.arguments = observer, arguments
         self.names = [member_name(member.condition.name, member.seed) for member in members]
+        self.identities = [member.identity for member in members]
         self.condition = members[0].condition
         self.measure_steps = set(self.condition.measure_at.steps(horizon))
         self.snapshot_steps = {step for step in snapshot_steps if step <= horizon}
@@ -217,80 +218,37 @@ class _Training:
                 mirror.close()
 
     def _start(self) -> tuple[int, State]:
-        step, rows, state = 0, 0, None
-        newest = self._newest_intact()
-        if newest is not None:
-            self._check_members(newest)
-            self._check_drift(newest)
-            step, rows = newest.step, newest.facts["metrics"]["bytes"]
-            like = jax.eval_shape(self.program.init, self.constants, self.params)
-            # Copied, because the program may free what it is given, and numpy's memory is not its own.
-            state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self.recovery.restore(step, like))
-        self.snapshots.drop_after(-1 if newest is None else step)
-        self.metrics = MetricsFile(self.directory.metrics_file, rows)
-        self.directory.event("started" if newest is None else "resumed", step=step)
-        if state is None:
+        start_over = self.arguments.resume == "may"
+        newest = newest_intact(self.directory, self.recovery, start_over=start_over, tell=self.observer.note)
+        if newest is None:
+            self.snapshots.drop_after(-1)
+            self.metrics = MetricsFile(self.directory.metrics_file, 0)
+            self.directory.event("started", step=0)
             with self.stopwatch.during("compiling"):
-                state = jax.block_until_ready(self.program.init(self.constants, self.params))
+                return 0, jax.block_until_ready(self.program.init(self.constants, self.params))
+        step, facts = newest.step, newest.facts
+        check_members(f"{self.recovery.directory}/{step}", facts["identities"], self.identities)
+        changes = drift(facts["environment"], self.fingerprint)
+        if changes:
+            self._accept_drift(step, "; ".join(changes))
+        like = jax.eval_shape(self.program.init, self.constants, self.params)
+        # Copied, because the program may free what it is given, and numpy's memory is not its own.
+        state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self.recovery.restore(step, like))
+        self.snapshots.drop_after(step)
+        self.metrics = MetricsFile(self.directory.metrics_file, facts["metrics"]["bytes"])
+        self.directory.event("resumed", step=step)
         return step, state
 
-    def _newest_intact(self) -> Manifest | None:
-        """Returns the manifest of the newest recovery checkpoint whose files, and whose rows, are all there.
-
-        Raises:
-          UserError: something was saved, and none of it is intact.
-        """
-        damaged = []
-        for step in reversed(self.recovery.all_steps()):
-            try:
-                found = self.recovery.verify(step)
-                check_rows(self.directory.metrics_file, found.facts["metrics"])
-                return found
-            except Damaged as damage:
-                damaged.append(str(damage))
-                self.directory.event("damaged", step=step, what=str(damage))
-                self.observer.note(f"step {step} is left out: {damage}")
-        saved = self.recovery.steps() or self.status["step"] is not None
-        if saved and self.arguments.resume == "must":
-            raise UserError(
-                f"{self.directory.path} was saved up to step {self.status['step']}, and no intact checkpoint is left: "
-                f"{'; '.join(damaged) or 'recovery/ is empty'}. Restore the files from a copy, start beside it with "
-                f"--fresh, or start it over with --resume may"
-            )
-        if saved:
-            self.observer.note(f"no intact checkpoint is left in {self.directory.path}: it starts over from step 0")
-        return None
-
-    def _check_members(self, manifest: Manifest) -> None:
-        found, wanted = manifest.facts["identities"], [member.identity for member in self.members]
-        if found != wanted:
-            missing, extra = (
-                [each for each in wanted if each not in found],
-                [each for each in found if each not in wanted],
-            )
-            raise UserError(
-                f"{self.recovery.directory}/{manifest.step} holds the state of other runs: "
-                f"missing {missing or 'none'}, extra {extra or 'none'}, expected {wanted} in this order"
-            )
-
-    def _check_drift(self, manifest: Manifest) -> None:
-        then, now = manifest.facts["environment"], self.fingerprint
-        changes = [
-            f"{name} was {then.get(name, 'not set')}, is {now.get(name, 'not set')}"
-            for name in sorted(then.keys() | now.keys())
-            if then.get(name) != now.get(name)
-        ]
-        if not changes:
-            return
+    def _accept_drift(self, step: int, changes: str) -> None:
         if not self.arguments.allow_drift:
             raise UserError(
-                f"{self.directory.path} cannot go on bit for bit: {'; '.join(changes)}. "
+                f"{self.directory.path} cannot go on bit for bit: {changes}. "
                 f"Resume it where it was trained, or say --allow-drift"
             )
-        drift = f"from step {manifest.step}: {'; '.join(changes)}"
-        self.status["drift"] = [*self.status["drift"], drift]
-        self.directory.event("drift", step=manifest.step, changes=changes)
-        self.observer.note(f"resumed though bits may change, {drift}")
+        text = f"from step {step}: {changes}"
+        self.status["drift"] = [*self.status["drift"], text]
+        self.directory.event("drift", what=text)
+        self.observer.note(f"resumed though bits may change, {text}")
 
     def _compile(self, state: State) -> None:
         self.advance = self._compiled("advance", self.program.advance, state, self.constants, jnp.int32(1))
@@ -385,7 +343,7 @@ class _Training:
         self.observer.advanced(step, rows)
 
     def _add_snapshot(self, step: int, state: State) -> None:
-        facts = {"identities": [member.identity for member in self.members]}
+        facts = {"identities": self.identities}
         parameters = jax.block_until_ready(_parameters(state))
         with self.stopwatch.during("saving"):
             self.saver.add(Save(self.snapshots, step, _on_host(parameters), facts))
@@ -414,7 +372,7 @@ class _Training:
             ]
             status = {"step": step, "horizon": self.horizon, "finished": finished, "members": members}
             facts = {
-                "identities": [member.identity for member in self.members],
+                "identities": self.identities,
                 "environment": self.fingerprint,
                 "metrics": rows,
             }
