@@ -1,9 +1,11 @@
-"""The README's ledger says what is recorded."""
+"""The README's ledger and the gallery say what is recorded."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
 from jaxgen.discovery import discover
+from jaxgen.report.gallery import gallery
 from jaxgen.results import read_results
 
 README = Path(__file__).parent.parent / "README.md"
@@ -26,3 +28,12 @@ def test_the_ledger_is_what_is_recorded() -> None:
     text = README.read_text(encoding="utf-8")
     block = text.split("<!-- ledger:")[1].split("<!-- /ledger -->")[0]
     assert [line for line in block.splitlines() if line.startswith("| [")] == ledger()
+
+
+def test_the_gallery_is_what_is_recorded() -> None:
+    page = README.parent / "docs" / "gallery.md"
+    assert page.read_text(encoding="utf-8") == gallery(discover().papers.values(), page), (
+        "run: jaxgen gallery docs/gallery.md"
+    )
+    for link in re.findall(r'(?:src="|\]\()(?!https)([^")]+)', page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), link

@@ -175,6 +175,17 @@ def new(slug: str, into: Path) -> None:
 
 
 @main.command()
+@click.argument("page", type=click.Path(path_type=Path))
+def gallery(page: Path) -> None:
+    """Write a Markdown page with one row for each recorded paper."""
+    from jaxgen.discovery import discover
+    from jaxgen.files import write_text
+    from jaxgen.report.gallery import gallery as gallery_of
+
+    write_text(page, gallery_of(discover().papers.values(), page))
+
+
+@main.command()
 def doctor() -> None:
     """Versions, devices and flags; what is missing, and how to install it."""
     from jaxgen.cli.doctor import doctor as run_doctor

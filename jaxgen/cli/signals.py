@@ -26,7 +26,7 @@ STOPPED = 75
 INTERRUPTED = 128 + signal.SIGINT
 
 # Within ten seconds of the first signal the process has ended.
-GRACE_SECONDS = 8.0
+GRACE_SECONDS = 7.0
 # A program that has nothing to save gets this long to stop by itself.
 IDLE_SECONDS = 1.0
 
