@@ -52,15 +52,13 @@ class Stopwatch:
 
 
 def goodput(seconds: Mapping[str, float]) -> str:
-    """Returns the share of training in a run's time, and what the rest was, in words."""
+    """Returns a run's time, the share of training in it, and what the rest was, in words."""
     total = sum(seconds.values())
     if not total:
         return "no time was spent"
-    rest = [
-        f"{activity} {_duration(seconds[activity])}" for activity in ACTIVITIES[1:] if seconds.get(activity, 0) >= 0.05
-    ]
-    share = f"training {100 * seconds.get('training', 0) / total:.1f} % of {_duration(total)}"
-    return ", ".join([share, *rest])
+    rest = [f"{name} {_duration(seconds[name])}" for name in ACTIVITIES[1:] if seconds.get(name, 0) >= 0.05]
+    share = f"{_duration(total)}, {100 * seconds.get('training', 0) / total:.1f} % of it training"
+    return f"{share} ({', '.join(rest)})" if rest else share
 
 
 def _duration(seconds: float) -> str:
