@@ -1,5 +1,7 @@
 """Where the time goes."""
 
+import contextlib
+
 import pytest
 
 from jaxgen.train import goodput
@@ -16,9 +18,9 @@ def test_the_inner_activity_counts_and_nothing_is_lost(monkeypatch: pytest.Monke
         with watch.during("waiting"):
             now[0] += 5
         now[0] += 1
-    with pytest.raises(ZeroDivisionError), watch.during("compiling"):
+    with contextlib.suppress(InterruptedError), watch.during("compiling"):
         now[0] += 4
-        1 / 0  # noqa: B018
+        raise InterruptedError
     now[0] += 7
     seconds = watch.seconds()
     assert seconds == {"training": 20.0, "compiling": 4.0, "saving": 3.0, "restoring": 0.0, "waiting": 6.0}
