@@ -182,7 +182,8 @@ class Chaos:
 
     def _saving(self, runs: Path) -> bool:
         """Returns whether there is a save that has begun and not ended."""
-        stores = (self._run(runs) / "populations").glob("*/*/")
+        populations = self._run(runs) / "populations"
+        stores = [*populations.glob("*/recovery"), *populations.glob("*/snapshots")]
         return any(set(all_steps(store)) - set(published_steps(store)) for store in stores)
 
     def _count(self, runs: Path, launched: float, killed: float) -> None:
