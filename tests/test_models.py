@@ -9,7 +9,7 @@ import pytest
 
 from jaxgen.errors import UserError
 from jaxgen.models.build import build_model
-from jaxgen.models.config import MLPConfig, ModelConfig, TransformerConfig
+from jaxgen.models.config import EmbeddingMLPConfig, MLPConfig, ModelConfig, TransformerConfig
 from jaxgen.tasks.base import TaskShape
 from jaxgen.tasks.modular import ModularTask
 
@@ -238,7 +238,7 @@ def initial(config: ModelConfig, vocabulary=150):
     return jax.jit(build_model(config, shape).init)(jax.random.key(1), jnp.zeros((2, 40), jnp.int32))["params"]
 
 
-@pytest.mark.parametrize("scheme", ["nanda", "torch", "gpt2", "fan_in"])
+@pytest.mark.parametrize("scheme", ["nanda", "torch", "gpt2", "fan_in", "one_hot"])
 def test_transformer_init(scheme):
     config = TransformerConfig(
         layers=2, width=100, heads=4, mlp_width=400, init=scheme, attention_bias=True, output_bias=True
@@ -251,11 +251,12 @@ def test_transformer_init(scheme):
         "torch": (1.0, uniform[100], uniform[100], uniform[400], uniform[100]),
         "gpt2": (0.02, 0.02, 0.01, 0.01, 0.02),
         "fan_in": (1.0, 0.1, 0.1, 0.05, 0.1),
+        "one_hot": (150**-0.5, 0.1, 0.1, 0.05, 0.1),
     }[scheme]
     block = params["block_1"]
     found = {
         "embed": (params["embed"]["embedding"], expected[0]),
-        "positions": (params["positions"]["embedding"], expected[0]),
+        "positions": (params["positions"]["embedding"], 40**-0.5 if scheme == "one_hot" else expected[0]),
         "query": (block["attention"]["query"]["kernel"], expected[1]),
         "key": (block["attention"]["key"]["kernel"], expected[1]),
         "value": (block["attention"]["value"]["kernel"], expected[1]),
@@ -427,7 +428,7 @@ def test_an_mlp_gives_one_answer():
 
 
 def test_an_unknown_configuration_is_named():
-    with pytest.raises(UserError, match="got ModelConfig, expected MLPConfig or TransformerConfig"):
+    with pytest.raises(UserError, match="got ModelConfig, expected MLPConfig, EmbeddingMLPConfig or TransformerConfig"):
         build_model(ModelConfig(), task_shape())
 
 
@@ -443,3 +444,40 @@ def test_an_mlp_on_features_is_the_product_with_its_kernel() -> None:
     np.testing.assert_allclose(model.apply({"params": params}, x_BF)[:, 0], expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(UserError, match="a transformer reads tokens"):
         build_model(TransformerConfig(layers=1, width=8, heads=1, mlp_width=8), shape)
+
+
+EMBEDDING_MLP = EmbeddingMLPConfig(embedding=50, hidden=12, dropout=0.5)
+
+
+def test_an_embedding_mlp_sums_embeddings_before_its_layers() -> None:
+    for activation, act in (("relu", lambda x: np.maximum(x, 0)), ("square", np.square)):
+        config = EmbeddingMLPConfig(embedding=50, hidden=12, activation=activation)
+        model, tokens = build_model(config, task_shape()), draw_tokens(13)
+        variables = randomised(model, tokens)
+        p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+        hidden = act(p["embedding"][np.asarray(tokens)].sum(axis=1) @ p["in"])
+        expected = hidden @ p["out"] @ p["unembedding"]
+        logits = jax.jit(model.apply)(variables, tokens)
+        assert logits.shape == (13, 1, VOCABULARY)
+        np.testing.assert_allclose(logits[:, 0], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_an_embedding_mlp_is_drawn_by_fan_in() -> None:
+    params = initial(EmbeddingMLPConfig(embedding=400, hidden=100))
+    found = {name: (leaf.shape, float(jnp.std(leaf))) for name, leaf in params.items()}
+    expected = {"embedding": (150, 400), "in": (400, 100), "out": (100, 400), "unembedding": (400, 150)}
+    assert found == {name: (shape, pytest.approx(shape[0] ** -0.5, rel=0.06)) for name, shape in expected.items()}
+
+
+def test_an_embedding_mlp_drops_hidden_units() -> None:
+    model, tokens = build_model(EMBEDDING_MLP, task_shape()), draw_tokens(13)
+    variables = randomised(model, tokens)
+    dropped = model.apply(variables, tokens, train=True, dropout_rate=1 - 1e-6, rngs={"dropout": jax.random.key(0)})
+    np.testing.assert_array_equal(dropped, 0)
+
+
+def test_an_embedding_mlp_reads_tokens_and_gives_one_answer() -> None:
+    with pytest.raises(UserError, match="the task gives real features; use an MLPConfig"):
+        build_model(EMBEDDING_MLP, TaskShape(vocabulary=2, length=5, readout=(0,), sizes=(), features=True))
+    with pytest.raises(UserError, match="the task reads out 2 positions"):
+        build_model(EMBEDDING_MLP, task_shape((1, 2)))

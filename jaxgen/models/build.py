@@ -7,7 +7,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jaxgen.errors import UserError
-from jaxgen.models.config import MLPConfig, ModelConfig, TransformerConfig
+from jaxgen.models.config import EmbeddingMLPConfig, MLPConfig, ModelConfig, TransformerConfig
+from jaxgen.models.embedding_mlp import EmbeddingMLP
 from jaxgen.models.mlp import MLP
 from jaxgen.models.transformer import Transformer
 from jaxgen.tasks.base import TaskShape
@@ -33,15 +34,19 @@ def build_model(config: ModelConfig, shape: TaskShape, compute_dtype: DTypeLike 
     Raises:
       UserError: the network cannot read or answer such examples.
     """
-    if isinstance(config, MLPConfig):
+    if isinstance(config, (MLPConfig, EmbeddingMLPConfig)):
         if len(shape.readout) != 1:
             raise UserError(
                 f"model: an MLP gives one answer for the whole input, the task reads out {len(shape.readout)} "
                 f"positions {list(shape.readout)}; use a transformer, or a task format with one"
             )
-        return MLP(config, shape, compute_dtype)
+        if isinstance(config, MLPConfig):
+            return MLP(config, shape, compute_dtype)
+        if shape.features:
+            raise UserError("model: an EmbeddingMLP reads tokens, the task gives real features; use an MLPConfig")
+        return EmbeddingMLP(config, shape, compute_dtype)
     if isinstance(config, TransformerConfig):
         if shape.features:
             raise UserError("model: a transformer reads tokens, the task gives real features; use an MLP")
         return Transformer(config, shape, compute_dtype)
-    raise UserError(f"model: got {type(config).__name__}, expected MLPConfig or TransformerConfig")
+    raise UserError(f"model: got {type(config).__name__}, expected MLPConfig, EmbeddingMLPConfig or TransformerConfig")

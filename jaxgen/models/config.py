@@ -40,6 +40,20 @@ class MLPConfig(ModelConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbeddingMLPConfig(ModelConfig):
+    """One embedding for all S tokens, their sum through one hidden layer, and back (Grokking Tickets).
+
+    logits = U W2 activation(W1 sum_s E x_s), with E and U (the unembedding) between `embedding` and the
+    vocabulary. No biases; every weight is drawn N(0, 1/fan_in), the fan-in of E being the vocabulary.
+    Dropout acts before the activation, as in `MLPConfig`.
+    """
+
+    embedding: PositiveInt
+    hidden: PositiveInt
+    activation: Activation = "relu"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TransformerConfig(ModelConfig):
     """A transformer: `causal` makes it a decoder, else it is an encoder."""
 
@@ -59,7 +73,8 @@ class TransformerConfig(ModelConfig):
     # torch: uniform(+-1/sqrt(fan_in)), embeddings N(0, 1).
     # gpt2: N(0, 0.02^2), residual outputs divided by sqrt(2 layers), biases 0.
     # fan_in: N(0, 1/fan_in), embeddings N(0, 1), biases 0.
-    init: Literal["nanda", "torch", "gpt2", "fan_in"] = "nanda"
+    # one_hot: N(0, 1/fan_in), where an embedding has the fan-in of one-hot tokens (or positions), biases 0.
+    init: Literal["nanda", "torch", "gpt2", "fan_in", "one_hot"] = "nanda"
     # mup: attention scores are divided by the head width, not its root, and logits by the width.
     mup: bool = False
 

@@ -46,10 +46,12 @@ class Transformer(nn.Module):
         if by_vocabulary:
             rows_RS = jnp.broadcast_to(jnp.arange(shape.vocabulary)[:, None], (shape.vocabulary, shape.length))
 
-        embed = nn.Embed(shape.vocabulary, config.width, embedding_init=_embedding_init(config), name="embed")
+        embedding_init = _embedding_init(config, shape.vocabulary)
+        embed = nn.Embed(shape.vocabulary, config.width, embedding_init=embedding_init, name="embed")
         x_RSD = embed(rows_RS)
         if config.positions == "learned":
-            positions = nn.Embed(shape.length, config.width, embedding_init=_embedding_init(config), name="positions")
+            embedding_init = _embedding_init(config, shape.length)
+            positions = nn.Embed(shape.length, config.width, embedding_init=embedding_init, name="positions")
             x_RSD += positions(jnp.arange(shape.length))[None]
         elif config.positions == "sinusoidal":
             x_RSD += sinusoids(shape.length, config.width)[None]
@@ -195,14 +197,15 @@ def _dense(
     return nn.Dense(width, use_bias=bias, kernel_init=kernel_init, bias_init=bias_init, dtype=dtype, name=name)
 
 
-def _embedding_init(config: TransformerConfig) -> Initializer:
-    return nn.initializers.normal({"nanda": config.width**-0.5, "torch": 1.0, "gpt2": 0.02, "fan_in": 1.0}[config.init])
+def _embedding_init(config: TransformerConfig, rows: int) -> Initializer:
+    std = {"nanda": config.width**-0.5, "torch": 1.0, "gpt2": 0.02, "fan_in": 1.0, "one_hot": rows**-0.5}
+    return nn.initializers.normal(std[config.init])
 
 
 def _inner_inits(config: TransformerConfig, fan_in: int) -> tuple[Initializer, Initializer]:
     if config.init == "torch":
         return torch_uniform(fan_in), torch_uniform(fan_in)
-    std = {"nanda": config.width**-0.5, "gpt2": 0.02, "fan_in": fan_in**-0.5}[config.init]
+    std = {"nanda": config.width**-0.5, "gpt2": 0.02, "fan_in": fan_in**-0.5, "one_hot": fan_in**-0.5}[config.init]
     return nn.initializers.normal(std), nn.initializers.zeros
 
 
