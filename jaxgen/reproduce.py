@@ -19,12 +19,12 @@ from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
 from jaxgen.runs import Member, Request, Rows, Run
 from jaxgen.table import Table, keys_of
-from jaxgen.train.config import First, From, Rewind
+from jaxgen.train.config import First, From, rewinds
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import ACTIVITIES
 from jaxgen.train.loop import Interrupted, Observer, RunArguments, train
 from jaxgen.train.losses import LOSSES
-from jaxgen.train.start import Start, apply_transforms
+from jaxgen.train.start import Start, start_from
 from jaxgen.verdict import Verdict, judge_all
 
 
@@ -143,7 +143,7 @@ def _snapshots_for(child: Trajectory, horizon: int) -> set[int]:
     start = child.condition.start
     assert isinstance(start, From)
     assert child.parent is not None
-    steps = {0} if any(isinstance(each, Rewind) for each in start.transforms) else set()
+    steps = {0} if rewinds(start.transforms) else set()
     if isinstance(start.at, First):
         return steps | set(child.parent.condition.measure_at.steps(horizon))
     return steps | ({start.at} if isinstance(start.at, int) else set())
@@ -157,10 +157,11 @@ def _start(member: Trajectory, run: Run) -> Start | None:
     parent = next(each for each in run.trained() if each.identity == member.parent.identity)
     step = _start_step(start, parent)
     as_jax = lambda tree: jax.tree.map(jax.numpy.asarray, tree)  # noqa: E731
-    rewinds = any(isinstance(each, Rewind) for each in start.transforms)
-    params = as_jax(parent.params(step))
-    made = Start(params, mask=None, parent_init=as_jax(parent.params(0)) if rewinds else params)
-    return apply_transforms(made, start.transforms)
+    model_state = as_jax(parent.variables(step))
+    params = model_state.pop("params")
+    parent_init = as_jax(parent.params(0)) if rewinds(start.transforms) else params
+    made = Start(params, mask=None, parent_init=parent_init)
+    return start_from(made, start.transforms, member.condition, member.seed, model_state)
 
 
 def _start_step(start: From, parent: Member) -> int:

@@ -13,11 +13,12 @@ from jaxgen.experiment import Condition, Trajectory
 from jaxgen.measures.config import Accuracy, Loss
 from jaxgen.models.config import MLPConfig
 from jaxgen.tasks import ModularTask
-from jaxgen.train.config import SGD, AdamW, Every, LogSpaced, MagnitudeMask, Rewind, ScaleParams, Stop
+from jaxgen.train.config import SGD, AdamW, Every, LogSpaced, Stop
 from jaxgen.train.loop import stack_constants
 from jaxgen.train.program import Program
+from jaxgen.train.pruning import magnitude_scores, top_mask
 from jaxgen.train.shuffle import shuffled_index
-from jaxgen.train.start import Start, apply_transforms, magnitude_mask
+from jaxgen.train.start import Start
 
 CONDITION = Condition(
     name="base",
@@ -156,36 +157,14 @@ def test_a_mask_holds_while_training(layout: str) -> None:
     constants = stack_constants(members(CONDITION), [None, None])
     params = program.init(constants, None).params
     each = [jax.tree.map(lambda w, i=i: w[i], params) for i in range(2)]
-    starts = [apply_transforms(Start(one, None, None), (MagnitudeMask(keep=0.3),)) for one in each]
+    masks = [top_mask(magnitude_scores(one), keep=0.3) for one in each]
+    starts = [Start(jax.tree.map(jnp.multiply, one, mask), mask, None) for one, mask in zip(each, masks, strict=True)]
     constants = stack_constants(members(CONDITION), starts)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[start.params for start in starts])
     state, _ = program.advance(program.init(constants, stacked), constants, np.int32(5))
     for mask, w in zip(jax.tree.leaves(constants.mask), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_array_equal(np.asarray(w)[np.asarray(mask) == 0], 0)
         assert np.all(np.asarray(w)[np.asarray(mask) == 1] != 0)
-
-
-@given(keep=st.floats(0.01, 1.0), seed=st.integers(0, 100))
-def test_a_magnitude_mask_keeps_the_largest(keep: float, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    params = {
-        "a": jnp.array(rng.normal(size=(5, 4)), jnp.float32),
-        "b": jnp.array(rng.normal(size=(6, 2)), jnp.float32),
-    }
-    mask = magnitude_mask(params | {"bias": jnp.zeros(3)}, keep)
-    kept = np.concatenate([np.abs(params[name])[np.asarray(mask[name]) == 1] for name in params])
-    gone = np.concatenate([np.abs(params[name])[np.asarray(mask[name]) == 0] for name in params])
-    assert len(kept) == round(keep * 32)
-    assert not len(kept) or not len(gone) or kept.min() >= gone.max()
-    np.testing.assert_array_equal(mask["bias"], 1)
-
-
-def test_transforms_apply_in_order() -> None:
-    start = Start({"w": jnp.array([[1.0, 3.0]])}, None, {"w": jnp.array([[5.0, 7.0]])})
-    masked_first = apply_transforms(start, (MagnitudeMask(keep=0.5), Rewind(), ScaleParams(factor=2.0)))
-    np.testing.assert_array_equal(masked_first.params["w"], [[0.0, 14.0]])
-    rewound_first = apply_transforms(start, (Rewind(), MagnitudeMask(keep=0.5)))
-    np.testing.assert_array_equal(rewound_first.params["w"], [[0.0, 7.0]])
 
 
 @given(horizon=st.integers(1, 10**6), per_decade=st.integers(1, 50))

@@ -99,11 +99,49 @@ class ScaleParams(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MagnitudeMask(Config):
-    """A transform of a start: keeps the fraction `keep` of the matrix entries that are largest in
-    magnitude over all matrices together; the others are zero and stay zero while training."""
+class Mask(Config):
+    """A transform of a start: keeps the fraction `keep` of the matrix entries of highest score, over
+    all matrices together; the others are zero and stay zero while training. Vectors are kept whole.
+
+    Scores are of the parameters as they are where the mask stands among the transforms. What an
+    earlier mask has removed stays removed, and counts as such in `keep`.
+    """
 
     keep: Annotated[float, Range(above=0, at_most=1)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MagnitudeMask(Mask):
+    """Keeps the largest magnitudes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RandomMask(Mask):
+    """Keeps entries drawn from the seed; a smaller `keep` keeps a part of what a larger one does."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SNIPMask(Mask):
+    """Keeps the entries whose removal changes the training loss most, to first order: the score is
+    |w dL/dw| (Lee, Ajanthan, Torr 2019, arXiv 1810.02340), on the whole training split."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GraSPMask(Mask):
+    """Keeps the entries whose removal would lower the norm of the gradient most: the score is
+    w (H g), H the Hessian and g the gradient of the training loss (Wang, Zhang, Grosse 2020, arXiv
+    2002.07376), on the whole training split."""
+
+    temperature: Positive = 200.0  # the logits are divided by it; 200 is that of the authors' code
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SynFlowMask(Mask):
+    """Keeps the entries that most of the summed logits flows through when every weight is replaced
+    by its magnitude: the score is |w dR/d|w|| (Tanaka, Kunin, Yamins, Ganguli 2020, arXiv
+    2006.05467). No label is used. Of n iterations, number i keeps the fraction keep^(i / n)."""
+
+    iterations: PositiveInt = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,7 +149,24 @@ class Rewind(Config):
     """A transform of a start: the parameters go back to those of the parent's own start; a mask stays."""
 
 
-Transform = ScaleParams | MagnitudeMask | Rewind
+Norm = Literal["l1", "l2"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MatchNorm(Config):
+    """A transform of a start: every parameter times the one factor that gives them the norm that
+    the parent's parameters have after the transforms `of`. The norm is of all parameters together."""
+
+    norm: Norm
+    of: tuple[Transform, ...]
+
+
+Transform = ScaleParams | MagnitudeMask | RandomMask | SNIPMask | GraSPMask | SynFlowMask | Rewind | MatchNorm
+
+
+def rewinds(transforms: tuple[Transform, ...]) -> bool:
+    """Returns whether the transforms need the parameters of the parent's own start."""
+    return any(isinstance(each, Rewind) or (isinstance(each, MatchNorm) and rewinds(each.of)) for each in transforms)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
