@@ -27,7 +27,7 @@ from jaxgen.errors import UserError, nearest
 from jaxgen.measures.config import Accuracy, Analysis, Loss, Measure
 from jaxgen.models.config import ModelConfig
 from jaxgen.tasks import Task
-from jaxgen.train.config import Every, From, Init, LogSpaced, Numerics, OptimizerConfig, Stop
+from jaxgen.train.config import Every, From, Init, LogSpaced, Numerics, OptimizerConfig, Stop, masked
 
 if TYPE_CHECKING:
     from jaxgen.table import SeedTable
@@ -83,7 +83,8 @@ class Condition(Config):
                 # At zero what it controls (dropout, say) is left out of the program.
                 fields[part][name] = value > 0
         if isinstance(self.start, From):
-            fields["start"] = without(self.start, "condition")
+            # A program is given the parameters and the mask; how they were made is not in it.
+            fields["start"] = {"kind": "From", "masked": masked(self.start.transforms)}
         # Of the task, a program sees the tables' shapes alone.
         fields["task"] = dataclasses.asdict(self.task.shape()) | {"corrupts": self.task.corrupts()}
         return digest(fields)

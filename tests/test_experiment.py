@@ -20,7 +20,7 @@ from jaxgen.experiment import (
 from jaxgen.measures.config import Accuracy, PruneNeurons
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.tasks.modular import ModularTask, PermutationTask
-from jaxgen.train.config import SGD, AdamW, Every, First, From, Init, MagnitudeMask, Rewind, Stop
+from jaxgen.train.config import SGD, AdamW, Every, First, From, Init, MagnitudeMask, MatchNorm, RandomMask, Rewind, Stop
 
 
 def condition(name: str = "base", **changes: Any) -> Condition:
@@ -244,6 +244,21 @@ def test_a_population_comes_after_all_parents_of_its_members() -> None:
         assert all(each.parent is None or each.parent.identity in seen for each in group)
         seen |= {each.identity for each in group}
     assert len(seen) == 4
+
+
+def test_children_train_together_however_their_starts_are_made_if_all_or_none_are_masked() -> None:
+    starts = {
+        "ticket": (MagnitudeMask(keep=0.5), Rewind()),
+        "sparser": (RandomMask(keep=0.1),),
+        "scaled": (MatchNorm(norm="l2", of=(MagnitudeMask(keep=0.5),)),),
+        "dense": (),
+    }
+    children = [
+        child(name, "a", seeds=(0,), transforms=transforms, at="end" if transforms else 1)
+        for name, transforms in starts.items()
+    ]
+    groups = shapes(populations(trajectories([condition("a", seeds=(0,)), *children])))
+    assert groups == [{("a", 0)}, {("ticket", 0), ("sparser", 0)}, {("scaled", 0), ("dense", 0)}]
 
 
 def test_conditions_that_differ_in_name_alone_are_trained_once() -> None:

@@ -164,6 +164,11 @@ class MatchNorm(Config):
 Transform = ScaleParams | MagnitudeMask | RandomMask | SNIPMask | GraSPMask | SynFlowMask | Rewind | MatchNorm
 
 
+def masked(transforms: tuple[Transform, ...]) -> bool:
+    """Returns whether the transforms leave a mask."""
+    return any(isinstance(each, Mask) for each in transforms)
+
+
 def rewinds(transforms: tuple[Transform, ...]) -> bool:
     """Returns whether the transforms need the parameters of the parent's own start."""
     return any(isinstance(each, Rewind) or (isinstance(each, MatchNorm) and rewinds(each.of)) for each in transforms)
