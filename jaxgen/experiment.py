@@ -27,7 +27,18 @@ from jaxgen.errors import UserError, nearest
 from jaxgen.measures.config import Accuracy, Analysis, Loss, Measure
 from jaxgen.models.config import ModelConfig
 from jaxgen.tasks import Task
-from jaxgen.train.config import Every, From, Init, LogSpaced, Numerics, OptimizerConfig, Stop, masked
+from jaxgen.train.config import (
+    Adversarial,
+    Every,
+    From,
+    Init,
+    LogSpaced,
+    LossName,
+    Numerics,
+    OptimizerConfig,
+    Stop,
+    masked,
+)
 
 if TYPE_CHECKING:
     from jaxgen.table import SeedTable
@@ -45,7 +56,7 @@ class Condition(Config):
     model: ModelConfig
     optimizer: OptimizerConfig
     steps: PositiveInt
-    loss: Literal["cross_entropy", "mse"] = "cross_entropy"  # mse: against one-hot, mean over outputs
+    loss: Adversarial | LossName = "cross_entropy"
     batch_size: PositiveInt | None = None  # None: the whole training split; else shuffled epochs
     start: Init | From = Init()
     seeds: tuple[NonNegativeInt, ...] = (0, 1, 2)
@@ -64,6 +75,8 @@ class Condition(Config):
         train = dict(self.task.shape().sizes)["train"]
         if self.batch_size is not None and self.batch_size > train:
             raise UserError(f"batch_size: got {self.batch_size}, expected at most the {train} training examples")
+        if isinstance(self.loss, Adversarial) and not self.task.shape().features:
+            raise UserError("loss: adversarial training moves features, and the task gives tokens")
 
     def identity_fields(self) -> dict[str, Any]:
         """Returns what, with a seed and the parent's identity, makes a trajectory what it is.

@@ -23,7 +23,7 @@ from jaxgen.train.config import First, From, rewinds
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import ACTIVITIES
 from jaxgen.train.loop import Interrupted, Observer, RunArguments, train
-from jaxgen.train.losses import LOSSES
+from jaxgen.train.losses import build_loss
 from jaxgen.train.start import Start, start_from
 from jaxgen.verdict import Verdict, judge_all
 
@@ -269,7 +269,7 @@ def _analyse(wanted: Trajectory, member: Member, observer: Observer) -> None:
             variables_by_step={step: member.variables(step) for step in member.steps()},
             splits=condition.task.table(member.seed),
             shape=shape,
-            loss=LOSSES[condition.loss],
+            loss=build_loss(condition.loss),
             corruption=condition.task.corrupts(),
         )
         with jax.default_matmul_precision(condition.numerics.matmul_precision):

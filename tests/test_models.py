@@ -428,7 +428,7 @@ def test_an_mlp_gives_one_answer():
 
 
 def test_an_unknown_configuration_is_named():
-    with pytest.raises(UserError, match="got ModelConfig, expected MLPConfig, EmbeddingMLPConfig or TransformerConfig"):
+    with pytest.raises(UserError, match="got ModelConfig, expected EmbeddingMLPConfig, EnsembleConfig, MLPConfig"):
         build_model(ModelConfig(), task_shape())
 
 

@@ -10,11 +10,14 @@ import jax
 from jaxgen.errors import UserError
 from jaxgen.measures.accuracy import accuracy, loss, weight_norm
 from jaxgen.measures.config import (
+    AUC,
     Accuracy,
     Analysis,
+    LinearFit,
     Loss,
     Measure,
     NeuronIPR,
+    Perturb,
     ProgressMeasures,
     PruneNeurons,
     WeightNorm,
@@ -22,16 +25,21 @@ from jaxgen.measures.config import (
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
 from jaxgen.measures.fourier import progress_measures
 from jaxgen.measures.neurons import neuron_ipr, prune_neurons
+from jaxgen.measures.perturbation import perturb
+from jaxgen.measures.scores import auc, linear_fit
 
 _MEASURES: dict[type[Measure], Callable[[Any, Evaluation], dict[str, jax.Array]]] = {
     Accuracy: lambda _, evaluation: accuracy(evaluation),
     Loss: lambda _, evaluation: loss(evaluation),
     WeightNorm: lambda _, evaluation: weight_norm(evaluation),
     NeuronIPR: neuron_ipr,
+    AUC: lambda _, evaluation: auc(evaluation),
+    LinearFit: lambda _, evaluation: linear_fit(evaluation),
 }
 _ANALYSES: dict[type[Analysis], Callable[[Any, MemberSnapshots], list[tuple[int, str, float]]]] = {
     PruneNeurons: prune_neurons,
     ProgressMeasures: progress_measures,
+    Perturb: perturb,
 }
 
 

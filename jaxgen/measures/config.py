@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from jaxgen.config import Config, Fraction, Positive
+from jaxgen.config import Config, Fraction, NonNegative, Positive, PositiveInt
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,26 @@ class Loss(Measure):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightNorm(Measure):
     """Root of the sum of the squares of all parameters: `weight_norm`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AUC(Measure):
+    """Area under the ROC curve of two classes: `auc/<split>`.
+
+    The probability that an example of class 1 has a larger score (logit of class 1 less that of class
+    0) than one of class 0, equal scores counting half. `train` has the labels given, others the true ones.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearFit(Measure):
+    """How near a two-layer ReLU network without biases is to a linear function: `linear_r2/<split>`.
+
+    As ReLU(u) = u/2 + |u|/2, its score f (logit of class 1 less that of class 0) is a linear function,
+    (f(x) - f(-x))/2, and an even one. Where the inputs are distributed symmetrically about 0, the
+    two are uncorrelated, and the linear one with a constant is the best linear fit to f. Written is
+    its R^2 over a split. A fit to the split itself would be perfect with more dimensions than examples.
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,3 +103,34 @@ class ProgressMeasures(Analysis):
     """
 
     neurons: Fraction = 0.02
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attack(Config):
+    """A search for the perturbation of features, of norm at most `radius`, that raises the loss most.
+
+    Projected gradient ascent from 0 (Madry et al., arXiv 1706.06083): `steps` steps of `step_size` along the
+    gradient divided by its norm (l2) or along its sign (linf), each followed by the projection on the ball.
+    One step of linf with step_size = radius is the fast gradient sign method.
+    """
+
+    norm: Literal["l2", "linf"]
+    radius: NonNegative
+    step_size: Positive
+    steps: PositiveInt
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perturb(Analysis):
+    """Accuracy of the last snapshot on attacked examples: `accuracy.<norm>.<radius>/<split>`.
+
+    With `universal` one perturbation is shared by all examples and raises their mean loss; then it
+    is `accuracy.<norm>_universal.<radius>/<split>`. Given `along`, a split of the same examples with some of
+    their coordinates changed, `along.<norm>.<radius>/<along>` is the part of the perturbations' squared l2 norms,
+    averaged over the examples, that lies in the directions of the change.
+    """
+
+    attacks: tuple[Attack, ...]
+    universal: bool = False
+    split: str = "test"
+    along: str | None = None

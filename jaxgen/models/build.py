@@ -7,9 +7,16 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jaxgen.errors import UserError
-from jaxgen.models.config import EmbeddingMLPConfig, MLPConfig, ModelConfig, TransformerConfig
+from jaxgen.models.config import (
+    EmbeddingMLPConfig,
+    EnsembleConfig,
+    MLPConfig,
+    ModelConfig,
+    TransformerConfig,
+    TwoLayerConfig,
+)
 from jaxgen.models.embedding_mlp import EmbeddingMLP
-from jaxgen.models.mlp import MLP
+from jaxgen.models.mlp import MLP, Ensemble, TwoLayer
 from jaxgen.models.transformer import Transformer
 from jaxgen.tasks.base import TaskShape
 
@@ -34,19 +41,28 @@ def build_model(config: ModelConfig, shape: TaskShape, compute_dtype: DTypeLike 
     Raises:
       UserError: the network cannot read or answer such examples.
     """
-    if isinstance(config, (MLPConfig, EmbeddingMLPConfig)):
-        if len(shape.readout) != 1:
-            raise UserError(
-                f"model: an MLP gives one answer for the whole input, the task reads out {len(shape.readout)} "
-                f"positions {list(shape.readout)}; use a transformer, or a task format with one"
-            )
-        if isinstance(config, MLPConfig):
-            return MLP(config, shape, compute_dtype)
+    if not isinstance(config, TransformerConfig) and len(shape.readout) != 1:
+        raise UserError(
+            f"model: an MLP gives one answer for the whole input, the task reads out {len(shape.readout)} "
+            f"positions {list(shape.readout)}; use a transformer, or a task format with one"
+        )
+    if isinstance(config, MLPConfig):
+        return MLP(config, shape, compute_dtype)
+    if isinstance(config, EmbeddingMLPConfig):
         if shape.features:
             raise UserError("model: an EmbeddingMLP reads tokens, the task gives real features; use an MLPConfig")
         return EmbeddingMLP(config, shape, compute_dtype)
+    if isinstance(config, EnsembleConfig):
+        return Ensemble(config, shape, compute_dtype)
+    if isinstance(config, TwoLayerConfig):
+        if not shape.features or shape.vocabulary != 2:
+            raise UserError("model: a TwoLayerConfig tells two classes of features apart; the task has others")
+        return TwoLayer(config, shape, compute_dtype)
     if isinstance(config, TransformerConfig):
         if shape.features:
             raise UserError("model: a transformer reads tokens, the task gives real features; use an MLP")
         return Transformer(config, shape, compute_dtype)
-    raise UserError(f"model: got {type(config).__name__}, expected MLPConfig, EmbeddingMLPConfig or TransformerConfig")
+    raise UserError(
+        f"model: got {type(config).__name__}, expected EmbeddingMLPConfig, EnsembleConfig, MLPConfig, "
+        f"TransformerConfig or TwoLayerConfig"
+    )

@@ -13,7 +13,7 @@ Activation = Literal["relu", "gelu", "tanh", "square", "identity"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig(Config):
-    """A network from tokens (B, S) int32 to logits (B, K, V) at the task's read-out positions."""
+    """A network from inputs (B, S), int32 tokens or float32 features, to logits (B, K, V) at the read-out positions."""
 
     # The dropout rate during training; a rate of 0 leaves dropout out of the program.
     dropout: Annotated[Rate, PerMember] = 0.0
@@ -21,7 +21,7 @@ class ModelConfig(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MLPConfig(ModelConfig):
-    """Fully connected layers on the concatenated one-hot encodings of the S tokens.
+    """Fully connected layers on the concatenated one-hot encodings of the S tokens, or on S features.
 
     A hidden layer is: linear, dropout, activation, BatchNorm. The order is that of To grok or not
     to grok (App. A): dropout acts before, BatchNorm after the activation.
@@ -51,6 +51,41 @@ class EmbeddingMLPConfig(ModelConfig):
     embedding: PositiveInt
     hidden: PositiveInt
     activation: Activation = "relu"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TwoLayerConfig(ModelConfig):
+    """f(x) = sum over j of a_j ReLU(<w_j, x>) for two classes: no biases, and only the w_j are trained.
+
+    Half of the `width` a_j are +1/sqrt(width), half -1/sqrt(width), for good; w_j starts as
+    N(0, init_std^2 I). The logits are -f/2 and f/2, so cross-entropy is the logistic loss
+    log(1 + exp(-y f)) of y = +-1 (Xu et al., arXiv 2310.02541, Sec. 2).
+    """
+
+    width: PositiveInt
+    init_std: Positive
+
+    def validate(self) -> None:
+        if self.width % 2:
+            raise UserError(f"model.width: got {self.width}, expected an even number: half of the signs are +")
+        if self.dropout:
+            raise UserError(f"model.dropout: got {self.dropout}, a TwoLayerConfig has none; use an MLPConfig")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnsembleConfig(ModelConfig):
+    """`members` networks of one configuration, trained each for itself on the same batches from starts of
+    its own; evaluated by the mean of their logits. The training loss is the mean of the members' own,
+    with the gradient of their sum. Norms and steps of an optimiser must act on each parameter alone."""
+
+    members: PositiveInt
+    member: MLPConfig
+
+    def validate(self) -> None:
+        if self.dropout:
+            raise UserError("model.dropout: an ensemble has that of its members, model.member.dropout")
+        if self.member.dropout or self.member.batch_norm:
+            raise UserError("model.member: an ensemble's members have neither dropout nor BatchNorm yet")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

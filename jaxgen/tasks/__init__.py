@@ -1,6 +1,7 @@
 """Tasks, one file a family; all are imported here, so that a saved configuration finds its kind."""
 
 from jaxgen.tasks.base import Split, Task, TaskShape
+from jaxgen.tasks.features import SlabTask, XORClusterTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
 
-__all__ = ["ModularTask", "PermutationTask", "Split", "Task", "TaskShape"]
+__all__ = ["ModularTask", "PermutationTask", "SlabTask", "Split", "Task", "TaskShape", "XORClusterTask"]

@@ -6,6 +6,7 @@ A *table* task is finite: it is enumerated once with numpy, and lives on the dev
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -70,3 +71,20 @@ def random_words(count: int, *, seed: int, stream: int) -> np.ndarray:
     """Returns `count` uint64 words of the Philox stream keyed by (seed, stream)."""
     key = np.array([seed, stream], dtype=np.uint64)
     return np.random.Philox(key=key).random_raw(count)
+
+
+def random_uniforms(shape: tuple[int, ...], *, seed: int, stream: int) -> np.ndarray:
+    """Returns float64 numbers of `shape`, uniform in [0, 1): the upper 53 bits of each word."""
+    words = random_words(math.prod(shape), seed=seed, stream=stream)
+    return (words >> np.uint64(11)).reshape(shape) * 2.0**-53
+
+
+def random_normals(shape: tuple[int, ...], *, seed: int, stream: int) -> np.ndarray:
+    """Returns float64 standard normal numbers of `shape`, two of each pair of uniform ones (Box and Muller).
+
+    Another version's logarithm or cosine may differ in the last bit, which rounding to float32 all but always hides.
+    """
+    count = math.prod(shape)
+    radius, angle = random_uniforms((2, (count + 1) // 2), seed=seed, stream=stream)
+    radius, angle = np.sqrt(-2.0 * np.log1p(-radius)), 2.0 * np.pi * angle
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count].reshape(shape)

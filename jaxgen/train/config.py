@@ -7,6 +7,9 @@ import math
 from typing import Annotated, Literal
 
 from jaxgen.config import Config, NonNegative, NonNegativeInt, PerMember, Positive, PositiveInt, Range, Rate
+from jaxgen.measures.config import Attack
+
+LossName = Literal["cross_entropy", "mse"]  # mse: against one-hot, mean over outputs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,15 @@ class SGD(OptimizerConfig):
 
     momentum: Rate = 0.0
     l2: Annotated[NonNegative, PerMember] = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Adversarial(Config):
+    """Adversarial training: the loss at what the attack makes of each training example (Madry et al.,
+    arXiv 1706.06083). The attack sees the model in evaluation mode. Measures tell the loss without it."""
+
+    attack: Attack
+    loss: LossName = "cross_entropy"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.measures.evaluation import LossFn
+from jaxgen.train.config import Adversarial, LossName
 
 
 def cross_entropy(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
@@ -32,3 +33,8 @@ def mean_squared_error(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Arra
 
 
 LOSSES: dict[str, LossFn] = {"cross_entropy": cross_entropy, "mse": mean_squared_error}
+
+
+def build_loss(config: LossName | Adversarial) -> LossFn:
+    """Returns the loss of a condition, that of adversarial training without the attack."""
+    return LOSSES[config.loss if isinstance(config, Adversarial) else config]

@@ -18,9 +18,11 @@ import optax
 from jaxgen.experiment import Condition
 from jaxgen.measures.build import measure
 from jaxgen.measures.evaluation import Evaluation
+from jaxgen.measures.perturbation import strongest
 from jaxgen.models.build import build_model
 from jaxgen.tasks.base import Split
-from jaxgen.train.losses import LOSSES
+from jaxgen.train.config import Adversarial
+from jaxgen.train.losses import build_loss
 from jaxgen.train.optimizers import build_optimizer
 from jaxgen.train.shuffle import shuffled_index
 
@@ -64,7 +66,7 @@ class Program:
         self.condition = condition
         self.layout = layout
         self.shape = condition.task.shape()
-        self.loss = LOSSES[condition.loss]
+        self.loss = build_loss(condition.loss)
         self.module: nn.Module = build_model(condition.model, self.shape, jnp.dtype(condition.numerics.compute_dtype))
         self.init = jax.jit(self._population(self._init_member))
         self.advance = jax.jit(self._population(self._advance_member, in_axes=(0, 0, None)), donate_argnums=0)
@@ -111,8 +113,20 @@ class Program:
         rows = shuffled_index((step % batches) * size + jnp.arange(size, dtype=jnp.int32), count, key)
         return jax.tree.map(lambda column: column[rows], train)
 
+    def _attacked(self, state: State, batch: Split) -> Split:
+        """Returns the batch as adversarial training sees it, other training as it is."""
+        if not isinstance(self.condition.loss, Adversarial):
+            return batch
+
+        def loss(delta: jax.Array) -> jax.Array:
+            logits: Any = self.module.apply({"params": state.params, **state.model_state}, batch.inputs + delta)
+            return jnp.sum(self.loss(logits, batch.targets))
+
+        delta = strongest(self.condition.loss.attack, loss, jnp.zeros_like(batch.inputs))
+        return batch._replace(inputs=batch.inputs + delta)
+
     def _step_member(self, state: State, constants: Constants) -> State:
-        batch = self._batch(constants, state.step)
+        batch = self._attacked(state, self._batch(constants, state.step))
         key = jax.random.fold_in(jax.random.key(constants.seed), _DROPOUT)
         key = jax.random.fold_in(key, state.step)
 

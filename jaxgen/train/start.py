@@ -30,7 +30,7 @@ from jaxgen.train.config import (
     SynFlowMask,
     Transform,
 )
-from jaxgen.train.losses import LOSSES
+from jaxgen.train.losses import build_loss
 from jaxgen.train.pruning import (
     Objective,
     grasp_scores,
@@ -72,7 +72,7 @@ def start_from(
     train = jax.tree.map(jnp.asarray, condition.task.table(seed)["train"])
     key = jax.random.fold_in(jax.random.key(seed), _TRANSFORM)
     with jax.default_matmul_precision(condition.numerics.matmul_precision):
-        return _transformed(parent, train, model_state, key, transforms, module, LOSSES[condition.loss])
+        return _transformed(parent, train, model_state, key, transforms, module, build_loss(condition.loss))
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))

@@ -1,0 +1,76 @@
+"""Measures of the score of a two-class model: the logit of class 1 less that of class 0.
+
+Shape letters: B examples.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxgen.errors import UserError
+from jaxgen.measures.evaluation import Evaluation
+from jaxgen.models.mlp import MLP, TwoLayer
+
+
+def auc(evaluation: Evaluation) -> dict[str, jax.Array]:
+    """Returns `auc/<split>`; see `AUC`."""
+    _require_two_classes(evaluation, "AUC")
+    areas = {}
+    for name, split in evaluation.splits.items():
+        labels_B1 = split.targets if name == "train" else split.true_targets
+        score_B = _score(evaluation, jnp.asarray(split.inputs))
+        areas[f"auc/{name}"] = area_under_roc(score_B, jnp.asarray(labels_B1)[:, 0] == 1)
+    return areas
+
+
+def area_under_roc(score_B: jax.Array, positive_B: jax.Array) -> jax.Array:
+    """Returns the part of the pairs of a positive and a negative example in which the positive one scores
+    higher, equal scores counting half; NaN where one of the classes has no example."""
+    negatives_B = jnp.sort(jnp.where(positive_B, jnp.inf, score_B))  # the positives are at the end, above all
+    below_B, not_above_B = (jnp.searchsorted(negatives_B, score_B, side=side) for side in ("left", "right"))
+    positives = jnp.sum(positive_B, dtype=jnp.float32)
+    negatives = score_B.shape[0] - positives
+    # A mean of fractions: a sum of ranks would be too large for float32.
+    part_B = 0.5 * (below_B + not_above_B).astype(jnp.float32) / negatives
+    return jnp.sum(jnp.where(positive_B, part_B, 0.0)) / positives
+
+
+def linear_fit(evaluation: Evaluation) -> dict[str, jax.Array]:
+    """Returns `linear_r2/<split>`; see `LinearFit`."""
+    _require_odd_part_linear(evaluation)
+    found = {}
+    for name, split in evaluation.splits.items():
+        inputs_BS = jnp.asarray(split.inputs)
+        f_B, mirrored_B = _score(evaluation, inputs_BS), _score(evaluation, -inputs_BS)
+        even_B = 0.5 * (f_B + mirrored_B)
+        found[f"linear_r2/{name}"] = 1.0 - jnp.var(even_B) / jnp.var(f_B)
+    return found
+
+
+def _score(evaluation: Evaluation, inputs_BS: jax.Array) -> jax.Array:
+    logits_BV = evaluation.logits(inputs_BS)[:, 0]
+    return logits_BV[:, 1] - logits_BV[:, 0]
+
+
+def _require_two_classes(evaluation: Evaluation, name: str) -> None:
+    shape = evaluation.shape
+    if shape.vocabulary != 2 or len(shape.readout) != 1:
+        raise UserError(
+            f"{name}: got {shape.vocabulary} classes at {len(shape.readout)} positions, expected two classes at one"
+        )
+
+
+def _require_odd_part_linear(evaluation: Evaluation) -> None:
+    _require_two_classes(evaluation, "LinearFit")
+    module = evaluation.module
+    if isinstance(module, TwoLayer):
+        return
+    if isinstance(module, MLP) and evaluation.shape.features:
+        config = module.config
+        if (len(config.hidden), config.activation, config.bias, config.batch_norm) == (1, "relu", False, False):
+            return
+    raise UserError(
+        f"LinearFit: got {type(module).__name__}, expected a TwoLayerConfig, or an MLPConfig of one ReLU layer with "
+        "neither biases nor BatchNorm, on features"
+    )

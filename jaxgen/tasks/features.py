@@ -1,0 +1,173 @@
+"""Two classes of real vectors: clusters on the corners of an XOR, and coordinates of graded simplicity.
+
+Shape letters: N examples, D coordinates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+import numpy as np
+
+from jaxgen.config import Fraction, NonNegative, PerMember, PositiveInt, Range
+from jaxgen.errors import UserError
+from jaxgen.tasks.base import Split, Task, TaskShape, random_normals, random_order, random_uniforms
+
+Block = Literal["linear", "3-slab", "5-slab", "7-slab"]
+
+# Streams of random words.
+_CLASS, _FLIP, _NOISE, _PLACE, _SLAB, _SIGN, _ROTATION, _TAINT, _TAINTED, _SHUFFLE = range(10)
+
+# The probability of the innermost slab of its own class, for an example of class 0 and of class 1.
+_INNERMOST = {3: (1.0, 1.0), 5: (3 / 4, 1.0), 7: (1 / 2, 7 / 8)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeatureTask(Task):
+    """Two classes of float32 vectors (N, D); the class is read out at one position."""
+
+    train: PositiveInt  # examples of the split `train`
+    test: PositiveInt  # examples of `test`, drawn from the same distribution
+    dimensions: PositiveInt  # D
+
+    def splits(self) -> tuple[str, ...]:
+        """Returns the names of the splits; all but `train` have `test` examples."""
+        return ("train", "test")
+
+    def shape(self) -> TaskShape:
+        sizes = tuple((name, self.train if name == "train" else self.test) for name in self.splits())
+        return TaskShape(vocabulary=2, length=self.dimensions, readout=(0,), sizes=sizes, features=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class XORClusterTask(FeatureTask):
+    """Gaussian clusters on the corners of an XOR (Xu et al., arXiv 2310.02541, Sec. 2).
+
+    x = c + N(0, I_D), with c uniform over +mu1, -mu1 (class 1), +mu2 and -mu2 (class 0); mu1 and mu2
+    are orthogonal, of length `signal`, and lie along the first two axes: noise and initialisation of
+    a network have no preferred directions. Each training label is flipped with probability
+    `label_noise`, so the number of flips varies; test labels are clean.
+    """
+
+    dimensions: Annotated[int, Range(at_least=2)]
+    signal: NonNegative
+    label_noise: Annotated[Fraction, PerMember] = 0.0
+
+    def corrupts(self) -> bool:
+        return self.label_noise > 0
+
+    def table(self, seed: int) -> dict[str, Split]:
+        count = self.train + self.test
+        corner_N = np.floor(4 * random_uniforms((count,), seed=seed, stream=_CLASS)).astype(np.int32)
+        class_N = (corner_N < 2).astype(np.int32)
+        x_ND = random_normals((count, self.dimensions), seed=seed, stream=_NOISE)
+        x_ND[np.arange(count), 1 - class_N] += np.where(corner_N % 2 == 0, self.signal, -self.signal)
+        flipped_N = random_uniforms((count,), seed=seed, stream=_FLIP) < self.label_noise
+        flipped_N[self.train :] = False
+        return {
+            name: _split(x_ND[rows], np.where(flipped_N, 1 - class_N, class_N)[rows], class_N[rows], flipped_N[rows])
+            for name, rows in (("train", slice(None, self.train)), ("test", slice(self.train, None)))
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SlabTask(FeatureTask):
+    """One simple coordinate and D - 1 complex ones, each telling the class alone; then a random rotation.
+
+    A `linear` coordinate is in [margin, 1] for class 1, in [-1, -margin] for class 0. A `k-slab` one
+    is in one of k slabs on [-1, 1] that alternate between the classes, class 0 in the centre, with
+    gaps of twice the margin: no threshold tells the classes apart. Within the slabs, and given the
+    class, the coordinates are uniform and independent (Shah et al., arXiv 2006.07710, Sec. 3 and 4;
+    mixture weights of their scripts/gendata.py). LMS-k is `linear` and `k-slab`, MS-(5,7) is `5-slab`
+    and `7-slab`, and MS-7 `7-slab` twice.
+
+    Splits beside `train` and `test`: the test examples with the simple coordinate permuted among
+    them (`simple_randomised`), and with all complex ones permuted together (`complex_randomised`).
+    """
+
+    dimensions: Annotated[int, Range(at_least=2)]
+    simple: Block
+    complex: Block
+    margin: Annotated[float, Range(above=0, below=1)] = 0.1
+    # Of the examples, this part has a simple coordinate that is uniform in [-margin, margin] and tells nothing.
+    simple_noise: Fraction = 0.0
+    rotate: bool = True  # by a random orthogonal matrix of the seed
+
+    def validate(self) -> None:
+        if self.complex == "linear":
+            raise UserError("task.complex: got 'linear', expected '3-slab', '5-slab' or '7-slab'")
+        if self.simple_noise > 0 and self.simple != "linear":
+            raise UserError(f"task.simple_noise: needs a 'linear' simple coordinate, got '{self.simple}'")
+        for block in (self.simple, self.complex):
+            if block != "linear" and slab_width(int(block[0]), self.margin) <= 0:
+                raise UserError(f"task.margin: got {self.margin}, with which the slabs of a '{block}' have no width")
+
+    def splits(self) -> tuple[str, ...]:
+        return ("train", "test", "simple_randomised", "complex_randomised")
+
+    def table(self, seed: int) -> dict[str, Split]:
+        count = self.train + self.test
+        x_ND, class_N = self._coordinates(seed)
+        order_N = random_order(self.test, seed=seed, stream=_SHUFFLE)
+        train_ND, test_ND = x_ND[: self.train], x_ND[self.train :]
+        shuffled_ND = test_ND[order_N]
+        inputs = {
+            "train": train_ND,
+            "test": test_ND,
+            "simple_randomised": np.concatenate([shuffled_ND[:, :1], test_ND[:, 1:]], axis=1),
+            "complex_randomised": np.concatenate([test_ND[:, :1], shuffled_ND[:, 1:]], axis=1),
+        }
+        rotation_DD = rotation(self.dimensions, seed=seed) if self.rotate else np.eye(self.dimensions)
+        clean_N = np.zeros(count, bool)
+        return {
+            name: _split(x @ rotation_DD, class_N[rows], class_N[rows], clean_N[rows])
+            for name, x in inputs.items()
+            for rows in [slice(None, self.train) if name == "train" else slice(self.train, None)]
+        }
+
+    def _coordinates(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the unrotated vectors (N, D) and the classes (N,) of all examples, training ones first."""
+        count = self.train + self.test
+        shape = (count, self.dimensions)
+        class_N = (random_uniforms((count,), seed=seed, stream=_CLASS) < 0.5).astype(np.int32)
+        place_ND = random_uniforms(shape, seed=seed, stream=_PLACE)
+        slab_ND = random_uniforms(shape, seed=seed, stream=_SLAB)
+        sign_ND = np.where(random_uniforms(shape, seed=seed, stream=_SIGN) < 0.5, -1.0, 1.0)
+        if self.simple == "linear":
+            simple_N = (2 * class_N - 1) * (self.margin + (1 - self.margin) * place_ND[:, 0])
+        else:
+            simple_N = _in_slabs(self.simple, self.margin, class_N, place_ND, slab_ND, sign_ND)[:, 0]
+        tainted_N = random_order(count, seed=seed, stream=_TAINTED)[: round(self.simple_noise * count)]
+        taint_N = random_uniforms((count,), seed=seed, stream=_TAINT)[tainted_N]
+        simple_N[tainted_N] = self.margin * (2 * taint_N - 1)
+        x_ND = _in_slabs(self.complex, self.margin, class_N, place_ND, slab_ND, sign_ND)
+        x_ND[:, 0] = simple_N
+        return x_ND, class_N
+
+
+def slab_width(slabs: int, margin: float) -> float:
+    """Returns the width of each of the slabs on [-1, 1] that leave gaps of 2 * margin between them."""
+    return (2 - 2 * (slabs - 1) * margin) / slabs
+
+
+def rotation(dimensions: int, *, seed: int) -> np.ndarray:
+    """Returns an orthogonal matrix (D, D), uniform over all: Q of a Gaussian matrix whose R has a positive diagonal."""
+    q_DD, r_DD = np.linalg.qr(random_normals((dimensions, dimensions), seed=seed, stream=_ROTATION))
+    return q_DD * np.sign(np.diag(r_DD))[None]
+
+
+def _in_slabs(
+    block: Block, margin: float, class_N: np.ndarray, place_ND: np.ndarray, slab_ND: np.ndarray, sign_ND: np.ndarray
+) -> np.ndarray:
+    """Returns (N, D): the place inside a slab of the class, of numbers uniform in [0, 1) and signs."""
+    slabs = int(block[0])
+    innermost_N1 = np.array(_INNERMOST[slabs])[class_N][:, None]
+    # Counted from the centre, class 0 has the slabs 0 and 2, class 1 the slabs 1 and 3.
+    number_ND = class_N[:, None] + np.where(slab_ND < innermost_N1, 0, 2)
+    width = slab_width(slabs, margin)
+    return sign_ND * (number_ND * (width + 2 * margin)) + width * (place_ND - 0.5)
+
+
+def _split(x_ND: np.ndarray, given_N: np.ndarray, true_N: np.ndarray, corrupted_N: np.ndarray) -> Split:
+    return Split(x_ND.astype(np.float32), given_N[:, None], true_N[:, None], corrupted_N)
