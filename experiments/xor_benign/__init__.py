@@ -23,15 +23,18 @@ Deviations, and why:
 - UNVERIFIED: the generator's constants and all settings of the figures (n, p, |mu|, m, noise, step,
   initialisation). The numbers here are chosen, not the paper's: n = 400, p = 20000, |mu| = 20, and a
   smaller n = 100, p = 4000, |mu| = 16. No p of a size for a CPU meets p >= n^2 |mu|^2.
-- What the smaller one shows: the clusters of a small sample are unequal by chance, which gives the
-  linear part of the network a slope along mu1 or mu2. It then misses single training labels after one
-  step, and ends below 0.93 on such seeds.
+- The smaller one depends on the seed: its clusters are unequal by chance, which gives the linear part
+  of the network a slope along mu1 and mu2. Seeds 0 to 4 all end above 0.98 on the test set; of the 15
+  other seeds that were tried, five end between 0.68 and 0.91, and one misses an eighth of the training
+  labels after one step.
 - mu1 and mu2 lie along the first two axes; noise and initialisation have no preferred direction.
 - UNVERIFIED: how near to linear. Measured is the R^2 of the best linear fit on the test set. As the
   network has no biases and the clusters are symmetric about 0, that fit is the odd part of f; least
   squares on the test points would be perfect, for they are fewer than the dimensions.
 - Half of the a_j are +, half -; in the paper they may be drawn at random (UNVERIFIED).
 """
+
+import itertools
 
 from jaxgen.experiment import Claim, Condition, Curves, Experiment, Paper, Scale, at_least, at_most, within
 from jaxgen.measures.config import AUC, Accuracy, LinearFit, Loss
@@ -132,7 +135,7 @@ grokking = Experiment(
     scales=SCALES,
     claims=(
         *phases("n=400"),
-        *phases("n=100", note="Small samples have unequal clusters by chance; seeds in which they are fail."),
+        *phases("n=100", note="So few examples depend on the seed: of 15 others tried, a third end below 0.93."),
     ),
     figures=(
         Curves(
@@ -155,7 +158,7 @@ SIGNALS = (8, 12, 16, 20)
 
 def rises_with_signal(t) -> float:
     ends = [t.at(f"mu={mu}", "accuracy/test", 100) for mu in SIGNALS]
-    return min(after - before for before, after in zip(ends, ends[1:], strict=False))
+    return min(after - before for before, after in itertools.pairwise(ends))
 
 
 signal = Experiment(
@@ -166,7 +169,7 @@ signal = Experiment(
     claims=(
         Claim(
             name="larger signal, higher accuracy",
-            says="From |mu| to the next larger one, the final test accuracy never falls (the least of three differences)",
+            says="From each |mu| to the next, the final test accuracy does not fall (least of three differences)",
             place="Sec. 3: the test error is exp(-Omega(n |mu|^4 / p))",
             paper="rises with |mu|",
             value=rises_with_signal,
