@@ -126,7 +126,7 @@ def fragility(name: str) -> tuple[Claim, ...]:
             paper="0",
             value=lambda t: t.final(name, "accuracy.l2_universal.1/test", rows=1),
             expect=at_most(0.55),
-            note="The notebook says 0 of all its attacks; one shift along a linear coordinate can fool one class alone.",
+            note="The notebook says 0 of all attacks; one shift along a linear coordinate can fool one class alone.",
         ),
         Claim(
             name=f"{name}: the universal attack is simple",
