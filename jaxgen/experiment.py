@@ -7,8 +7,10 @@ shrink them, `Claim`s judged on one tidy table, and `Figure`s. See docs/add-a-pa
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +38,8 @@ from jaxgen.train.config import (
     LossName,
     Numerics,
     OptimizerConfig,
+    OptimizerWrapper,
+    ScaledInit,
     Stop,
     masked,
 )
@@ -54,11 +58,11 @@ class Condition(Config):
     name: str
     task: Task
     model: ModelConfig
-    optimizer: OptimizerConfig
+    optimizer: OptimizerWrapper | OptimizerConfig
     steps: PositiveInt
     loss: Adversarial | LossName = "cross_entropy"
     batch_size: PositiveInt | None = None  # None: the whole training split; else shuffled epochs
-    start: Init | From = Init()
+    start: Init | ScaledInit | From = Init()
     seeds: tuple[NonNegativeInt, ...] = (0, 1, 2)
     numerics: Numerics = Numerics()
     measures: tuple[Measure, ...] = (Accuracy(), Loss())
@@ -72,7 +76,13 @@ class Condition(Config):
             raise UserError(f"name: got {self.name!r}, expected letters, digits, spaces and any of = . , _ + -")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds: got {list(self.seeds)}, expected at least one, each once")
-        train = dict(self.task.shape().sizes)["train"]
+        shape = self.task.shape()
+        if shape.real_targets != (self.loss == "squared_error"):
+            kind, expected = (
+                ("real numbers", "'squared_error'") if shape.real_targets else ("tokens", "'cross_entropy' or 'mse'")
+            )
+            raise UserError(f"loss: got '{self.loss}', expected {expected}: the targets of the task are {kind}")
+        train = dict(shape.sizes)["train"]
         if self.batch_size is not None and self.batch_size > train:
             raise UserError(f"batch_size: got {self.batch_size}, expected at most the {train} training examples")
         if isinstance(self.loss, Adversarial) and not self.task.shape().features:
@@ -91,10 +101,10 @@ class Condition(Config):
         """Returns a digest that is equal for conditions which one compiled program can train."""
         fields = without(self, "name", "seeds", "analyses", "task")
         for path, value in per_member_values(self).items():
-            part, _, name = path.partition(".")
-            if part != "task":
+            *parts, name = path.split(".")
+            if parts[0] != "task":
                 # At zero what it controls (dropout, say) is left out of the program.
-                fields[part][name] = value > 0
+                functools.reduce(operator.getitem, parts, fields)[name] = value > 0
         if isinstance(self.start, From):
             # A program is given the parameters and the mask; how they were made is not in it.
             fields["start"] = {"kind": "From", "masked": masked(self.start.transforms)}

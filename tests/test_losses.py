@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxgen.train.losses import cross_entropy, mean_squared_error
+from jaxgen.train.losses import cross_entropy, mean_squared_error, squared_error
 
 
 def exact(logits_BKV: np.ndarray, targets_BK: np.ndarray) -> np.ndarray:
@@ -50,3 +50,9 @@ def test_a_margin_of_40_still_has_loss_and_gradient() -> None:
 def test_mean_squared_error_averages_over_outputs() -> None:
     logits = jnp.array([[[1.0, 2.0, 0.0, 1.0]]])
     assert mean_squared_error(logits, jnp.array([[1]], jnp.int32))[0] == pytest.approx((1 + 1 + 0 + 1) / 4)
+
+
+def test_squared_error_is_of_real_targets_and_averages_over_outputs() -> None:
+    outputs = jnp.array([[[1.0, 2.0]], [[0.0, -1.0]]])
+    targets = jnp.array([[[0.5, 2.0]], [[3.0, 0.0]]])
+    np.testing.assert_allclose(squared_error(outputs, targets), [0.25 / 2, (9 + 1) / 2])

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxgen.config import per_member_values
-from jaxgen.train.config import SGD, AdamL2, AdamW, OptimizerConfig
+from jaxgen.train.config import SGD, AdamL2, AdamW, ConstantNorm, EMAFilter, MAFilter, OptimizerConfig
 from jaxgen.train.optimizers import build_optimizer
 
 STEPS = 5
@@ -85,3 +85,73 @@ def test_sgd(momentum: float) -> None:
             velocity[name] = momentum * velocity[name] + gradient + 0.1 * params[name]
             params[name] = params[name] - 0.05 * velocity[name]
     assert_equal(ours(SGD(learning_rate=0.05, momentum=momentum, l2=0.1)), params)
+
+
+def filtered(filter_gradient) -> dict[str, np.ndarray]:
+    """Gradient descent with momentum on gradients that `filter_gradient(history)` makes of those so far."""
+    params = {name: w.copy() for name, w in START.items()}
+    velocity = {name: np.zeros_like(w) for name, w in START.items()}
+    for step in range(STEPS):
+        for name in START:
+            history = [gradients(s)[name] for s in range(step + 1)]
+            velocity[name] = 0.9 * velocity[name] + filter_gradient(history)
+            params[name] = params[name] - 0.05 * velocity[name]
+    return params
+
+
+DESCENT = SGD(learning_rate=0.05, momentum=0.9)
+
+
+def test_the_ema_filter_adds_the_moving_average_that_starts_as_the_first_gradient() -> None:
+    def ema(history):
+        mean = history[0]
+        for gradient in history[1:]:
+            mean = 0.8 * mean + 0.2 * gradient
+        return history[-1] + 2.0 * mean
+
+    assert_equal(ours(EMAFilter(base=DESCENT, momentum=0.8, gain=2.0)), filtered(ema))
+
+
+@pytest.mark.parametrize("window", [1, 3, STEPS, STEPS + 1])
+def test_the_ma_filter_adds_the_mean_of_a_window_once_it_is_full(window: int) -> None:
+    def ma(history):
+        return history[-1] + (5.0 * np.mean(history[-window:], axis=0) if len(history) >= window else 0.0)
+
+    assert_equal(ours(MAFilter(base=DESCENT, window=window, gain=5.0)), filtered(ma))
+
+
+@pytest.mark.parametrize(
+    "base", [AdamW(learning_rate=0.1, weight_decay=5.0), AdamL2(learning_rate=0.1, l2=0.1), DESCENT], ids=str
+)
+def test_a_filter_of_no_gain_changes_nothing(base: OptimizerConfig) -> None:
+    assert_equal(ours(EMAFilter(base=base, momentum=0.9, gain=0.0)), ours(base))
+    assert_equal(ours(MAFilter(base=base, window=2, gain=0.0)), ours(base))
+
+
+def norm(params: dict[str, np.ndarray]) -> float:
+    return float(np.sqrt(sum(np.sum(w**2) for w in params.values())))
+
+
+@pytest.mark.parametrize("base", [AdamW(learning_rate=0.1, weight_decay=5.0), DESCENT], ids=str)
+def test_a_constant_norm_holds_for_all_parameters_together(base: OptimizerConfig) -> None:
+    held, free = ours(ConstantNorm(base=base)), ours(base)
+    assert norm(held) == pytest.approx(norm(START), rel=1e-5)
+    assert norm(free) != pytest.approx(norm(START), rel=1e-2)
+
+
+def test_one_step_of_constant_norm_is_a_step_and_a_scaling() -> None:
+    config = ConstantNorm(base=SGD(learning_rate=0.5))
+    optimizer = build_optimizer(config, {k: jnp.float32(v) for k, v in per_member_values(config).items()})
+    params = jax.tree.map(lambda w: jnp.array(w, jnp.float32), START)
+    grads = jax.tree.map(lambda g: jnp.array(g, jnp.float32), gradients(0))
+    with jax.numpy_dtype_promotion("standard"):
+        updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    stepped = {name: w - 0.5 * gradients(0)[name] for name, w in START.items()}
+    scaled = {name: w * norm(START) / norm(stepped) for name, w in stepped.items()}
+    assert_equal(optax.apply_updates(params, updates), scaled)
+
+
+def test_wrappers_wrap_each_other() -> None:
+    config = ConstantNorm(base=EMAFilter(base=DESCENT, momentum=0.5, gain=1.0))
+    assert set(per_member_values(config)) == {"base.momentum", "base.gain", "base.base.learning_rate", "base.base.l2"}
+    assert norm(ours(config)) == pytest.approx(norm(START), rel=1e-5)

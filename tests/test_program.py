@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxgen.errors import UserError
 from jaxgen.experiment import Condition, Trajectory
-from jaxgen.measures.config import Accuracy, Loss
+from jaxgen.measures.config import Accuracy, Loss, WithinError
 from jaxgen.models.config import MLPConfig
-from jaxgen.tasks import ModularTask
-from jaxgen.train.config import SGD, AdamW, Every, LogSpaced, Stop
+from jaxgen.tasks import ModularTask, TeacherTask
+from jaxgen.train.config import SGD, AdamW, ConstantNorm, EMAFilter, Every, LogSpaced, ScaledInit, Stop
 from jaxgen.train.loop import stack_constants
 from jaxgen.train.program import Program
 from jaxgen.train.pruning import magnitude_scores, top_mask
@@ -181,3 +182,67 @@ def test_a_log_spaced_schedule_does_not_depend_on_the_horizon(horizon: int, per_
 
 def test_an_even_schedule() -> None:
     assert Every(interval=4).steps(10) == [0, 4, 8, 10]
+
+
+REGRESSION = Condition(
+    name="regression",
+    task=TeacherTask(inputs=2, outputs=3, hidden=(4,), train=8, test=6),
+    model=MLPConfig(hidden=(5,), activation="tanh"),
+    optimizer=SGD(learning_rate=0.1),
+    loss="squared_error",
+    steps=5,
+    measures=(Loss(), WithinError(below=0.05)),
+)
+
+
+def test_regression_is_measured_by_its_error() -> None:
+    _, state, program, constants = trained(REGRESSION, steps=5, seeds=(0,))
+    row, _, _ = program.measure(state, constants)
+    params = jax.tree.map(lambda w: np.asarray(w[0], np.float64), state.params)
+    for name, split in REGRESSION.task.table(0).items():
+        hidden = np.tanh(split.inputs @ params["layer_0"]["kernel"] + params["layer_0"]["bias"])
+        outputs = hidden @ params["output"]["kernel"] + params["output"]["bias"]
+        errors = ((outputs - split.targets[:, 0]) ** 2).mean(axis=1)
+        np.testing.assert_allclose(row[f"loss/{name}"][0], errors.mean(), rtol=1e-5)
+        np.testing.assert_allclose(row[f"within_error/{name}"][0], (errors < 0.05).mean())
+
+
+def test_real_targets_have_no_accuracy() -> None:
+    condition = dataclasses.replace(REGRESSION, measures=(Accuracy(),))
+    with pytest.raises(UserError, match="the targets of the task are real numbers; use WithinError"):
+        trained_and_measured(condition)
+
+
+def trained_and_measured(condition: Condition):
+    _, state, program, constants = trained(condition, steps=1, seeds=(0,))
+    return program.measure(state, constants)
+
+
+def test_a_scaled_start_is_the_initialisation_times_its_factor() -> None:
+    start, _, _, _ = trained(REGRESSION, steps=0)
+    scaled = dataclasses.replace(REGRESSION, start=ScaledInit(factor=3.0))
+    threefold, _, _, _ = trained(scaled, steps=0)
+    for w, w3 in zip(jax.tree.leaves(start.params), jax.tree.leaves(threefold.params), strict=True):
+        np.testing.assert_allclose(w3, 3.0 * w, rtol=1e-6)
+
+
+def test_scaled_starts_train_as_one_population() -> None:
+    one, other = (dataclasses.replace(REGRESSION, start=ScaledInit(factor=factor)) for factor in (0.5, 2.0))
+    assert one.static_signature() == other.static_signature() != REGRESSION.static_signature()
+    wrapped = [
+        dataclasses.replace(REGRESSION, optimizer=EMAFilter(base=SGD(learning_rate=rate), momentum=0.9, gain=1.0))
+        for rate in (0.1, 0.2)
+    ]
+    assert wrapped[0].static_signature() == wrapped[1].static_signature() != REGRESSION.static_signature()
+
+
+def test_a_constant_norm_is_that_of_the_scaled_start() -> None:
+    condition = dataclasses.replace(
+        REGRESSION, start=ScaledInit(factor=2.0), optimizer=ConstantNorm(base=AdamW(learning_rate=0.1))
+    )
+    start, state, _, _ = trained(condition, steps=200, seeds=(0,))
+    before, after = (
+        np.sqrt(sum(np.sum(np.square(w, dtype=np.float64)) for w in jax.tree.leaves(tree)))
+        for tree in (start.params, jax.tree.map(np.asarray, state.params))
+    )
+    assert after == pytest.approx(before, rel=1e-5)

@@ -7,9 +7,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxgen.errors import UserError
+from jaxgen.measures.config import WithinError
 from jaxgen.measures.evaluation import Evaluation
 
-# Of logits (B, K, V) and targets (B, K): each example's value (B,).
+# Of logits (B, K, V) and targets (B, K), or real targets (B, K, V): each example's value (B,).
 Score = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -29,7 +31,18 @@ def weight_norm(evaluation: Evaluation) -> dict[str, jax.Array]:
     return {"weight_norm": jnp.sqrt(sum(squares, start=jnp.zeros(())))}
 
 
+def within_error(config: WithinError, evaluation: Evaluation) -> dict[str, jax.Array]:
+    """Returns `within_error/<split>`: the fraction of examples whose loss is below `config.below`."""
+
+    def within(outputs_BKV: jax.Array, targets: jax.Array) -> jax.Array:
+        return (evaluation.loss(outputs_BKV, targets) < config.below).astype(jnp.float32)
+
+    return {f"within_error/{name}": value for name, value in _by_split(evaluation, within).items()}
+
+
 def _right(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
+    if jnp.issubdtype(targets_BK.dtype, jnp.floating):
+        raise UserError("measures: Accuracy is about tokens, the targets of the task are real numbers; use WithinError")
     return jnp.all(jnp.argmax(logits_BKV, axis=-1) == targets_BK, axis=-1).astype(jnp.float32)
 
 

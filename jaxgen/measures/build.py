@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from jaxgen.errors import UserError
-from jaxgen.measures.accuracy import accuracy, loss, weight_norm
+from jaxgen.measures.accuracy import accuracy, loss, weight_norm, within_error
 from jaxgen.measures.config import (
     AUC,
     Accuracy,
@@ -21,6 +21,7 @@ from jaxgen.measures.config import (
     ProgressMeasures,
     PruneNeurons,
     WeightNorm,
+    WithinError,
 )
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
 from jaxgen.measures.fourier import progress_measures
@@ -32,6 +33,7 @@ _MEASURES: dict[type[Measure], Callable[[Any, Evaluation], dict[str, jax.Array]]
     Accuracy: lambda _, evaluation: accuracy(evaluation),
     Loss: lambda _, evaluation: loss(evaluation),
     WeightNorm: lambda _, evaluation: weight_norm(evaluation),
+    WithinError: within_error,
     NeuronIPR: neuron_ipr,
     AUC: lambda _, evaluation: auc(evaluation),
     LinearFit: lambda _, evaluation: linear_fit(evaluation),

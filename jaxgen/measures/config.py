@@ -33,6 +33,16 @@ class Loss(Measure):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class WithinError(Measure):
+    """Fraction of examples whose loss is less than `below`: `within_error/<split>`; splits of `Accuracy`.
+
+    It stands in for the accuracy where targets are real numbers.
+    """
+
+    below: Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightNorm(Measure):
     """Root of the sum of the squares of all parameters: `weight_norm`."""
 

@@ -13,7 +13,8 @@ import jax
 from jaxgen.tasks.base import Split, TaskShape
 
 Variables = Mapping[str, Any]  # Flax collections: 'params', and 'batch_stats' where the model has them
-LossFn = Callable[[jax.Array, jax.Array], jax.Array]  # logits (B, K, V), targets (B, K) -> (B,), each example's
+# Logits (B, K, V) and targets (B, K), or real targets (B, K, V), to each example's loss (B,).
+LossFn = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 @functools.partial(

@@ -1,7 +1,19 @@
 """Tasks, one file a family; all are imported here, so that a saved configuration finds its kind."""
 
 from jaxgen.tasks.base import Split, Task, TaskShape
+from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
+from jaxgen.tasks.teacher import TeacherTask
 
-__all__ = ["ModularTask", "PermutationTask", "SlabTask", "Split", "Task", "TaskShape", "XORClusterTask"]
+__all__ = [
+    "DigitsTask",
+    "ModularTask",
+    "PermutationTask",
+    "SlabTask",
+    "Split",
+    "Task",
+    "TaskShape",
+    "TeacherTask",
+    "XORClusterTask",
+]

@@ -23,8 +23,8 @@ class Split(NamedTuple):
     """
 
     inputs: Array  # (N, S) int32 tokens, or float32 features
-    targets: Array  # (N, K) int32: the labels given, corrupted where `corrupted`
-    true_targets: Array  # (N, K) int32: the labels that the rule gives
+    targets: Array  # (N, K) int32: the labels given, corrupted where `corrupted`; or real: (N, K, V) float32
+    true_targets: Array  # like targets: the labels that the rule gives
     corrupted: Array  # (N,) bool: the label was drawn at random
 
 
@@ -32,11 +32,13 @@ class Split(NamedTuple):
 class TaskShape:
     """The static sizes that a model and a compiled program depend on."""
 
-    vocabulary: int  # number of tokens, of inputs and of outputs; of features, the number of classes
+    # V, number of tokens, of inputs and of outputs; of features, the number of classes or real outputs
+    vocabulary: int
     length: int  # S, input positions or features
     readout: tuple[int, ...]  # the K positions whose logits are trained and judged
     sizes: tuple[tuple[str, int], ...]  # (split, number of examples)
     features: bool = False  # whether inputs are real numbers, not tokens
+    real_targets: bool = False  # whether targets are V real numbers, not one of V tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

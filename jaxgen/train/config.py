@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from jaxgen.config import Config, NonNegative, NonNegativeInt, PerMember, Positive, PositiveInt, Range, Rate
 from jaxgen.measures.config import Attack
 
-LossName = Literal["cross_entropy", "mse"]  # mse: against one-hot, mean over outputs
+# mse: against one-hot; squared_error: against real targets; both are means over the outputs
+LossName = Literal["cross_entropy", "mse", "squared_error"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,40 @@ class Adversarial(Config):
 
     attack: Attack
     loss: LossName = "cross_entropy"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerWrapper(Config):
+    """Changes the gradients or the updates of the optimiser `base`, which may be wrapped itself."""
+
+    base: OptimizerConfig | OptimizerWrapper
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EMAFilter(OptimizerWrapper):
+    """Adds to each gradient `gain` times its exponential moving average (Grokfast, arXiv 2405.20233).
+
+    With m = momentum * m + (1 - momentum) * g, and m = g at the first step, `base` is given
+    g + gain * m. The paper calls the momentum alpha and the gain lambda.
+    """
+
+    momentum: Annotated[Rate, PerMember]
+    gain: Annotated[NonNegative, PerMember]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MAFilter(OptimizerWrapper):
+    """Adds to each gradient `gain` times the mean of the last `window` gradients, its own among them
+    (Grokfast-MA, arXiv 2405.20233). Before there are so many, gradients stay as they are."""
+
+    window: PositiveInt
+    gain: Annotated[NonNegative, PerMember]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConstantNorm(OptimizerWrapper):
+    """After every step of `base`, scales all parameters together back to the norm that they started
+    with (Omnigrok, arXiv 2210.01117)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,6 +224,13 @@ def rewinds(transforms: tuple[Transform, ...]) -> bool:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Init(Config):
     """Starts from the model's initialisation, drawn from the seed."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScaledInit(Config):
+    """Starts from the model's initialisation, every parameter of it times `factor`."""
+
+    factor: Annotated[Positive, PerMember]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

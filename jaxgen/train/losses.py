@@ -1,4 +1,4 @@
-"""Training losses, one value an example: logits (B, K, V) and targets (B, K) give (B,)."""
+"""Training losses, one value an example: logits (B, K, V) and targets, (B, K) or real (B, K, V), give (B,)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,16 @@ def mean_squared_error(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Arra
     return jnp.mean((logits_BKV - target_BKV) ** 2, axis=(-2, -1))
 
 
-LOSSES: dict[str, LossFn] = {"cross_entropy": cross_entropy, "mse": mean_squared_error}
+def squared_error(outputs_BKV: jax.Array, targets_BKV: jax.Array) -> jax.Array:
+    """Returns the squared distance to real targets, averaged over K and V."""
+    return jnp.mean(jnp.square(outputs_BKV - targets_BKV), axis=(-2, -1))
+
+
+LOSSES: dict[str, LossFn] = {
+    "cross_entropy": cross_entropy,
+    "mse": mean_squared_error,
+    "squared_error": squared_error,
+}
 
 
 def build_loss(config: LossName | Adversarial) -> LossFn:

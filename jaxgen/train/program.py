@@ -21,7 +21,7 @@ from jaxgen.measures.evaluation import Evaluation
 from jaxgen.measures.perturbation import strongest
 from jaxgen.models.build import build_model
 from jaxgen.tasks.base import Split
-from jaxgen.train.config import Adversarial
+from jaxgen.train.config import Adversarial, ScaledInit
 from jaxgen.train.losses import build_loss
 from jaxgen.train.optimizers import build_optimizer
 from jaxgen.train.shuffle import shuffled_index
@@ -97,6 +97,8 @@ class Program:
         key = jax.random.fold_in(jax.random.key(constants.seed), _INIT)
         variables = dict(self.module.init(key, constants.splits["train"].inputs[:1]))
         drawn = variables.pop("params")
+        if isinstance(self.condition.start, ScaledInit):
+            drawn = jax.tree.map(lambda w: w * constants.scalars["start.factor"], drawn)
         params = drawn if params is None else params
         opt_state = self._optimizer(constants.scalars).init(params)
         no, zero = jnp.zeros((), jnp.bool_), jnp.zeros((), jnp.int32)

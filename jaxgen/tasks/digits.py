@@ -1,0 +1,47 @@
+"""Handwritten digits, 8 x 8 pixels: the test set of UCI's optical recognition data, as scikit-learn holds it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Annotated
+
+import numpy as np
+
+from jaxgen.config import Range
+from jaxgen.tasks.base import Split, Task, TaskShape, random_order
+
+IMAGES, PIXELS, CLASSES = 1797, 64, 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DigitsTask(Task):
+    """1,797 images of ten digits as 64 features from 0 to 1. The seed draws `train` of them; the others test."""
+
+    train: Annotated[int, Range(at_least=1, below=IMAGES)]
+
+    def shape(self) -> TaskShape:
+        return TaskShape(
+            vocabulary=CLASSES,
+            length=PIXELS,
+            readout=(0,),
+            sizes=(("train", self.train), ("test", IMAGES - self.train)),
+            features=True,
+        )
+
+    def table(self, seed: int) -> dict[str, Split]:
+        pixels_NF, digits_N = _images()
+        order = random_order(IMAGES, seed=seed, stream=0)
+        return {
+            name: Split(pixels_NF[rows], digits_N[rows, None], digits_N[rows, None], np.zeros(len(rows), dtype=bool))
+            for name, rows in (("train", order[: self.train]), ("test", order[self.train :]))
+        }
+
+
+@functools.cache
+def _images() -> tuple[np.ndarray, np.ndarray]:
+    # Here, because commands that only look should not wait for it.
+    from sklearn.datasets import load_digits
+
+    pixels, digits = load_digits(return_X_y=True)
+    return (pixels / 16.0).astype(np.float32), digits.astype(np.int32)
