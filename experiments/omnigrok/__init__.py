@@ -1,0 +1,392 @@
+"""Omnigrok: grokking beyond algorithmic data, by the norm of the weights.
+
+Paper: Liu, Michaud, Tegmark, "Omnigrok: Grokking Beyond Algorithmic Data", ICLR 2023,
+arXiv:2210.01117. The settings and the values are those of the authors' notebooks
+(KindXiaoming/Omnigrok).
+
+Claimed: at a fixed norm of the weights the training loss falls with the norm to zero (an L), the
+test loss is lowest at one norm, the Goldilocks zone (a U). A network that starts far above it fits
+first, and generalises when weight decay has brought it down: it groks, also on images and on
+regression. Held at a small norm, a transformer learns modular addition without a delay.
+
+Command: jaxgen reproduce omnigrok --scale mini
+Took: see results/, which hold minutes and device of every experiment.
+Came out: see the verdicts of `jaxgen show omnigrok`.
+
+Setting: every parameter of the default initialisation times alpha. Images: MLP of two hidden
+layers of 200, ReLU, squared error against one-hot, AdamW, lr 1e-3, decay 0.01, 1,000 images, batches
+of 200, 1e5 steps. Teacher and student: five inputs, two hidden layers of 100, tanh, five outputs,
+100 examples, AdamW, lr 3e-4, decay 0.05, 1e5 steps; an example counts as right if its squared error
+is below 0.001. Landscape: the same with Adam and no decay, 10k steps, eleven alphas from 0.1 to 10,
+all parameters scaled back to their first norm after every step. Addition: mod 113, the network and
+the optimiser of Nanda et al. without warm-up, 15k steps; held: alpha 0.8, no decay, constant norm.
+Betas are (0.9, 0.999), for addition (0.9, 0.98).
+
+Deviations, and why:
+- Images are the 1,797 digits of 8 x 8 pixels that scikit-learn holds, in place of MNIST, which would
+  have to be downloaded: 64 inputs, not 784. Those that do not train are the test. Sentiment of films
+  and molecules, the paper's other data, are left out.
+- Arithmetic is float32; the notebooks of images and of addition use float64.
+- A norm is set back after a step; the notebook of the landscape does it before one. A measured
+  network has its norm in both.
+- An experiment draws its teacher, or its split, anew for each seed; the notebooks fix one.
+- Fitted means 0.99 of the training set for images and 0.95 elsewhere. For images, generalised means
+  0.85 of the test set: 1,000 images of MNIST give little more.
+- UNVERIFIED: what an alpha of 1 gives on regression. The notebook holds an alpha of 2 alone; that the
+  delay is then less than a factor of ten is this notebook's reading of the mechanism. So are the
+  numbers of the L and the U: the notebook's values are of one seed, the claims are of their shape.
+- Mini: images 200 for training (full batch) and alpha 8 and 1 alone; regression 40k steps; addition
+  p = 59, 40 % train, 4k steps, lr and width as in the paper: held at alpha 0.8, a width of 64 is too
+  small to fit.
+"""
+
+from jaxgen.experiment import YES, Claim, Condition, Curves, Experiment, Paper, Scale, at_least, at_most, within
+from jaxgen.measures.config import Accuracy, Loss, WeightNorm, WithinError
+from jaxgen.models.config import MLPConfig, TransformerConfig
+from jaxgen.tasks import DigitsTask, ModularTask, TeacherTask
+from jaxgen.train.config import AdamW, ConstantNorm, LogSpaced, ScaledInit
+
+SMOKE = {"seeds": (0,), "steps": 3, "measure_at": LogSpaced(per_decade=5)}
+
+
+def images(alpha: float) -> Condition:
+    return Condition(
+        name=f"alpha={alpha:g}",
+        task=DigitsTask(train=1000),
+        model=MLPConfig(hidden=(200, 200), activation="relu"),
+        optimizer=AdamW(learning_rate=1e-3, weight_decay=0.01, b2=0.999),
+        loss="mse",
+        steps=100_000,
+        batch_size=200,
+        start=ScaledInit(factor=alpha),
+        measures=(Accuracy(), Loss(), WeightNorm()),
+    )
+
+
+def delay(t, name: str, measure: str, fitted: float, generalised: float) -> float:
+    """Steps until the test set is right, over the steps until the training set is."""
+    return t.first_step(name, f"{measure}/test", at_least=generalised) / t.first_step(
+        name, f"{measure}/train", at_least=fitted
+    )
+
+
+def image_delay(alpha: float):
+    return lambda t: delay(t, f"alpha={alpha:g}", "accuracy", fitted=0.99, generalised=0.85)
+
+
+digits = Experiment(
+    name="digits",
+    title="Images: a large initial norm makes a network grok",
+    conditions=(images(8), images(4), images(2), images(1)),
+    scales={
+        "smoke": Scale(set=SMOKE | {"task.train": 50, "batch_size": 10, "model.hidden": (8, 8)}, judged=False),
+        "mini": Scale(set={"task.train": 200}, only=("alpha=8", "alpha=1")),
+        "paper": Scale(),
+    },
+    claims=(
+        Claim(
+            name="a large norm groks",
+            says="At alpha 8 the test set is generalised more than ten times later than the training set is fitted",
+            place="Fig. 1; notebook mnist-grokking",
+            paper="train at about 1e3 steps, test at 1e4 to 1e5",
+            value=image_delay(8),
+            expect=at_least(10),
+        ),
+        Claim(
+            name="the usual norm does not",
+            says="At alpha 1 there is no delay: the test set takes at most twice the steps of the training set",
+            place="Fig. 1",
+            paper="no delay",
+            value=image_delay(1),
+            expect=at_most(2),
+        ),
+        Claim(
+            name="the norm falls",
+            says="At alpha 8 weight decay brings the norm down while the network waits",
+            place="Sec. 3",
+            paper="it generalises once the norm is near the Goldilocks zone",
+            value=lambda t: (
+                t.at("alpha=8", "weight_norm", t.first_step("alpha=8", "accuracy/test", at_least=0.85))
+                / t.at("alpha=8", "weight_norm", t.first_step("alpha=8", "accuracy/train", at_least=0.99))
+            ),
+            expect=at_most(0.7),
+        ),
+    ),
+    figures=(
+        Curves(
+            name="accuracy",
+            caption="Accuracy on the digits that train and on the others.",
+            keys=("accuracy/train", "accuracy/test"),
+        ),
+        Curves(
+            name="norm",
+            caption="Norm of all weights.",
+            keys=("weight_norm",),
+            together=True,
+            y_label="norm of the weights",
+            log_y=True,
+        ),
+    ),
+)
+
+
+def student(name: str, alpha: float, optimizer, steps: int, **changes) -> Condition:
+    return Condition(
+        name=name,
+        task=TeacherTask(inputs=5, outputs=5, hidden=(100, 100), activation="tanh", train=100, test=100),
+        model=MLPConfig(hidden=(100, 100), activation="tanh"),
+        optimizer=optimizer,
+        loss="squared_error",
+        steps=steps,
+        start=ScaledInit(factor=alpha),
+        measures=(WithinError(below=0.001), Loss(), WeightNorm()),
+        **changes,
+    )
+
+
+def decaying(alpha: float) -> Condition:
+    optimizer = AdamW(learning_rate=3e-4, weight_decay=0.05, b2=0.999)
+    return student(f"alpha={alpha:g}", alpha, optimizer, steps=100_000)
+
+
+def student_delay(alpha: float):
+    return lambda t: delay(t, f"alpha={alpha:g}", "within_error", fitted=0.95, generalised=0.95)
+
+
+TINY_STUDENT = {"model.hidden": (8, 8), "task.hidden": (8, 8), "task.train": 20, "task.test": 20}
+
+teacher_student = Experiment(
+    name="teacher-student",
+    title="Regression on a teacher network: a student that starts large groks",
+    conditions=(decaying(2), decaying(1)),
+    scales={
+        "smoke": Scale(set=SMOKE | TINY_STUDENT, judged=False),
+        "mini": Scale(set={"steps": 40_000}),
+        "paper": Scale(),
+    },
+    claims=(
+        Claim(
+            name="a large student groks",
+            says="At alpha 2 the test examples are right more than a factor of ten later than the training examples",
+            place="Sec. 3; notebook regression_grokking",
+            paper="train 0.99 by step 1,000, test 0.76 at step 19,000, where the notebook's output ends",
+            value=student_delay(2),
+            expect=at_least(10),
+        ),
+        Claim(
+            name="a usual student does not",
+            says="At alpha 1 they are right less than a factor of ten later",
+            place="UNVERIFIED",
+            paper="not given",
+            value=student_delay(1),
+            expect=at_most(10),
+        ),
+        Claim(
+            name="test at step 19,000",
+            says="At alpha 2 a large part of the test examples is right at step 19,000, but not all",
+            place="notebook regression_grokking",
+            paper="0.76",
+            value=lambda t: t.at("alpha=2", "within_error/test", 19_000),
+            expect=within(0.76, 0.15),
+        ),
+        Claim(
+            name="the norm falls as in the notebook",
+            says="At alpha 2 the sum of squared weights falls by decay at the notebook's rate up to step 19,000",
+            place="notebook regression_grokking",
+            paper="239.9 of 429.6",
+            value=lambda t: (t.at("alpha=2", "weight_norm", 19_000) / t.at("alpha=2", "weight_norm", 0)) ** 2,
+            expect=within(239.9 / 429.6, 0.05),
+        ),
+    ),
+    figures=(
+        Curves(
+            name="right",
+            caption="Fraction of examples with a squared error below 0.001.",
+            keys=("within_error/train", "within_error/test"),
+            y_label="fraction right",
+        ),
+        Curves(
+            name="loss",
+            caption="Mean squared error.",
+            keys=("loss/train", "loss/test"),
+            y_label="squared error",
+            log_y=True,
+        ),
+    ),
+)
+
+ALPHAS = (0.1, 0.158, 0.251, 0.398, 0.631, 1.0, 1.58, 2.51, 3.98, 6.31, 10.0)
+# At the last step of the notebook, one seed; its alphas are 10^(-1), 10^(-0.8), ...
+NOTEBOOK = {0.1: (0.0142, 0.0164), 0.158: (0.0074, 0.0117), 2.51: (0.0, 0.0406), 3.98: (0.0, 0.4295),
+            6.31: (0.0, 2.439), 10.0: (0.0, 9.624)}  # fmt: skip
+
+
+def held(alpha: float) -> Condition:
+    optimizer = ConstantNorm(base=AdamW(learning_rate=3e-4, b2=0.999))
+    return student(f"alpha={alpha:g}", alpha, optimizer, steps=10_000)
+
+
+def loss_at(t, alpha: float, split: str) -> float:
+    return t.final(f"alpha={alpha:g}", f"loss/{split}")
+
+
+def goldilocks(t) -> float:
+    return min(ALPHAS, key=lambda alpha: loss_at(t, alpha, "test"))
+
+
+landscape = Experiment(
+    name="landscape",
+    title="Loss at a fixed norm: an L on the training set, a U on the test set",
+    conditions=tuple(held(alpha) for alpha in ALPHAS),
+    scales={
+        "smoke": Scale(set=SMOKE | TINY_STUDENT, judged=False),
+        "paper": Scale(),
+    },
+    claims=(
+        Claim(
+            name="small norms do not fit",
+            says="The training loss at alpha 0.1 is a hundred times that at alpha 1",
+            place="Fig. 2; notebook teacher-student-landscape",
+            paper="0.014 at 0.1, below 1e-6 from 1.6 on",
+            value=lambda t: loss_at(t, 0.1, "train") / loss_at(t, 1.0, "train"),
+            expect=at_least(100),
+        ),
+        Claim(
+            name="large norms fit",
+            says="The training loss at alpha 10 is all but zero",
+            place="Fig. 2; notebook teacher-student-landscape",
+            paper="below 1e-6",
+            value=lambda t: loss_at(t, 10.0, "train"),
+            expect=at_most(1e-4),
+        ),
+        Claim(
+            name="the best norm is between",
+            says="The test loss is lowest at an alpha near 1, the norm of the teacher",
+            place="Fig. 2",
+            paper="a U",
+            value=goldilocks,
+            expect=within(1.1, 0.9),
+        ),
+        Claim(
+            name="left arm of the U",
+            says="The test loss at alpha 0.1 is ten times the lowest",
+            place="Fig. 2; notebook teacher-student-landscape",
+            paper="0.016 at 0.1",
+            value=lambda t: loss_at(t, 0.1, "test") / loss_at(t, goldilocks(t), "test"),
+            expect=at_least(10),
+        ),
+        Claim(
+            name="right arm of the U",
+            says="The test loss at alpha 10 is a thousand times the lowest",
+            place="Fig. 2; notebook teacher-student-landscape",
+            paper="9.6 at 10",
+            value=lambda t: loss_at(t, 10.0, "test") / loss_at(t, goldilocks(t), "test"),
+            expect=at_least(1000),
+        ),
+    ),
+    figures=(
+        Curves(
+            name="losses",
+            caption="Losses of networks held at the norm of their start. Dashed: last values of the notebook, one seed.",
+            keys=("loss/train", "loss/test"),
+            conditions=("alpha=0.1", "alpha=0.251", "alpha=1", "alpha=2.51", "alpha=10"),
+            together=True,
+            y_label="squared error",
+            log_y=True,
+            paper={
+                f"alpha={alpha:g}": {"loss/test": test} | ({"loss/train": train} if train else {})
+                for alpha, (train, test) in NOTEBOOK.items()
+            },
+        ),
+    ),
+)
+
+
+def addition(name: str, alpha: float, optimizer) -> Condition:
+    return Condition(
+        name=name,
+        task=ModularTask(p=113, operation="x+y", format="a b =", train_fraction=0.3),
+        model=TransformerConfig(
+            layers=1, width=128, heads=4, mlp_width=512, causal=True, norm="none", positions="learned",
+            activation="relu", attention_bias=False, mlp_bias=True, output_bias=False, init="nanda",
+        ),
+        optimizer=optimizer,
+        steps=15_000,
+        start=ScaledInit(factor=alpha),
+        measures=(Accuracy(), Loss(), WeightNorm()),
+        measure_at=LogSpaced(per_decade=100),
+    )  # fmt: skip
+
+
+def gap(name: str):
+    """Steps from 0.95 of the training set to 0.95 of the test set."""
+    return lambda t: (
+        t.first_step(name, "accuracy/test", at_least=0.95) - t.first_step(name, "accuracy/train", at_least=0.95)
+    )
+
+
+modular_addition = Experiment(
+    name="modular-addition",
+    title="Modular addition: held at a small norm, training and test accuracy rise together",
+    conditions=(
+        addition("decay", 1.0, AdamW(learning_rate=1e-3, weight_decay=1.0, b2=0.98)),
+        addition("held at 0.8", 0.8, ConstantNorm(base=AdamW(learning_rate=1e-3, b2=0.98))),
+    ),
+    scales={
+        "smoke": Scale(set=SMOKE | {"task.p": 13, "model.width": 16, "model.mlp_width": 32}, judged=False),
+        "mini": Scale(set={"task.p": 59, "task.train_fraction": 0.4, "steps": 4000, "held at 0.8:steps": 1500}),
+        "paper": Scale(set={"held at 0.8:steps": 1500}),
+    },
+    claims=(
+        Claim(
+            name="held small, no delay",
+            says="Held at 0.8 of the initial norm, test accuracy reaches 0.95 within 500 steps of training accuracy",
+            place="Fig. 7; notebook modular-addition-grokking",
+            paper="both within 500 steps",
+            value=gap("held at 0.8"),
+            expect=at_most(500),
+        ),
+        Claim(
+            name="free, a delay",
+            says="With decay and a free norm, test accuracy reaches 0.95 over 500 steps after training accuracy",
+            place="Fig. 7; notebook modular-addition-grokking",
+            paper="thousands of steps",
+            value=gap("decay"),
+            expect=at_least(500),
+        ),
+        Claim(
+            name="the norm is held",
+            says="The norm of the weights stays what it was",
+            place="notebook modular-addition-grokking",
+            paper="constant",
+            value=lambda t: (
+                abs(t.final("held at 0.8", "weight_norm") / t.at("held at 0.8", "weight_norm", 0) - 1) < 1e-4
+            ),
+            expect=YES,
+        ),
+    ),
+    figures=(
+        Curves(
+            name="accuracy",
+            caption="Accuracy while training: free with decay, and held at 0.8 of the initial norm without.",
+            keys=("accuracy/train", "accuracy/test"),
+        ),
+        Curves(
+            name="norm",
+            caption="Norm of all weights.",
+            keys=("weight_norm",),
+            together=True,
+            y_label="norm of the weights",
+        ),
+    ),
+    accelerator=True,
+)
+
+PAPER = Paper(
+    slug="omnigrok",
+    title="Omnigrok: Grokking Beyond Algorithmic Data",
+    authors="Ziming Liu, Eric J. Michaud, Max Tegmark",
+    year=2023,
+    arxiv="2210.01117",
+    experiments=(digits, teacher_student, landscape, modular_addition),
+)
