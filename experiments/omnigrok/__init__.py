@@ -287,7 +287,7 @@ landscape = Experiment(
     figures=(
         Curves(
             name="losses",
-            caption="Losses of networks held at the norm of their start. Dashed: last values of the notebook, one seed.",
+            caption="Losses of networks held at the norm of their start. Dashed: the last values of the notebook.",
             keys=("loss/train", "loss/test"),
             conditions=("alpha=0.1", "alpha=0.251", "alpha=1", "alpha=2.51", "alpha=10"),
             together=True,
