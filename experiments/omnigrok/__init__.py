@@ -36,7 +36,7 @@ Deviations, and why:
   delay is then less than a factor of ten is this notebook's reading of the mechanism. So are the
   numbers of the L and the U: the notebook's values are of one seed, the claims are of their shape.
 - Mini: images 200 for training (full batch) and alpha 8 and 1 alone; regression 40k steps; addition
-  p = 59, 40 % train, 4k steps, lr and width as in the paper: held at alpha 0.8, a width of 64 is too
+  p = 59, 50 % train, 4k steps, lr and width as in the paper: held at alpha 0.8, a width of 64 is too
   small to fit.
 """
 
@@ -334,7 +334,7 @@ modular_addition = Experiment(
     ),
     scales={
         "smoke": Scale(set=SMOKE | {"task.p": 13, "model.width": 16, "model.mlp_width": 32}, judged=False),
-        "mini": Scale(set={"task.p": 59, "task.train_fraction": 0.4, "steps": 4000, "held at 0.8:steps": 1500}),
+        "mini": Scale(set={"task.p": 59, "task.train_fraction": 0.5, "steps": 4000, "held at 0.8:steps": 1000}),
         "paper": Scale(set={"held at 0.8:steps": 1500}),
     },
     claims=(
