@@ -118,7 +118,14 @@ modular_multiplication = Experiment(
     scales={
         "smoke": Scale(
             set=SMOKE
-            | {"batch_size": 16, "task.p": 11, "model.width": 16, "model.mlp_width": 32, "MA:optimizer.window": 2},
+            | {
+                "batch_size": 16,
+                "task.p": 11,
+                "model.layers": 1,
+                "model.width": 16,
+                "model.mlp_width": 32,
+                "MA:optimizer.window": 2,
+            },
             judged=False,
         ),
         "mini": Scale(
