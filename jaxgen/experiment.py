@@ -23,6 +23,7 @@ from jaxgen.config import (
     override,
     parse_value,
     per_member_values,
+    to_json,
     without,
 )
 from jaxgen.errors import UserError, nearest
@@ -83,7 +84,12 @@ class Condition(Config):
             )
             raise UserError(f"loss: got '{self.loss}', expected {expected}: the targets of the task are {kind}")
         train = dict(shape.sizes)["train"]
-        if self.batch_size is not None and self.batch_size > train:
+        if self.task.stream_words() is not None:
+            if self.batch_size is None:
+                raise UserError(
+                    "batch_size: got nothing, expected a number: the task draws fresh examples at every step"
+                )
+        elif self.batch_size is not None and self.batch_size > train:
             raise UserError(f"batch_size: got {self.batch_size}, expected at most the {train} training examples")
         if isinstance(self.loss, Adversarial) and not self.task.shape().features:
             raise UserError("loss: adversarial training moves features, and the task gives tokens")
@@ -108,8 +114,10 @@ class Condition(Config):
         if isinstance(self.start, From):
             # A program is given the parameters and the mask; how they were made is not in it.
             fields["start"] = {"kind": "From", "masked": masked(self.start.transforms)}
-        # Of the task, a program sees the tables' shapes alone.
+        # Of the task, a program sees the tables' shapes alone, and how a stream is drawn.
         fields["task"] = dataclasses.asdict(self.task.shape()) | {"corrupts": self.task.corrupts()}
+        if self.task.stream_words() is not None:
+            fields["task"]["stream"] = to_json(self.task)
         return digest(fields)
 
 

@@ -7,7 +7,17 @@ import optax
 import pytest
 
 from jaxgen.config import per_member_values
-from jaxgen.train.config import SGD, AdamL2, AdamW, ConstantNorm, EMAFilter, MAFilter, OptimizerConfig
+from jaxgen.train.config import (
+    SGD,
+    AdamL2,
+    AdamW,
+    AdamWToInit,
+    ConstantNorm,
+    EMAFilter,
+    MAFilter,
+    NoisyAdamW,
+    OptimizerConfig,
+)
 from jaxgen.train.optimizers import build_optimizer
 
 STEPS = 5
@@ -155,3 +165,47 @@ def test_wrappers_wrap_each_other() -> None:
     config = ConstantNorm(base=EMAFilter(base=DESCENT, momentum=0.5, gain=1.0))
     assert set(per_member_values(config)) == {"base.momentum", "base.gain", "base.base.learning_rate", "base.base.l2"}
     assert norm(ours(config)) == pytest.approx(norm(START), rel=1e-5)
+
+
+def test_decay_towards_the_start() -> None:
+    config = AdamWToInit(learning_rate=0.01, weight_decay=15.0)
+    params = {name: w.copy() for name, w in START.items()}
+    plain = build_optimizer(AdamW(learning_rate=0.01), {"learning_rate": 0.01, "weight_decay": 0.0})
+    state = plain.init(START)
+    for step in range(STEPS):
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = plain.update(gradients(step), state, params)
+        params = {name: w + np.asarray(updates[name]) - 0.01 * 15.0 * (w - START[name]) for name, w in params.items()}
+    assert_equal(ours(config), params)
+
+
+def test_a_step_of_zero_gradient_goes_back_to_the_start() -> None:
+    config = AdamWToInit(learning_rate=0.01, weight_decay=15.0, decay="matrices")
+    optimizer = build_optimizer(config, {"learning_rate": 0.01, "weight_decay": 15.0})
+    state = optimizer.init({"w": jnp.ones((2, 2)), "b": jnp.ones(2)})
+    moved = {"w": jnp.full((2, 2), 3.0), "b": jnp.full(2, 3.0)}
+    with jax.numpy_dtype_promotion("standard"):
+        updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, moved), state, moved)
+    np.testing.assert_allclose(moved["w"] + updates["w"], 3 - 0.01 * 15 * (3 - 1), rtol=1e-6)
+    np.testing.assert_array_equal(updates["b"], 0)
+
+
+def test_update_noise_is_gaussian_and_its_key_decides() -> None:
+    config = NoisyAdamW(learning_rate=0.5, update_noise=2.0)
+    optimizer = build_optimizer(config, {"learning_rate": 0.5, "weight_decay": 0.0, "update_noise": 2.0})
+    params = {"a": jnp.zeros((100, 100)), "b": jnp.zeros((100, 100))}
+    with jax.numpy_dtype_promotion("standard"):
+        first, again, other = (
+            optimizer.update(params, optimizer.init(params), params, key=jax.random.key(seed))[0] for seed in (0, 0, 1)
+        )
+    for name in params:
+        assert np.mean(first[name]) == pytest.approx(0, abs=0.04)
+        assert np.std(first[name]) == pytest.approx(0.5 * 2.0, abs=0.03)
+        np.testing.assert_array_equal(first[name], again[name])
+    for one, two in [(first["a"], first["b"]), (first["a"], other["a"])]:
+        assert abs(np.corrcoef(np.ravel(one), np.ravel(two))[0, 1]) < 0.04
+
+
+def test_noise_is_left_out_at_zero() -> None:
+    config = NoisyAdamW(learning_rate=0.01, weight_decay=15.0)
+    assert_equal(ours(config), adam(config, decoupled=15.0, added=0.0))

@@ -14,7 +14,18 @@ from jaxgen.experiment import Condition, Trajectory
 from jaxgen.measures.config import Accuracy, Loss, WithinError
 from jaxgen.models.config import MLPConfig
 from jaxgen.tasks import ModularTask, TeacherTask
-from jaxgen.train.config import SGD, AdamW, ConstantNorm, EMAFilter, Every, LogSpaced, ScaledInit, Stop
+from jaxgen.train.config import (
+    SGD,
+    AdamW,
+    AdamWToInit,
+    ConstantNorm,
+    EMAFilter,
+    Every,
+    LogSpaced,
+    NoisyAdamW,
+    ScaledInit,
+    Stop,
+)
 from jaxgen.train.loop import stack_constants
 from jaxgen.train.program import Program
 from jaxgen.train.pruning import magnitude_scores, top_mask
@@ -166,6 +177,37 @@ def test_a_mask_holds_while_training(layout: str) -> None:
     for mask, w in zip(jax.tree.leaves(constants.mask), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_array_equal(np.asarray(w)[np.asarray(mask) == 0], 0)
         assert np.all(np.asarray(w)[np.asarray(mask) == 1] != 0)
+
+
+@pytest.mark.parametrize("layout", ["sequential", "vmap"])
+def test_decay_to_the_start_knows_the_parameters_given(layout: str) -> None:
+    condition = dataclasses.replace(CONDITION, optimizer=AdamWToInit(learning_rate=0.1, weight_decay=10.0))
+    program = Program(condition, layout)
+    constants = stack_constants(members(condition), [None, None])
+    given = jax.tree.map(lambda w: w + 1.0, program.init(constants, None).params)
+    before = jax.tree.map(np.asarray, given)
+    state, _ = program.advance(program.init(constants, given), constants, np.int32(1))
+    # learning_rate * weight_decay = 1: the decay takes each step back to the start, Adam then goes 0.1 from there.
+    state, _ = program.advance(state, constants, np.int32(1))
+    for w, start in zip(jax.tree.leaves(state.params), jax.tree.leaves(before), strict=True):
+        np.testing.assert_allclose(np.abs(np.asarray(w) - start).max(), 0.1, atol=0.02)
+
+
+def test_weight_noise_moves_where_the_gradient_is_taken() -> None:
+    noisy = NoisyAdamW(learning_rate=0.05, weight_decay=2.0, weight_noise=1e-3)
+    condition = dataclasses.replace(CONDITION, optimizer=noisy)
+    quiet = dataclasses.replace(CONDITION, optimizer=dataclasses.replace(noisy, weight_noise=0.0))
+    assert condition.static_signature() != quiet.static_signature()
+    # Adam's first step is the sign of the gradient, which little noise seldom turns.
+    _, one, _, _ = trained(condition, steps=1)
+    _, same, _, _ = trained(condition, steps=1)
+    _, other, _, _ = trained(quiet, steps=1)
+    _, plain, _, _ = trained(CONDITION, steps=1)
+    kernel = [np.asarray(state.params["output"]["kernel"]) for state in (one, same, other, plain)]
+    np.testing.assert_array_equal(kernel[0], kernel[1])
+    np.testing.assert_array_equal(kernel[2], kernel[3])
+    assert not np.array_equal(kernel[0], kernel[2])
+    assert np.mean(np.abs(kernel[0] - kernel[2]) > 0.01) < 0.1
 
 
 @given(horizon=st.integers(1, 10**6), per_decade=st.integers(1, 50))

@@ -25,6 +25,16 @@ def loss(evaluation: Evaluation) -> dict[str, jax.Array]:
     return {f"loss/{name}": value for name, value in _by_split(evaluation, evaluation.loss).items()}
 
 
+def by_position(evaluation: Evaluation) -> dict[str, jax.Array]:
+    """Returns `accuracy.<k>/<split>` and `loss.<k>/<split>`: of read-out position k alone."""
+    values: dict[str, jax.Array] = {}
+    for k in range(len(evaluation.shape.readout)):
+        for name, score in (("accuracy", _right), ("loss", evaluation.loss)):
+            means = _by_split(evaluation, _at(k, score))
+            values |= {f"{name}.{k}/{split}": value for split, value in means.items()}
+    return values
+
+
 def weight_norm(evaluation: Evaluation) -> dict[str, jax.Array]:
     """Returns `weight_norm`: the root of the sum of the squares of all parameters."""
     squares = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(evaluation.variables["params"])]
@@ -44,6 +54,10 @@ def _right(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
     if jnp.issubdtype(targets_BK.dtype, jnp.floating):
         raise UserError("measures: Accuracy is about tokens, the targets of the task are real numbers; use WithinError")
     return jnp.all(jnp.argmax(logits_BKV, axis=-1) == targets_BK, axis=-1).astype(jnp.float32)
+
+
+def _at(k: int, score: Score) -> Score:
+    return lambda logits_BKV, targets_BK: score(logits_BKV[:, k : k + 1], targets_BK[:, k : k + 1])
 
 
 def _by_split(evaluation: Evaluation, score: Score) -> dict[str, jax.Array]:

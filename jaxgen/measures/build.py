@@ -8,11 +8,12 @@ from typing import Any
 import jax
 
 from jaxgen.errors import UserError
-from jaxgen.measures.accuracy import accuracy, loss, weight_norm, within_error
+from jaxgen.measures.accuracy import accuracy, by_position, loss, weight_norm, within_error
 from jaxgen.measures.config import (
     AUC,
     Accuracy,
     Analysis,
+    ByPosition,
     LinearFit,
     Loss,
     Measure,
@@ -32,6 +33,7 @@ from jaxgen.measures.scores import auc, linear_fit
 _MEASURES: dict[type[Measure], Callable[[Any, Evaluation], dict[str, jax.Array]]] = {
     Accuracy: lambda _, evaluation: accuracy(evaluation),
     Loss: lambda _, evaluation: loss(evaluation),
+    ByPosition: lambda _, evaluation: by_position(evaluation),
     WeightNorm: lambda _, evaluation: weight_norm(evaluation),
     WithinError: within_error,
     NeuronIPR: neuron_ipr,

@@ -43,6 +43,12 @@ class WithinError(Measure):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ByPosition(Measure):
+    """Accuracy and mean training loss of each of the K read-out positions alone:
+    `accuracy.<k>/<split>` and `loss.<k>/<split>`, k from 0; splits of `Accuracy`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightNorm(Measure):
     """Root of the sum of the squares of all parameters: `weight_norm`."""
 

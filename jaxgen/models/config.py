@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from jaxgen.config import Config, PerMember, Positive, PositiveInt, Rate
+from jaxgen.config import Config, NonNegativeInt, PerMember, Positive, PositiveInt, Rate
 from jaxgen.errors import UserError
 
 Activation = Literal["relu", "gelu", "tanh", "square", "identity"]
@@ -95,7 +95,7 @@ class TransformerConfig(ModelConfig):
     layers: PositiveInt
     width: PositiveInt
     heads: PositiveInt
-    mlp_width: PositiveInt
+    mlp_width: NonNegativeInt  # 0: attention alone
     causal: bool = True
     norm: Literal["pre", "post", "none"] = "none"
     positions: Literal["learned", "sinusoidal", "none"] = "learned"

@@ -81,7 +81,7 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then an MLP, each added to the residual stream."""
+    """Attention, then an MLP (if it has a width), each added to the residual stream."""
 
     config: TransformerConfig
     answers: Positions
@@ -105,9 +105,10 @@ class Block(nn.Module):
         x_BQD += _dropout(self, h_BQD, rate)
         x_BQD = _layer_norm("norm_attention")(x_BQD) if post else x_BQD
 
-        h_BQD = _layer_norm("norm_mlp")(x_BQD) if pre else x_BQD
-        x_BQD += _dropout(self, FeedForward(config, self.dtype, name="mlp")(h_BQD), rate)
-        x_BQD = _layer_norm("norm_mlp")(x_BQD) if post else x_BQD
+        if config.mlp_width > 0:
+            h_BQD = _layer_norm("norm_mlp")(x_BQD) if pre else x_BQD
+            x_BQD += _dropout(self, FeedForward(config, self.dtype, name="mlp")(h_BQD), rate)
+            x_BQD = _layer_norm("norm_mlp")(x_BQD) if post else x_BQD
         return Tap(name="residual")(x_BQD)
 
 

@@ -1,6 +1,7 @@
 """What every task gives: the shape of its examples, and the examples themselves.
 
-A *table* task is finite: it is enumerated once with numpy, and lives on the device whole.
+A *table* task is finite: it is enumerated once with numpy, and lives on the device whole. A *stream*
+task draws fresh training examples at every step; its splits are fixed samples, to measure on.
 """
 
 from __future__ import annotations
@@ -58,6 +59,19 @@ class Task(Config):
 
     def table(self, seed: int) -> dict[str, Split]:
         """Enumerates every split, as a pure function of this config and `seed`."""
+        raise NotImplementedError
+
+    def stream_words(self) -> int | None:
+        """Returns W, the random words that a fresh training example is made of; None: it trains on the table."""
+        return None
+
+    def examples(self, words_NW: Array, xp: Any) -> Split:
+        """Makes N examples of uniform uint32 words (N, W), each of its own row alone.
+
+        Args:
+          words_NW: numpy's, or jax's where a compiled program draws them.
+          xp: the module of their functions, numpy or jax.numpy.
+        """
         raise NotImplementedError
 
 

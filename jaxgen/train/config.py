@@ -35,6 +35,24 @@ class AdamW(OptimizerConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class AdamWToInit(AdamW):
+    """AdamW that decays towards the parameters that training started from: a step also subtracts
+    learning_rate * weight_decay * (w - w_start) (Power et al., arXiv 2201.02177, Sec. 3.3)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoisyAdamW(AdamW):
+    """AdamW with Gaussian noise, drawn anew at every step (Power et al., arXiv 2201.02177, App. A.1.2).
+
+    The gradient is taken at w + weight_noise * N(0, 1), and a step is
+    learning_rate * (Adam's direction + weight_decay * w + update_noise * N(0, 1)).
+    """
+
+    weight_noise: Annotated[NonNegative, PerMember] = 0.0
+    update_noise: Annotated[NonNegative, PerMember] = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AdamL2(OptimizerConfig):
     """Adam with the decay added to the gradient before it (torch.optim.Adam's weight_decay)."""
 

@@ -13,9 +13,11 @@ from jaxgen.train.config import (
     SGD,
     AdamL2,
     AdamW,
+    AdamWToInit,
     ConstantNorm,
     EMAFilter,
     MAFilter,
+    NoisyAdamW,
     OptimizerConfig,
     OptimizerWrapper,
 )
@@ -26,8 +28,8 @@ Tree = Any
 
 def build_optimizer(
     config: OptimizerConfig | OptimizerWrapper, scalars: Mapping[str, Scalar]
-) -> optax.GradientTransformation:
-    """Returns the optax transformation.
+) -> optax.GradientTransformationExtraArgs:
+    """Returns the optax transformation; `update` also takes `key`, for what is drawn at this step.
 
     Args:
       config: the optimiser; its numbers marked `PerMember` are not read.
@@ -38,11 +40,11 @@ def build_optimizer(
         own = {path.removeprefix(prefix): value for path, value in scalars.items() if path.startswith(prefix)}
         base = build_optimizer(config.base, own)
         if isinstance(config, EMAFilter):
-            return optax.chain(add_moving_average(scalars["momentum"], scalars["gain"]), base)
+            return _chain(add_moving_average(scalars["momentum"], scalars["gain"]), base)
         if isinstance(config, MAFilter):
-            return optax.chain(add_window_mean(config.window, scalars["gain"]), base)
+            return _chain(add_window_mean(config.window, scalars["gain"]), base)
         if isinstance(config, ConstantNorm):
-            return optax.chain(base, keep_norm())
+            return _chain(base, keep_norm())
         raise TypeError(f"no optimiser for {type(config).__name__}")
 
     def learning_rate(count: jax.Array) -> Scalar:
@@ -54,20 +56,23 @@ def build_optimizer(
     descend = optax.scale_by_learning_rate(learning_rate)
     if isinstance(config, AdamW):
         mask = (lambda params: jax.tree.map(lambda w: w.ndim > 1, params)) if config.decay == "matrices" else None
-        return optax.chain(
+        decay = add_decay_to_start if isinstance(config, AdamWToInit) else optax.add_decayed_weights
+        noisy = isinstance(config, NoisyAdamW) and config.update_noise > 0
+        return _chain(
             optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
-            optax.add_decayed_weights(scalars["weight_decay"], mask),
+            decay(scalars["weight_decay"], mask),
+            *([add_noise(scalars["update_noise"])] if noisy else []),
             descend,
         )
     if isinstance(config, AdamL2):
-        return optax.chain(
+        return _chain(
             optax.add_decayed_weights(scalars["l2"]),
             optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
             descend,
         )
     if isinstance(config, SGD):
         momentum = [optax.trace(decay=config.momentum)] if config.momentum else []
-        return optax.chain(optax.add_decayed_weights(scalars["l2"]), *momentum, descend)
+        return _chain(optax.add_decayed_weights(scalars["l2"]), *momentum, descend)
     raise TypeError(f"no optimiser for {type(config).__name__}")
 
 
@@ -133,3 +138,51 @@ def keep_norm() -> optax.GradientTransformation:
         return jax.tree.map(lambda after, before: scale * after - before, moved, params), norm
 
     return optax.GradientTransformation(init, update)
+
+
+def _chain(*parts: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    return optax.with_extra_args_support(optax.chain(*parts))
+
+
+class StartState(NamedTuple):
+    """The parameters that training started from."""
+
+    params: Tree
+
+
+def add_decay_to_start(weight_decay: Scalar, mask: Any = None) -> optax.GradientTransformation:
+    """Adds weight_decay * (w - w_start) to the updates, with w_start the parameters given to `init`.
+
+    Args:
+      weight_decay: the strength, traced or not.
+      mask: as in `optax.add_decayed_weights`; None: every parameter decays.
+    """
+
+    def init(params: Tree) -> StartState:
+        return StartState(params)
+
+    def update(updates: Tree, state: StartState, params: Tree | None = None) -> tuple[Tree, StartState]:
+        pulled = jax.tree.map(lambda u, w, start: u + weight_decay * (w - start), updates, params, state.params)
+        return pulled, state
+
+    transformation = optax.GradientTransformation(init, update)
+    return transformation if mask is None else optax.masked(transformation, mask)
+
+
+def add_noise(deviation: Scalar) -> optax.GradientTransformationExtraArgs:
+    """Adds deviation * N(0, 1), drawn from the `key` given to `update`, to every update."""
+
+    def update(updates: Tree, state: Any, params: Tree | None = None, *, key: jax.Array, **_: Any) -> tuple[Tree, Any]:
+        return with_noise(updates, deviation, key), state
+
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+
+
+def with_noise(tree: Tree, deviation: Scalar, key: jax.Array) -> Tree:
+    """Returns the tree with deviation * N(0, 1) added to every entry, each leaf from a key of its own."""
+    leaves, structure = jax.tree.flatten(tree)
+    noisy = [
+        leaf + deviation * jax.random.normal(jax.random.fold_in(key, i), leaf.shape, leaf.dtype)
+        for i, leaf in enumerate(leaves)
+    ]
+    return jax.tree.unflatten(structure, noisy)

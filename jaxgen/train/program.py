@@ -21,15 +21,15 @@ from jaxgen.measures.evaluation import Evaluation
 from jaxgen.measures.perturbation import strongest
 from jaxgen.models.build import build_model
 from jaxgen.tasks.base import Split
-from jaxgen.train.config import Adversarial, ScaledInit
+from jaxgen.train.config import Adversarial, NoisyAdamW, ScaledInit
 from jaxgen.train.losses import build_loss
-from jaxgen.train.optimizers import build_optimizer
+from jaxgen.train.optimizers import build_optimizer, with_noise
 from jaxgen.train.shuffle import shuffled_index
 
 Layout = Literal["sequential", "vmap"]
 Tree = Any
 
-_INIT, _BATCH, _DROPOUT = range(3)
+_INIT, _BATCH, _DROPOUT, _WEIGHT_NOISE, _UPDATE_NOISE = range(5)
 
 
 class State(NamedTuple):
@@ -51,6 +51,11 @@ class Constants(NamedTuple):
     scalars: dict[str, jax.Array]  # the numbers marked PerMember, by dotted path
     seed: jax.Array  # () int32
     mask: Tree | None  # like params, 0 where a parameter is held at zero; None: no mask
+
+
+def _key(constants: Constants, stream: int, step: jax.Array | None = None) -> jax.Array:
+    key = jax.random.fold_in(jax.random.key(constants.seed), stream)
+    return key if step is None else jax.random.fold_in(key, step)
 
 
 class Program:
@@ -87,14 +92,14 @@ class Program:
 
         return over_members
 
-    def _optimizer(self, scalars: Mapping[str, jax.Array]) -> optax.GradientTransformation:
+    def _optimizer(self, scalars: Mapping[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
         prefix = "optimizer."
         own = {path.removeprefix(prefix): value for path, value in scalars.items() if path.startswith(prefix)}
         return build_optimizer(self.condition.optimizer, own)
 
     def _init_member(self, constants: Constants, params: Tree | None) -> State:
         """Makes the state of step 0, from the given parameters or the model's initialisation."""
-        key = jax.random.fold_in(jax.random.key(constants.seed), _INIT)
+        key = _key(constants, _INIT)
         variables = dict(self.module.init(key, constants.splits["train"].inputs[:1]))
         drawn = variables.pop("params")
         if isinstance(self.condition.start, ScaledInit):
@@ -105,13 +110,16 @@ class Program:
         return State(params, variables, opt_state, step=zero, active=~no, failed=no, hits=zero)
 
     def _batch(self, constants: Constants, step: jax.Array) -> Split:
-        train, size = constants.splits["train"], self.condition.batch_size
+        train, size, task = constants.splits["train"], self.condition.batch_size, self.condition.task
         if size is None:
             return train
+        words = task.stream_words()
+        if words is not None:
+            drawn = jax.random.bits(_key(constants, _BATCH, step), (size, words), jnp.uint32)
+            return task.examples(drawn, jnp)
         count = train.inputs.shape[0]
         batches = count // size  # an epoch leaves out the remainder, other examples each time
-        key = jax.random.fold_in(jax.random.key(constants.seed), _BATCH)
-        key = jax.random.fold_in(key, step // batches)
+        key = _key(constants, _BATCH, step // batches)
         rows = shuffled_index((step % batches) * size + jnp.arange(size, dtype=jnp.int32), count, key)
         return jax.tree.map(lambda column: column[rows], train)
 
@@ -129,8 +137,11 @@ class Program:
 
     def _step_member(self, state: State, constants: Constants) -> State:
         batch = self._attacked(state, self._batch(constants, state.step))
-        key = jax.random.fold_in(jax.random.key(constants.seed), _DROPOUT)
-        key = jax.random.fold_in(key, state.step)
+        key = _key(constants, _DROPOUT, state.step)
+        params, optimizer = state.params, self.condition.optimizer
+        if isinstance(optimizer, NoisyAdamW) and optimizer.weight_noise > 0:
+            weight_noise = constants.scalars["optimizer.weight_noise"]
+            params = with_noise(params, weight_noise, _key(constants, _WEIGHT_NOISE, state.step))
 
         def mean_loss(params: Tree) -> tuple[jax.Array, Tree]:
             logits, model_state = self.module.apply(
@@ -143,10 +154,12 @@ class Program:
             )
             return jnp.mean(self.loss(logits, batch.targets)), dict(model_state)
 
-        (loss, model_state), grads = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        (loss, model_state), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
         # Optax raises floats to integer powers, which the strict promotion of the tests forbids.
         with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = self._optimizer(constants.scalars).update(grads, state.opt_state, state.params)
+            updates, opt_state = self._optimizer(constants.scalars).update(
+                grads, state.opt_state, state.params, key=_key(constants, _UPDATE_NOISE, state.step)
+            )
         params = optax.apply_updates(state.params, updates)
         if constants.mask is not None:
             params = jax.tree.map(jnp.multiply, params, constants.mask)
