@@ -29,6 +29,15 @@ XOR = XORClusterTask(train=2000, test=2000, dimensions=6, signal=4.0, label_nois
 SLABS = SlabTask(train=4000, test=2000, dimensions=4, simple="linear", complex="5-slab", rotate=False)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _quick_compilation():
+    # The many tiny programs here compile twice as fast, and none is timed.
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 # -- tasks
 
 
@@ -196,12 +205,13 @@ def advance(condition: Condition, steps: int, params=None, members: int = 1):
 
 
 def test_members_of_an_ensemble_train_as_each_would_alone_and_answer_by_their_mean() -> None:
-    ensemble = dataclasses.replace(CONDITION, model=EnsembleConfig(members=3, member=MLPConfig(hidden=(6,))))
+    plain = dataclasses.replace(CONDITION, batch_size=None)
+    ensemble = dataclasses.replace(plain, model=EnsembleConfig(members=2, member=MLPConfig(hidden=(6,))))
     start, state, program, constants = advance(ensemble, 10)
-    own = [f"member_{i}" for i in range(3)]
+    own = ["member_0", "member_1"]
     assert not np.allclose(start["member_0"]["layer_0"]["kernel"], start["member_1"]["layer_0"]["kernel"])
     params = jax.tree.map(lambda *each: jnp.concatenate(each), *[start[name] for name in own])
-    _, alone, single, _ = advance(CONDITION, 10, params, members=3)
+    _, alone, single, _ = advance(plain, 10, params, members=2)
     trained = jax.tree.map(lambda *each: jnp.concatenate(each), *[state.params[name] for name in own])
     for one, other in zip(jax.tree.leaves(trained), jax.tree.leaves(alone.params), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
@@ -293,10 +303,8 @@ BALLS = [("l2", lambda d: np.linalg.norm(d, axis=1)), ("linf", lambda d: np.abs(
 @pytest.mark.parametrize(("norm", "size"), BALLS)
 def test_an_attack_on_a_linear_loss_goes_to_the_edge_along_its_weights(norm: str, size) -> None:
     w_BD = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32) * [[1e-30], [1e-12], [1], [1e6], [0]]
-    attack = Attack(norm=norm, radius=0.5, step_size=0.2, steps=4)
-    delta = np.asarray(
-        strongest(attack, lambda d: jnp.sum(d * jnp.float32(w_BD)), jnp.zeros((5, 7))),
-    )
+    attack = {"norm": norm, "radius": 0.5, "step_size": 0.2, "steps": 4}
+    delta = np.asarray(strongest(lambda d: jnp.sum(d * jnp.float32(w_BD)), jnp.zeros((5, 7)), **attack))
     np.testing.assert_allclose(size(delta), [0.5, 0.5, 0.5, 0.5, 0], rtol=1e-5)
     direction = w_BD / np.linalg.norm(w_BD.astype(np.float64), axis=1, keepdims=True).clip(1e-40)
     expected = direction if norm == "l2" else np.sign(w_BD)
@@ -308,8 +316,8 @@ def test_an_attack_on_a_linear_loss_goes_to_the_edge_along_its_weights(norm: str
 def test_an_attack_stays_in_its_ball(steps: int, step_size: float, radius: float) -> None:
     x_BD = jnp.float32(np.random.default_rng(1).normal(size=(4, 3)))
     for norm, size in BALLS:
-        attack = Attack(norm=norm, radius=radius, step_size=step_size, steps=steps)
-        delta = np.asarray(strongest(attack, lambda d: jnp.sum(jnp.sin(3 * (x_BD + d)) ** 2), jnp.zeros((4, 3))))
+        attack = {"norm": norm, "radius": radius, "step_size": step_size, "steps": steps}
+        delta = np.asarray(strongest(lambda d: jnp.sum(jnp.sin(3 * (x_BD + d)) ** 2), jnp.zeros((4, 3)), **attack))
         assert np.all(size(delta) <= min(radius, steps * step_size) * (1 + 1e-5))
 
 

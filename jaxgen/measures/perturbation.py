@@ -5,37 +5,50 @@ Shape letters: B examples, D features, K directions.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.errors import UserError, nearest
-from jaxgen.measures.config import Attack, Perturb
+from jaxgen.measures.config import Perturb
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
 from jaxgen.tasks.base import Split
 
 
-def strongest(attack: Attack, loss: Callable[[jax.Array], jax.Array], zero_BD: jax.Array) -> jax.Array:
-    """Returns the perturbations (B, D) that the attack finds, each row in the ball of the attack.
+def strongest(
+    loss: Callable[[jax.Array], jax.Array],
+    zero_BD: jax.Array,
+    *,
+    norm: Literal["l2", "linf"],
+    radius: float | jax.Array,
+    step_size: float | jax.Array,
+    steps: int,
+) -> jax.Array:
+    """Returns the perturbations (B, D) that an `Attack` of these fields finds, each row in its ball.
 
     Args:
-      attack: the ball and the steps.
       loss: of perturbations (B, D): the sum of what each row is to raise.
       zero_BD: where it starts from.
+      norm: of the ball.
+      radius: of the ball, traced or not.
+      step_size: of the ascent, traced or not.
+      steps: of the ascent.
     """
 
     def step(_: int, delta_BD: jax.Array) -> jax.Array:
         gradient_BD = jax.grad(loss)(delta_BD)
-        if attack.norm == "linf":
-            return jnp.clip(delta_BD + attack.step_size * jnp.sign(gradient_BD), -attack.radius, attack.radius)
-        delta_BD = delta_BD + attack.step_size * _unit(gradient_BD)
+        if norm == "linf":
+            return jnp.clip(delta_BD + step_size * jnp.sign(gradient_BD), -radius, radius)
+        delta_BD = delta_BD + step_size * _unit(gradient_BD)
         norm_B1 = jnp.linalg.norm(delta_BD, axis=1, keepdims=True)
-        return delta_BD * jnp.minimum(1.0, attack.radius / jnp.maximum(norm_B1, jnp.finfo(jnp.float32).tiny))
+        return delta_BD * jnp.minimum(1.0, radius / jnp.maximum(norm_B1, jnp.finfo(jnp.float32).tiny))
 
-    return jax.lax.fori_loop(0, attack.steps, step, zero_BD)
+    return jax.lax.fori_loop(0, steps, step, zero_BD)
 
 
 def perturb(config: Perturb, snapshots: MemberSnapshots) -> list[tuple[int, str, float]]:
@@ -50,7 +63,7 @@ def perturb(config: Perturb, snapshots: MemberSnapshots) -> list[tuple[int, str,
     rows = []
     for attack in config.attacks:
         name = f"{attack.norm}{'_universal' if config.universal else ''}.{attack.radius:g}"
-        accuracy, delta_BD = _attacked(evaluation, split, attack=attack, universal=config.universal)
+        accuracy, delta_BD = _attacked(evaluation, split, config.universal, **dataclasses.asdict(attack))
         rows.append((step, f"accuracy.{name}/{config.split}", float(accuracy)))
         if config.along is not None:
             change_BD = np.asarray(snapshots.splits[config.along].inputs) - np.asarray(split.inputs)
@@ -70,14 +83,15 @@ def part_along(delta_BD: np.ndarray, change_BD: np.ndarray) -> float:
     return float(np.mean(inside_B[energy_B > 0] / energy_B[energy_B > 0]))
 
 
-@functools.partial(jax.jit, static_argnames=("attack", "universal"))
-def _attacked(evaluation: Evaluation, split: Split, *, attack: Attack, universal: bool) -> tuple[jax.Array, jax.Array]:
+# Attacks that differ in their sizes are one program.
+@functools.partial(jax.jit, static_argnames=("universal", "norm", "steps"))
+def _attacked(evaluation: Evaluation, split: Split, universal: bool, **attack: Any) -> tuple[jax.Array, jax.Array]:
     inputs_BD, target_BK = jnp.asarray(split.inputs), jnp.asarray(split.true_targets)
 
     def loss(delta_BD: jax.Array) -> jax.Array:
         return jnp.sum(evaluation.loss(evaluation.logits(inputs_BD + delta_BD), target_BK))
 
-    delta_BD = strongest(attack, loss, jnp.zeros_like(inputs_BD[:1] if universal else inputs_BD))
+    delta_BD = strongest(loss, jnp.zeros_like(inputs_BD[:1] if universal else inputs_BD), **attack)
     logits_BKV = evaluation.logits(inputs_BD + delta_BD)
     right_BK = jnp.argmax(logits_BKV, axis=-1) == target_BK
     return jnp.mean(right_BK.astype(jnp.float32)), delta_BD

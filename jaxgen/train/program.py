@@ -6,6 +6,7 @@ derived from (seed, stream, step), so nothing but the state below needs to be sa
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -132,7 +133,7 @@ class Program:
             logits: Any = self.module.apply({"params": state.params, **state.model_state}, batch.inputs + delta)
             return jnp.sum(self.loss(logits, batch.targets))
 
-        delta = strongest(self.condition.loss.attack, loss, jnp.zeros_like(batch.inputs))
+        delta = strongest(loss, jnp.zeros_like(batch.inputs), **dataclasses.asdict(self.condition.loss.attack))
         return batch._replace(inputs=batch.inputs + delta)
 
     def _step_member(self, state: State, constants: Constants) -> State:
