@@ -38,6 +38,7 @@ Deviations, and why:
 - UNVERIFIED: whether the paper's image run had its filter on. The published command names momentum,
   gain and decay but not `--filter ema`, and the default is no filter: taken literally it is the
   control `decay 2`. The condition `EMA` takes the text, with the filter.
+- UNVERIFIED: the numbers of the figures; the values are those of the repository's README.
 - A run ends once the test accuracy is reached, at three measuring steps running.
 - Mini: p = 59, one layer, width 64, MLP 256, 15k steps; of images 200 for training.
 """
