@@ -243,6 +243,23 @@ class Profile(Figure):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class BySetting(Figure):
+    """Numbers of each condition against one of its settings: a line a number, a dot a seed.
+
+    The line is the median over the seeds, the band their range, where the number came for all of them.
+    """
+
+    x: str  # a dotted setting: task.train_fraction, start.transforms.0.keep
+    values: Mapping[str, Callable[[SeedTable, str], float]]  # name of the line -> number of a condition by its name
+    conditions: tuple[str, ...] | None = None  # None: all that have the setting
+    x_label: str = ""  # empty: the setting's name
+    y_label: str
+    log_x: bool = False
+    log_y: bool = False
+    paper: Mapping[str, Mapping[float, float]] = dataclasses.field(default_factory=dict)  # line -> setting -> value
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CellMap(Figure):
     """Conditions as cells over two of their settings, coloured by a label such as the phase."""
 

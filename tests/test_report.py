@@ -7,16 +7,29 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import UserError
-from jaxgen.experiment import CellMap, Claim, Condition, Curves, Experiment, Paper, Profile, Scale, Sweep, at_least
+from jaxgen.experiment import (
+    BySetting,
+    CellMap,
+    Claim,
+    Condition,
+    Curves,
+    Experiment,
+    Paper,
+    Profile,
+    Scale,
+    Sweep,
+    at_least,
+)
 from jaxgen.models.config import MLPConfig
 from jaxgen.report import palette
 from jaxgen.report.axes import NARROW, power_text, spread_out, step_text
 from jaxgen.report.figures import draw
 from jaxgen.report.html import ExperimentReport, Report, differing_settings, render, write_report
+from jaxgen.report.settings import setting
 from jaxgen.report.svg import inline_svg
 from jaxgen.table import Table
 from jaxgen.tasks.modular import ModularTask
-from jaxgen.train.config import AdamW
+from jaxgen.train.config import AdamW, From, MagnitudeMask, Rewind
 from jaxgen.verdict import judge_all
 
 HOSTILE = "<script>alert('x')</script> $a_b$ & co"
@@ -47,6 +60,11 @@ PROFILE = Profile(
 CELLS = CellMap(
     name="phases", caption=f"Phases {HOSTILE}", x="task.corruption", y="optimizer.weight_decay",
     label=lambda table, condition: LABELS[table.final(condition.name, "accuracy/test") > 0.5], labels=LABELS,
+)  # fmt: skip
+BY_DECAY = BySetting(
+    name="decay", caption="By decay.", x="optimizer.weight_decay", y_label="steps",
+    values={"steps": lambda table, name: table.first_step(name, "accuracy/test", at_least=0.5)},
+    paper={"steps": {5.0: 20.0}},
 )  # fmt: skip
 CLAIMS = (
     Claim(name="up", says=f"It rises {HOSTILE}", place="Fig. 1", paper="0.97",
@@ -222,7 +240,7 @@ def test_seeds_that_run_on_are_drawn_apart():
 
 
 def test_nothing_measured_draws_nothing():
-    for figure in (CURVES, TOGETHER, PROFILE, CELLS):
+    for figure in (CURVES, TOGETHER, PROFILE, BY_DECAY, CELLS):
         assert draw(figure, Table.of([]), CONDITIONS) is None
     rows = [("wd=0", 0, 0, "accuracy/train", float("nan"))]
     assert draw(CURVES, Table.of(rows), CONDITIONS) is None
@@ -255,6 +273,32 @@ def test_profile_draws_the_last_values():
         (line,) = lines(axes, label)
         np.testing.assert_array_equal(line.get_xdata(), [0, 0.25, 1])
         np.testing.assert_array_equal(line.get_ydata(), [100, 100.5, 102])
+
+
+def test_numbers_by_setting_where_all_seeds_have_one():
+    sweep = Sweep(base=BASE, axes={"optimizer.weight_decay": [1.0, 5.0, 10.0]}).conditions()
+    reached = {1.0: (10, 20, 60), 5.0: (5, 7, 8), 10.0: (3, 4, None)}  # at 10 one seed never comes
+    rows = [
+        (each.name, seed, step, "accuracy/test", 1.0)
+        for each in sweep
+        for seed, step in enumerate(reached[each.optimizer.weight_decay])
+        if step is not None
+    ]
+    rows += [(sweep[2].name, 2, 100, "accuracy/test", 0.0)]
+    (axes,) = draw(BY_DECAY, Table.of(rows), (*sweep, BASE)).axes
+    (line,), (paper,) = lines(axes, "steps"), lines(axes, "steps, paper")
+    assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [(1, 20), (5, 7)]
+    assert list(zip(paper.get_xdata(), paper.get_ydata(), strict=True)) == [(5, 20)]
+    dots = [dot for line in axes.get_lines() if line.get_linestyle() == "None" for dot in line.get_ydata()]
+    assert sorted(dots)[:8] == [3, 4, 5, 7, 8, 10, 20, 60]
+
+
+def test_settings_within_tuples():
+    start = From(condition="dense", at="end", transforms=(MagnitudeMask(keep=0.4), Rewind()))
+    child = dataclasses.replace(BASE, start=start)
+    assert setting(child, "start.transforms.0.keep") == 0.4
+    assert setting(child, "start.transforms.2.keep") is None
+    assert setting(BASE, "start.transforms.0.keep") is None
 
 
 def test_cells_show_the_label_of_most_seeds():

@@ -46,7 +46,7 @@ Deviations, and why:
 
 import itertools
 
-from jaxgen.experiment import Claim, Condition, Curves, Experiment, Paper, Scale, at_least, at_most
+from jaxgen.experiment import BySetting, Claim, Condition, Curves, Experiment, Paper, Scale, at_least, at_most
 from jaxgen.measures.config import Accuracy, Loss, WeightNorm
 from jaxgen.models.config import EmbeddingMLPConfig, ModelConfig, TransformerConfig
 from jaxgen.tasks.modular import ModularTask
@@ -187,9 +187,20 @@ keep_rates = Experiment(
             "the dense network generalised; the mask of a less trained one may be what it is about.",
         ),
     ),
-    figures=accuracies(
-        ("dense", *(f"ticket keep={keep}" for keep in KEEPS)),
-        "Test accuracy of the dense network and of its tickets, by the fraction of weights kept.",
+    figures=(
+        *accuracies(
+            ("dense", *(f"ticket keep={keep}" for keep in KEEPS)),
+            "Test accuracy of the dense network and of its tickets, by the fraction of weights kept.",
+        ),
+        BySetting(
+            name="steps",
+            caption="Steps to a test accuracy of 0.95 by the fraction of weights that the ticket keeps.",
+            x="start.transforms.0.keep",
+            values={"ticket": generalised},
+            x_label="fraction of weights kept",
+            y_label="steps to 0.95",
+            log_y=True,
+        ),
     ),
 )
 

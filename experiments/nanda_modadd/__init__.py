@@ -45,7 +45,7 @@ claims test the second: less decay, later.
 import dataclasses
 
 from jaxgen.config import override
-from jaxgen.experiment import Claim, Condition, Curves, Experiment, Paper, Scale, at_least, at_most
+from jaxgen.experiment import BySetting, Claim, Condition, Curves, Experiment, Paper, Scale, at_least, at_most
 from jaxgen.measures.config import Accuracy, ByPosition, Loss, ProgressMeasures, WeightNorm
 from jaxgen.models.config import TransformerConfig
 from jaxgen.tasks.modular import ModularTask
@@ -293,6 +293,18 @@ fractions = Experiment(
     figures=(
         Curves(
             name="data", caption="Test accuracy by the fraction that trains.", keys=("accuracy/test",), together=True
+        ),
+        BySetting(
+            name="steps",
+            caption="Steps to 0.99 by the fraction of the data; a seed that never comes there has no dot.",
+            x="task.train_fraction",
+            values={
+                split: lambda t, name, key=f"accuracy/{split}": t.first_step(name, key, at_least=0.99)
+                for split in ("train", "test")
+            },
+            x_label="fraction that trains",
+            y_label="steps to 0.99",
+            log_y=True,
         ),
     ),
     accelerator=True,

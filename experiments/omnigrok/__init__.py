@@ -44,7 +44,19 @@ Deviations, and why:
   small to fit.
 """
 
-from jaxgen.experiment import YES, Claim, Condition, Curves, Experiment, Paper, Scale, at_least, at_most, within
+from jaxgen.experiment import (
+    YES,
+    BySetting,
+    Claim,
+    Condition,
+    Curves,
+    Experiment,
+    Paper,
+    Scale,
+    at_least,
+    at_most,
+    within,
+)
 from jaxgen.measures.config import Accuracy, Loss, WeightNorm, WithinError
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.tasks import DigitsTask, ModularTask, TeacherTask
@@ -290,18 +302,28 @@ landscape = Experiment(
         ),
     ),
     figures=(
+        BySetting(
+            name="landscape",
+            caption="Last loss of networks held at the norm of their start. Dashed: the notebook's, of one seed.",
+            x="start.factor",
+            values={split: lambda t, name, key=f"loss/{split}": t.final(name, key) for split in ("train", "test")},
+            x_label="alpha: norm of the weights over that of the default initialisation",
+            y_label="squared error",
+            log_x=True,
+            log_y=True,
+            paper={
+                "train": {alpha: train for alpha, (train, _) in NOTEBOOK.items() if train},
+                "test": {alpha: test for alpha, (_, test) in NOTEBOOK.items()},
+            },
+        ),
         Curves(
             name="losses",
-            caption="Losses of networks held at the norm of their start. Dashed: the last values of the notebook.",
+            caption="Losses of some of them while training.",
             keys=("loss/train", "loss/test"),
             conditions=("alpha=0.1", "alpha=0.251", "alpha=1", "alpha=2.51", "alpha=10"),
             together=True,
             y_label="squared error",
             log_y=True,
-            paper={
-                f"alpha={alpha:g}": {"loss/test": test} | ({"loss/train": train} if train else {})
-                for alpha, (train, test) in NOTEBOOK.items()
-            },
         ),
     ),
 )

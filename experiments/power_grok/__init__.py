@@ -51,6 +51,7 @@ import statistics
 from collections.abc import Iterable
 
 from jaxgen.experiment import (
+    BySetting,
     CellMap,
     Claim,
     Condition,
@@ -367,6 +368,15 @@ data = Experiment(
             caption="Validation accuracy by the fraction of the equations that trains.",
             keys=("accuracy/test",),
             together=True,
+        ),
+        BySetting(
+            name="steps",
+            caption="Steps to 0.99 by the fraction that trains; a seed that never comes there has no dot.",
+            x="task.train_fraction",
+            values={"train": fitted_at, "test": grokked_at},
+            x_label="fraction that trains",
+            y_label="steps to 0.99",
+            log_y=True,
         ),
     ),
     accelerator=True,

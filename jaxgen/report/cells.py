@@ -15,6 +15,7 @@ from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import CellMap, Condition
 from jaxgen.report.axes import legend
 from jaxgen.report.palette import CELL_INK, CELLS, EMPTY, MUTED
+from jaxgen.report.settings import setting, setting_text
 from jaxgen.table import Censored, NotMeasured, Table
 
 _GAP = 0.03  # of a cell, left free on each side
@@ -44,8 +45,8 @@ def draw_cells(figure: CellMap, table: Table, conditions: Sequence[Condition], w
     axes.set_xticks(range(len(columns)), [_text(value) for value in columns])
     axes.set_yticks(range(len(rows)), [_text(value) for value in rows])
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5))
-    axes.set_xlabel(_name(figure.x))
-    axes.set_ylabel(_name(figure.y))
+    axes.set_xlabel(setting_text(figure.x))
+    axes.set_ylabel(setting_text(figure.y))
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -53,14 +54,6 @@ def draw_cells(figure: CellMap, table: Table, conditions: Sequence[Condition], w
         keys = zip(string.ascii_uppercase, figure.labels, strict=False)
         legend(drawing, [Patch(color=_colour(figure, label), label=f"{letter}  {label}") for letter, label in keys])
     return drawing
-
-
-def setting(condition: Condition, key: str) -> Any:
-    """Returns the value of a dotted setting, or None where the condition has no such setting."""
-    value: Any = condition
-    for name in key.split("."):
-        value = getattr(value, name, None)
-    return value
 
 
 def _labels(figure: CellMap, table: Table, condition: Condition) -> list[str]:
@@ -103,10 +96,6 @@ def _colour(figure: CellMap, label: str) -> str:
 
 def _colour_of(labels: Sequence[str], label: str) -> str:
     return CELLS[labels.index(label) % len(CELLS)].light
-
-
-def _name(key: str) -> str:
-    return key.split(".")[-1].replace("_", " ")
 
 
 def _text(value: Any) -> str:

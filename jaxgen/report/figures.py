@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.figure import Figure as Drawing
 
-from jaxgen.experiment import CellMap, Condition, Curves, Figure, Profile
+from jaxgen.experiment import BySetting, CellMap, Condition, Curves, Figure, Profile
 from jaxgen.report.axes import STYLE, WIDE
+from jaxgen.report.by_setting import draw_by_setting
 from jaxgen.report.cells import draw_cells
 from jaxgen.report.lines import draw_curves, draw_profile
 from jaxgen.table import Table
@@ -32,6 +33,8 @@ def draw(figure: Figure, table: Table, conditions: Sequence[Condition], *, width
                 return draw_curves(figure, table, conditions, width)
             case Profile():
                 return draw_profile(figure, table, conditions, width)
+            case BySetting():
+                return draw_by_setting(figure, table, conditions, width)
             case CellMap():
                 return draw_cells(figure, table, conditions, width)
     raise TypeError(f"figure '{figure.name}': nothing draws a {type(figure).__name__}")

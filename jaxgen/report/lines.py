@@ -80,7 +80,7 @@ def draw_profile(figure: Profile, table: Table, conditions: Sequence[Condition],
         accuracy_axis(axes)
     for each in axes:
         each.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
-    shades = _split_shades(figure.splits)
+    shades = palette.split_shades(figure.splits)
     prefix_texts = dict(zip(figure.prefixes, _tails(figure.prefixes), strict=True))
     handles: dict[tuple[str, str], Line2D] = {}
     for (name, prefix, split), series in found.items():
@@ -158,17 +158,11 @@ def _tails(prefixes: Sequence[str]) -> list[str]:
     return [" ".join(each[shared:]) for each in words]
 
 
-def _split_shades(splits: Sequence[str]) -> dict[str, Shade]:
-    """Returns each split's own colour everywhere; unknown splits take the free ones in turn."""
-    unknown = [split for split in dict.fromkeys(splits) if split not in palette.SPLITS]
-    return palette.SPLITS | dict(zip(unknown, palette.series(len(unknown)), strict=True))
-
-
 def _key_looks(keys: Sequence[str]) -> dict[str, tuple[Shade, Stroke]]:
     """Returns colour and stroke of each key: the split's colour; a second measure of it, another stroke."""
     # A measure without a split is told apart by its own name.
     splits = [split or measure for measure, split in map(split_key, keys)]
-    shades = _split_shades(splits)
+    shades = palette.split_shades(splits)
     return {
         key: (shades[split], STROKES[splits[:i].count(split) % len(STROKES)])
         for i, (key, split) in enumerate(zip(keys, splits, strict=True))

@@ -7,6 +7,7 @@ serves both colour schemes.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.colors import to_hex
@@ -77,6 +78,12 @@ def series(count: int) -> list[Shade]:
     if count <= len(SERIES):
         return list(SERIES[:count])
     return [RAMP[round(i * (len(RAMP) - 1) / (count - 1))] for i in range(count)]
+
+
+def split_shades(names: Sequence[str]) -> dict[str, Shade]:
+    """Returns each split's own colour everywhere; other names take the free ones in turn."""
+    unknown = [name for name in dict.fromkeys(names) if name not in SPLITS]
+    return SPLITS | dict(zip(unknown, series(len(unknown)), strict=True))
 
 
 def variables(scheme: str) -> str:

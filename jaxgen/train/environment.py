@@ -73,7 +73,8 @@ def cpu_name() -> str:
 def device_name(about: dict[str, Any]) -> str:
     """Returns the device of a description in words: the accelerator, or the processor and its cores."""
     if about["devices"]["platform"] == "cpu":
-        return f"{about['cpu']}, {about['cores']} cores"
+        cores = about["cores"]
+        return f"{about['cpu']}, {cores} core{'' if cores == 1 else 's'}"
     return f"{about['devices']['count']} x {about['devices']['kind']}"
 
 
