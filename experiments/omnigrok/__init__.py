@@ -304,7 +304,7 @@ landscape = Experiment(
     figures=(
         BySetting(
             name="landscape",
-            caption="Last loss of networks held at the norm of their start. Dashed: the notebook's, of one seed.",
+            caption="Last loss of networks held at the norm of their start. Diamonds: the notebook's, of one seed.",
             x="start.factor",
             values={split: lambda t, name, key=f"loss/{split}": t.final(name, key) for split in ("train", "test")},
             x_label="alpha: norm of the weights over that of the default initialisation",

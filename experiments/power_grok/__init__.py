@@ -95,6 +95,7 @@ SMOKE = Scale(
         "seeds": (0,),
         "steps": 3,
         "batch_size": 16,
+        "model.layers": 1,
         "model.width": 16,
         "model.mlp_width": 32,
         "measure_at.per_decade": 5,

@@ -19,7 +19,7 @@ from jaxgen.table import Censored, NotMeasured, SeedTable, Table
 
 
 def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
-    """Draws one panel; the paper's values are hollow diamonds, dashed."""
+    """Draws one panel; the paper's values are hollow diamonds."""
     places = {
         each.name: setting(each, figure.x)
         for each in conditions
@@ -68,8 +68,8 @@ def _line(axes: Axes, numbers: pd.DataFrame, stated: pd.Series, shade: Shade, te
         axes.plot(seed.index, seed, color=shade.light, linestyle="", marker="o", markersize=3, zorder=3)
     if len(stated):
         axes.plot(
-            stated.index, stated, color=shade.light, linestyle=(0, (4, 3)), linewidth=1.1, marker="D", markersize=4.5,
-            markerfacecolor="none", zorder=2.5, label=f"{text}, paper",
+            stated.index, stated, color=shade.light, linestyle="", marker="D", markersize=6, markerfacecolor="none",
+            zorder=2.5, label=f"{text}, paper",
         )  # fmt: skip
     return line
 

@@ -24,8 +24,9 @@ from jaxgen.models.build import build_model
 from jaxgen.tasks.base import Split
 from jaxgen.train.config import Adversarial, NoisyAdamW, ScaledInit
 from jaxgen.train.losses import build_loss
-from jaxgen.train.optimizers import build_optimizer, with_noise
+from jaxgen.train.optimizers import build_optimizer
 from jaxgen.train.shuffle import shuffled_index
+from jaxgen.train.transformations import with_noise
 
 Layout = Literal["sequential", "vmap"]
 Tree = Any
