@@ -62,6 +62,8 @@ def training_options(command: Any) -> Any:
         click.option("--wandb", metavar="PROJECT", help="Also show the metrics in this W&B project."),
         click.option("--allow-drift", is_flag=True,
                      help="Resume with other versions, devices or flags: bits may change."),
+        click.option("--mesh", metavar="AXIS=N,...",
+                     help="Devices along member, data, fsdp and tensor; by default one device in all."),
         click.option("--save-every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, metavar="SECONDS",
                      help="How often the whole state is saved."),
     ):  # fmt: skip
@@ -113,7 +115,7 @@ def show(experiment_id: str, scale: str) -> None:
 @training_options
 def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], seeds: int | None, extend: int | None,
               fresh: bool, resume: Literal["must", "may", "never"] | None, record: bool, runs: Path,
-              save_every: float, allow_drift: bool, wandb: str | None) -> None:  # fmt: skip
+              save_every: float, mesh: str | None, allow_drift: bool, wandb: str | None) -> None:  # fmt: skip
     """Train, measure and judge; go on with what is unfinished, show what is finished.
 
     ID is paper/experiment, a paper for all its experiments, or arxiv:NUMBER.
@@ -125,21 +127,21 @@ def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], 
 
         train.reproduce_command(
             experiment_id, scale=scale, settings=settings, seeds=seeds, extend=extend, fresh=fresh, resume=resume,
-            record=record, runs=runs, how=train.HowToRun(save_every, allow_drift, wandb), preemption=preemption,
+            record=record, runs=runs, how=train.HowToRun(save_every, mesh, allow_drift, wandb), preemption=preemption,
         )  # fmt: skip
 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @training_options
-def resume(run: Path, save_every: float, allow_drift: bool, wandb: str | None) -> None:
+def resume(run: Path, save_every: float, mesh: str | None, allow_drift: bool, wandb: str | None) -> None:
     """Go on with a run's directory: the same request again."""
     from jaxgen.cli.signals import Preemption
 
     with Preemption() as preemption:
         from jaxgen.cli import train
 
-        train.resume_command(run, how=train.HowToRun(save_every, allow_drift, wandb), preemption=preemption)
+        train.resume_command(run, how=train.HowToRun(save_every, mesh, allow_drift, wandb), preemption=preemption)
 
 
 @main.command()

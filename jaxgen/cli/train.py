@@ -30,6 +30,7 @@ from jaxgen.train import environment
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import ACTIVITIES, goodput
 from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
+from jaxgen.train.mesh import MeshSizes
 from jaxgen.train.metrics import read_rows
 from jaxgen.train.mirrors import Mirror, TensorBoard, WeightsAndBiases
 
@@ -41,12 +42,17 @@ class HowToRun:
     """The options that every training command has."""
 
     save_every: float
+    mesh: str | None
     allow_drift: bool
     wandb: str | None
 
     def arguments(self, resume: Literal["must", "may"]) -> RunArguments:
         return RunArguments(
-            recovery_seconds=self.save_every, mirrors=self._mirrors, resume=resume, allow_drift=self.allow_drift
+            mesh=MeshSizes.parse(self.mesh) if self.mesh else None,
+            recovery_seconds=self.save_every,
+            mirrors=self._mirrors,
+            resume=resume,
+            allow_drift=self.allow_drift,
         )
 
     def _mirrors(self, directory: PopulationDirectory, members: Sequence[str]) -> list[Mirror]:

@@ -7,6 +7,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jaxgen.errors import UserError
+from jaxgen.models import embedding_mlp, mlp, transformer
 from jaxgen.models.config import (
     EmbeddingMLPConfig,
     EnsembleConfig,
@@ -17,6 +18,7 @@ from jaxgen.models.config import (
 )
 from jaxgen.models.embedding_mlp import EmbeddingMLP
 from jaxgen.models.mlp import MLP, Ensemble, TwoLayer
+from jaxgen.models.sharding import Rules
 from jaxgen.models.transformer import Transformer
 from jaxgen.tasks.base import TaskShape
 
@@ -66,3 +68,12 @@ def build_model(config: ModelConfig, shape: TaskShape, compute_dtype: DTypeLike 
         f"model: got {type(config).__name__}, expected EmbeddingMLPConfig, EnsembleConfig, MLPConfig, "
         f"TransformerConfig or TwoLayerConfig"
     )
+
+
+def sharding_rules(config: ModelConfig) -> Rules:
+    """Returns how the parameters of the module of `config` are spread over a mesh of devices."""
+    if isinstance(config, TransformerConfig):
+        return transformer.SHARDING_RULES
+    if isinstance(config, EmbeddingMLPConfig):
+        return embedding_mlp.SHARDING_RULES
+    return mlp.SHARDING_RULES

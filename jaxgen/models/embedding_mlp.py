@@ -18,8 +18,13 @@ from jax.typing import DTypeLike
 
 from jaxgen.models.config import EmbeddingMLPConfig
 from jaxgen.models.mlp import ACTIVATIONS, dropout
+from jaxgen.models.sharding import Rules
 from jaxgen.models.taps import Tap
 from jaxgen.tasks.base import TaskShape
+
+# The hidden layer is spread, as in jaxgen.models.mlp.
+_BOTH = ("fsdp", "tensor")
+SHARDING_RULES: Rules = ((r"(^|\.)in$", (_BOTH,)), (r"(^|\.)out$", (_BOTH, None)))
 
 
 class EmbeddingMLP(nn.Module):

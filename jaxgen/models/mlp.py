@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jaxgen.models.config import Activation, EnsembleConfig, MLPConfig, TwoLayerConfig
+from jaxgen.models.sharding import Rules
 from jaxgen.models.taps import Tap
 from jaxgen.tasks.base import TaskShape
 
@@ -43,6 +44,12 @@ def dropout(x: jax.Array, rate: float | jax.Array, key: jax.Array) -> jax.Array:
     keep_probability = 1.0 - jnp.asarray(rate, jnp.float32)
     keep = jax.random.bernoulli(key, keep_probability, x.shape)
     return jnp.where(keep, x / keep_probability.astype(x.dtype), jnp.zeros_like(x))
+
+
+# Which axes of the mesh the last dimensions of a parameter are spread over: hidden widths, of the layer that makes
+# them and, in the last layer, of the one that reads them.
+_BOTH = ("fsdp", "tensor")
+SHARDING_RULES: Rules = ((r"layer_\d+\.(kernel|bias)$", (_BOTH,)), (r"output\.kernel$", (_BOTH, None)))
 
 
 class TokenDense(nn.Module):

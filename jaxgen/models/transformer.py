@@ -24,10 +24,23 @@ from jax.typing import DTypeLike
 
 from jaxgen.models.config import TransformerConfig
 from jaxgen.models.mlp import ACTIVATIONS, Initializer, dropout, torch_uniform
+from jaxgen.models.sharding import Rules, spread_examples, whole
 from jaxgen.models.taps import Tap
 from jaxgen.tasks.base import TaskShape
 
 Positions = tuple[int, ...]
+
+
+# Which axes of the mesh the last dimensions of a parameter are spread over. Projections into heads or the hidden layer
+# are split by their outputs, those back by their inputs, so a block adds up over `tensor` twice. The vocabulary and the
+# positions are whole: their sizes divide by little.
+SHARDING_RULES: Rules = (
+    (r"(query|key|value|mlp\.in)\.kernel$", ("fsdp", "tensor")),
+    (r"(query|key|value|mlp\.in)\.bias$", ("tensor",)),
+    (r"(attention\.output|mlp\.out)\.kernel$", ("tensor", "fsdp")),
+    (r"(embed|positions)\.embedding$", (None, "fsdp")),
+    (r"unembed\.kernel$", ("fsdp", None)),
+)
 
 
 class Transformer(nn.Module):
@@ -57,11 +70,11 @@ class Transformer(nn.Module):
             x_RSD += sinusoids(shape.length, config.width)[None]
         x_RSD = _dropout(self, x_RSD, rate)
 
-        x_BQD = x_RSD
+        x_BQD = x_RSD if by_vocabulary else spread_examples(x_RSD)
         for i in range(config.layers):
             answers = shape.readout if i == config.layers - 1 else tuple(range(shape.length))
             block = Block(config, answers, self.compute_dtype, name=f"block_{i}")
-            x_BQD = block(x_BQD, rate, tokens_BS if by_vocabulary and i == 0 else None)
+            x_BQD = spread_examples(block(x_BQD, rate, tokens_BS if by_vocabulary and i == 0 else None))
         if config.norm == "pre":
             x_BQD = _layer_norm("norm_final")(x_BQD)
 
@@ -102,7 +115,7 @@ class Block(nn.Module):
 
         h_RSD = _layer_norm("norm_attention")(x_RSD) if pre else x_RSD
         h_BQD = Attention(config, self.answers, self.dtype, name="attention")(h_RSD, tokens_BS)
-        x_BQD += _dropout(self, h_BQD, rate)
+        x_BQD = spread_examples(x_BQD + _dropout(self, h_BQD, rate))
         x_BQD = _layer_norm("norm_attention")(x_BQD) if post else x_BQD
 
         if config.mlp_width > 0:
@@ -181,7 +194,7 @@ def _at(x_RS: jax.Array, positions: Positions) -> jax.Array:
 
 
 def _rows(x_RS: jax.Array, tokens_BS: jax.Array | None) -> jax.Array:
-    return x_RS if tokens_BS is None else x_RS[tokens_BS, np.arange(tokens_BS.shape[1])]
+    return x_RS if tokens_BS is None else whole(x_RS)[tokens_BS, np.arange(tokens_BS.shape[1])]
 
 
 def _dropout(module: nn.Module, x: jax.Array, rate: float | jax.Array | None) -> jax.Array:

@@ -34,11 +34,12 @@ import numpy as np
 from jaxgen.config import per_member_values, to_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import Trajectory
-from jaxgen.files import write_json
+from jaxgen.files import check_fields, write_json
 from jaxgen.train import environment
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import Stopwatch
+from jaxgen.train.mesh import MeshSizes
 from jaxgen.train.metrics import MetricsFile, Row, metric_row
 from jaxgen.train.mirrors import Mirror
 from jaxgen.train.program import Constants, Layout, Program, State
@@ -105,6 +106,7 @@ class RunArguments:
     """How to run, as opposed to what: none of it changes a result."""
 
     layout: Layout | None = None  # None: sequential on a CPU, vmap elsewhere; a begun run keeps its own
+    mesh: MeshSizes | None = None  # None: one device; of a begun run, its own
     recovery_seconds: float = RECOVERY_SECONDS
     chunk_seconds: float = CHUNK_SECONDS
     mirrors: Callable[[PopulationDirectory, Sequence[str]], list[Mirror]] = lambda *_: []
@@ -167,13 +169,14 @@ class _Training:
         self.measure_steps = set(self.condition.measure_at.steps(horizon))
         self.snapshot_steps = {step for step in snapshot_steps if step <= horizon}
         self.boundaries = sorted(self.measure_steps | self.snapshot_steps | {horizon})
-        layout = self._begin_directory()
-        self.program = Program(self.condition, layout)
-        self.constants = stack_constants(members, starts)
+        layout, sizes = self._begin_directory()
+        sizes.check(self.condition, len(members))
+        self.program = Program(self.condition, layout, sizes.build())
+        self.constants = self.program.place(stack_constants(members, starts))
         self.params = _stack([start.params for start in starts if start is not None])
         self.status = directory.status()
         self.stopwatch = Stopwatch(self.status["seconds"])
-        self.fingerprint = environment.fingerprint()
+        self.fingerprint = environment.fingerprint() | {"mesh": str(sizes)}
         self.recovery = CheckpointStore(directory.path / "recovery", keep=2)
         self.snapshots = CheckpointStore(directory.path / "snapshots")
         self.saver = Saver()
@@ -184,20 +187,23 @@ class _Training:
         self.failed_at = -float("inf")
         self.warned: tuple[str, float] = ("", 0.0)
 
-    def _begin_directory(self) -> Layout:
+    def _begin_directory(self) -> tuple[Layout, MeshSizes]:
         if self.directory.exists():
-            layout: Layout = self.directory.run()["layout"]
-            return layout
+            begun = self.directory.run()
+            check_fields(self.directory.run_file, begun, {"mesh": str})
+            return begun["layout"], self.arguments.mesh or MeshSizes.parse(begun["mesh"])
         platform = jax.devices()[0].platform
-        layout = self.arguments.layout or ("sequential" if platform == "cpu" else "vmap")
+        layout: Layout = self.arguments.layout or ("sequential" if platform == "cpu" else "vmap")
+        sizes = self.arguments.mesh or MeshSizes()
+        sizes.check(self.condition, len(self.members))
         members = [
             {"condition": member.condition.name, "seed": member.seed, "identity": member.identity,
              "parent": member.parent and member.parent.identity, "settings": to_json(member.condition)}
             for member in self.members
         ]  # fmt: skip
-        facts = {"layout": layout, "members": members, **environment.describe()}
+        facts = {"layout": layout, "mesh": str(sizes), "members": members, **environment.describe()}
         write_json(self.directory.run_file, facts)
-        return layout
+        return layout, sizes
 
     def run(self) -> None:
         with self.stopwatch.during("restoring"):
@@ -232,8 +238,7 @@ class _Training:
         if changes:
             self._accept_drift(step, "; ".join(changes))
         like = jax.eval_shape(self.program.init, self.constants, self.params)
-        # Copied, because the program may free what it is given, and numpy's memory is not its own.
-        state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self.recovery.restore(step, like))
+        state = self.program.place_state(self.recovery.restore(step, like))
         self.snapshots.drop_after(step)
         self.metrics = MetricsFile(self.directory.metrics_file, facts["metrics"]["bytes"])
         self.directory.event("resumed", step=step)

@@ -15,15 +15,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from jaxgen.experiment import Condition
 from jaxgen.measures.build import measure
 from jaxgen.measures.evaluation import Evaluation
 from jaxgen.measures.perturbation import strongest
-from jaxgen.models.build import build_model
+from jaxgen.models.build import build_model, sharding_rules
+from jaxgen.models.sharding import spread_examples
 from jaxgen.tasks.base import Split
 from jaxgen.train.config import Adversarial, NoisyAdamW, ScaledInit
 from jaxgen.train.losses import build_loss
+from jaxgen.train.mesh import MEMBER, constants_shardings, one_device, state_shardings
 from jaxgen.train.optimizers import build_optimizer
 from jaxgen.train.shuffle import shuffled_index
 from jaxgen.train.transformations import with_noise
@@ -67,32 +71,65 @@ class Program:
       condition: any condition of the population; all have equal static fields.
       layout: `sequential` runs members one after another, which a CPU prefers; `vmap` runs them
         side by side, which an accelerator prefers. It changes bits, so a population keeps its own.
+      mesh: the devices; None: the first alone.
     """
 
-    def __init__(self, condition: Condition, layout: Layout):
+    def __init__(self, condition: Condition, layout: Layout, mesh: Mesh | None = None):
         self.condition = condition
         self.layout = layout
+        self.mesh = mesh or one_device()
+        self.rules = sharding_rules(condition.model)
         self.shape = condition.task.shape()
         self.loss = build_loss(condition.loss)
         self.module: nn.Module = build_model(condition.model, self.shape, jnp.dtype(condition.numerics.compute_dtype))
         self.init = jax.jit(self._population(self._init_member))
-        self.advance = jax.jit(self._population(self._advance_member, in_axes=(0, 0, None)), donate_argnums=0)
+        self.advance = jax.jit(self._population(self._advance_member, shared=1), donate_argnums=0)
         self.measure = jax.jit(self._population(self._measure_member))
 
-    def _population(
-        self, member_fn: Callable[..., Any], in_axes: tuple[int | None, ...] = (0, 0)
-    ) -> Callable[..., Any]:
+    def _population(self, member_fn: Callable[..., Any], shared: int = 0) -> Callable[..., Any]:
+        """Returns `member_fn` over the members of two stacked arguments; `shared` further ones are the same for all."""
         precision = self.condition.numerics.matmul_precision
 
-        @functools.wraps(member_fn)
-        def over_members(*args: Any) -> Any:
-            with jax.default_matmul_precision(precision):
-                if self.layout == "vmap":
-                    return jax.vmap(member_fn, in_axes=in_axes[: len(args)])(*args)
-                shared = args[2:]
-                return jax.lax.map(lambda stacked: member_fn(*stacked, *shared), args[:2])
+        def over_members(one: Any, other: Any, *rest: Any) -> Any:
+            if self.layout == "vmap":
+                return jax.vmap(member_fn, in_axes=(0, 0) + (None,) * shared)(one, other, *rest)
+            return jax.lax.map(lambda stacked: member_fn(*stacked, *rest), (one, other))
 
-        return over_members
+        # Each device has members of its own; how one member is spread over the other axes is left to the compiler.
+        spread = jax.shard_map(
+            over_members,
+            mesh=self.mesh,
+            in_specs=(P(MEMBER), P(MEMBER)) + (P(),) * shared,
+            out_specs=P(MEMBER),
+            axis_names={MEMBER},
+            check_vma=False,
+        )
+
+        @functools.wraps(member_fn)
+        def placed(*args: Any) -> Any:
+            with jax.default_matmul_precision(precision):
+                return jax.tree.map(self._in_place, spread(*args), is_leaf=lambda part: isinstance(part, State))
+
+        return placed
+
+    def _in_place(self, part: Any) -> Any:
+        if not isinstance(part, State):
+            return part
+        return jax.lax.with_sharding_constraint(part, state_shardings(self.mesh, self.rules, part))
+
+    def place(self, constants: Constants) -> Constants:
+        """Returns the constants of a population where they lie on the mesh."""
+        placed: Constants = jax.device_put(constants, constants_shardings(self.mesh, self.rules, constants))
+        return placed
+
+    def place_state(self, state: State) -> State:
+        """Returns a state of numpy's arrays where it lies on the mesh.
+
+        Copied, because the program may free what it is given, and numpy's memory is not its own.
+        """
+        copied = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
+        placed: State = jax.device_put(copied, state_shardings(self.mesh, self.rules, state))
+        return placed
 
     def _optimizer(self, scalars: Mapping[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
         prefix = "optimizer."
@@ -138,7 +175,8 @@ class Program:
         return batch._replace(inputs=batch.inputs + delta)
 
     def _step_member(self, state: State, constants: Constants) -> State:
-        batch = self._attacked(state, self._batch(constants, state.step))
+        batch = jax.tree.map(spread_examples, self._batch(constants, state.step))
+        batch = self._attacked(state, batch)
         key = _key(constants, _DROPOUT, state.step)
         params, optimizer = state.params, self.condition.optimizer
         if isinstance(optimizer, NoisyAdamW) and optimizer.weight_noise > 0:

@@ -1,0 +1,143 @@
+"""The mesh of devices (member, data, fsdp, tensor), and where each array of a population lies on it.
+
+Axes of size 1 are kept, so one device and a pod run the same code. Members are spread over `member`,
+examples of a batch over `data` and `fsdp`, parameters and optimiser state over `fsdp` and `tensor`, by
+the rules beside each model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxgen.errors import UserError, nearest
+from jaxgen.experiment import Condition
+from jaxgen.models.sharding import Rules
+
+Tree = Any
+
+MEMBER = "member"
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshSizes:
+    """How many devices lie along each axis."""
+
+    member: int = 1
+    data: int = 1
+    fsdp: int = 1
+    tensor: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> MeshSizes:
+        """Reads `data=2,fsdp=4`; axes that are not named have size 1.
+
+        Raises:
+          UserError: no such axis, one twice, or a size that is no positive number.
+        """
+        sizes: dict[str, int] = {}
+        names = [field.name for field in dataclasses.fields(cls)]
+        for part in text.split(","):
+            name, equals, size = part.strip().partition("=")
+            if name not in names:
+                raise UserError(f"mesh: no axis '{name}'{nearest(name, names)}; write data=2,fsdp=4")
+            if name in sizes:
+                raise UserError(f"mesh: axis '{name}' is given twice in '{text}'")
+            if not equals or not size.isdecimal() or int(size) == 0:
+                raise UserError(f"mesh: got '{part.strip()}', expected {name}=NUMBER with a number of 1 or more")
+            sizes[name] = int(size)
+        return cls(**sizes)
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}={size}" for name, size in dataclasses.asdict(self).items())
+
+    @property
+    def devices(self) -> int:
+        """The number of devices that the mesh takes."""
+        return self.member * self.data * self.fsdp * self.tensor
+
+    def build(self) -> Mesh:
+        """Returns the mesh of the first devices.
+
+        Raises:
+          UserError: there are too few.
+        """
+        devices = jax.devices()
+        if self.devices > len(devices):
+            product = " x ".join(f"{name} {size}" for name, size in dataclasses.asdict(self).items())
+            raise UserError(f"mesh: {product} takes {self.devices} devices, and there are {len(devices)}")
+        grid = np.asarray(devices[: self.devices]).reshape(dataclasses.astuple(self))
+        return Mesh(grid, tuple(field.name for field in dataclasses.fields(self)))
+
+    def check(self, condition: Condition, members: int) -> None:
+        """Raises `UserError` where members or examples cannot be spread evenly, with the numbers in it."""
+        if members % self.member:
+            raise UserError(f"mesh: {members} members cannot be spread over member={self.member}; it must divide them")
+        examples = condition.batch_size or dict(condition.task.shape().sizes)["train"]
+        over = self.data * self.fsdp
+        if examples % over:
+            divisors = [n for n in range(1, examples + 1) if examples % n == 0 and n <= 512]
+            raise UserError(
+                f"mesh: a batch of {examples} examples cannot be spread over data={self.data} x fsdp={self.fsdp}; "
+                f"their product must be one of {', '.join(map(str, divisors))}"
+            )
+
+
+def one_device() -> Mesh:
+    """Returns the mesh of the first device alone."""
+    return MeshSizes().build()
+
+
+def state_shardings(mesh: Mesh, rules: Rules, state: Tree) -> Tree:
+    """Returns where each leaf of a population's state lies: NamedShardings in the tree of `state`.
+
+    Args:
+      mesh: the mesh.
+      rules: those of the model; leaves of the optimiser that are like a parameter lie as it does.
+      state: the population's state, of arrays or shapes, with the members on the leading axis.
+
+    Raises:
+      UserError: a dimension cannot be spread evenly over its axes; leaf, size and axes are named.
+    """
+    parameters = [_name(path) for path, _ in jax.tree.flatten_with_path(state.params)[0]]
+
+    def place(path: Any, leaf: Any) -> NamedSharding:
+        name = _name(path)
+        like_parameter = any(name == each or name.endswith(f".{each}") for each in parameters)
+        return _place(mesh, name, leaf, rules if like_parameter else ())
+
+    return jax.tree.map_with_path(place, state)
+
+
+def constants_shardings(mesh: Mesh, rules: Rules, constants: Tree) -> Tree:
+    """Returns where each leaf of a population's constants lies: masks as parameters, all else whole for each member."""
+
+    def place(path: Any, leaf: Any) -> NamedSharding:
+        name = _name(path)
+        return _place(mesh, name, leaf, rules if name.startswith("mask.") else ())
+
+    return jax.tree.map_with_path(place, constants)
+
+
+def _place(mesh: Mesh, name: str, leaf: Any, rules: Rules) -> NamedSharding:
+    shape = leaf.shape[1:]  # of one member
+    axes = next((axes for pattern, axes in rules if re.search(pattern, name)), ())
+    # Further dimensions in front, such as a window of gradients, are whole.
+    axes = (None,) * (len(shape) - len(axes)) + axes
+    for dimension, names in zip(shape, axes, strict=True):
+        spread = (names,) if isinstance(names, str) else names or ()
+        if dimension % math.prod(mesh.shape[each] for each in spread):
+            product = " x ".join(f"{each}={mesh.shape[each]}" for each in spread)
+            raise UserError(f"mesh: {name} has a dimension of {dimension}, which cannot be spread over {product}")
+    return NamedSharding(mesh, P(MEMBER, *axes))
+
+
+def _name(path: Any) -> str:
+    return str(jax.tree_util.keystr(path, simple=True, separator="."))
