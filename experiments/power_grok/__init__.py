@@ -470,7 +470,8 @@ interventions = Experiment(
             paper="more than halves",
             value=lambda t: statistics.median(needed(t, name) for name in OTHERS) / needed(t, "decay to zero"),
             expect=at_least(2),
-            note="Where no fraction is enough, 100 % stands in, as a lower bound.",
+            note="Where no fraction is enough, 100 % stands in, as a lower bound. Mini has the fractions 50 and 70 % "
+            "alone: where decay needs 70 %, no more than 100 / 70 can come out.",
         ),
         Claim(
             name="decay to init helps",
@@ -503,6 +504,7 @@ interventions = Experiment(
             paper="beneficial",
             value=lambda t: mean_best(t, "full batch and noise") - mean_best(t, "full batch"),
             expect=at_least(0),
+            note="A few hundredths either way, by the seed: 3k steps without decay generalise half of the answers.",
         ),
         Claim(
             name="weight noise helps",
@@ -511,6 +513,7 @@ interventions = Experiment(
             paper="beneficial",
             value=lambda t: mean_best(t, "weight noise") - mean_best(t, "Adam"),
             expect=at_least(0),
+            note="A few hundredths either way, by the seed.",
         ),
         Claim(
             name="the rate must be right",
@@ -519,6 +522,7 @@ interventions = Experiment(
             paper="within an order of magnitude; otherwise severely limited",
             value=lambda t: mean_best(t, "Adam") - min(mean_best(t, "lower rate"), mean_best(t, "higher rate")),
             expect=at_least(0.1),
+            note="One seed of three is held back by the higher rate, the others by neither.",
         ),
         Claim(
             name="the full batch generalises too",
@@ -535,6 +539,7 @@ interventions = Experiment(
             paper="100 % after 1e3 to 1e4 updates",
             value=lambda t: min(t.max(name, "accuracy/train") for what in INTERVENTIONS for name in trained(t, what)),
             expect=at_least(0.99),
+            note="All but the higher rate fit; with it (9e-3 in mini) two seeds of three stay between 0.78 and 0.96.",
         ),
     ),
     figures=(
