@@ -275,6 +275,14 @@ def test_profile_draws_the_last_values():
         np.testing.assert_array_equal(line.get_ydata(), [100, 100.5, 102])
 
 
+def test_many_measures_of_one_split_have_colours_of_their_own():
+    keys = tuple(f"loss.{k}/test" for k in range(5))
+    rows = [("wd=0", 0, step, key, 1.0) for key in keys for step in STEPS]
+    (axes,) = draw(Curves(name="digits", caption="Digits.", keys=keys), Table.of(rows), CONDITIONS).axes
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines() if line.get_label() != "_child0"}
+    assert len({color for color, _ in looks}) == 5
+
+
 def test_numbers_by_setting_where_all_seeds_have_one():
     sweep = Sweep(base=BASE, axes={"optimizer.weight_decay": [1.0, 5.0, 10.0]}).conditions()
     reached = {1.0: (10, 20, 60), 5.0: (5, 7, 8), 10.0: (3, 4, None)}  # at 10 one seed never comes

@@ -159,9 +159,14 @@ def _tails(prefixes: Sequence[str]) -> list[str]:
 
 
 def _key_looks(keys: Sequence[str]) -> dict[str, tuple[Shade, Stroke]]:
-    """Returns colour and stroke of each key: the split's colour; a second measure of it, another stroke."""
+    """Returns colour and stroke of each key: the split's colour; a second measure of it, another stroke.
+
+    Of one split more measures than strokes have colours of their own.
+    """
     # A measure without a split is told apart by its own name.
     splits = [split or measure for measure, split in map(split_key, keys)]
+    if len(set(splits)) == 1 and len(keys) > len(STROKES):
+        return {key: (shade, STROKES[0]) for key, shade in zip(keys, palette.series(len(keys)), strict=True)}
     shades = palette.split_shades(splits)
     return {
         key: (shades[split], STROKES[splits[:i].count(split) % len(STROKES)])
