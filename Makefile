@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test test-newest chaos endurance lint bench setup clean
+.PHONY: reproduce test test-newest chaos endurance compile-tpu lint bench setup clean
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -27,6 +27,12 @@ endurance: setup
 	$(RUN)/python -m benchmarks.saving
 	$(RUN)/python -m benchmarks.million_steps
 
+# Train steps compiled for TPUs that are not here. Downloads libtpu, 200 MB; then a minute.
+compile-tpu:
+	$(MAKE) setup VENV=.venv-tpu
+	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,tpu]"
+	.venv-tpu/bin/python -m pytest tests/test_plan.py
+
 lint: setup
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
@@ -47,4 +53,4 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv .venv-newest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-tpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -174,6 +175,26 @@ def new(slug: str, into: Path) -> None:
     from jaxgen.cli.new import new_paper
 
     new_paper(slug, into)
+
+
+@main.command()
+@click.argument("experiment_id", metavar="ID")
+@click.option("--topology", required=True, metavar="KIND:SHAPE", help="Such as v5e:2x4, v5p:4x4x4 or tpu7x:4x4x4.")
+@click.option("--scale", default="paper", show_default=True, help="smoke, mini or paper.")
+@click.option("--condition", metavar="NAME", help="Plan the population of this condition; by default the first.")
+@click.option("--mesh", metavar="AXIS=N,...", help="By default members apart as far as they go, then examples.")
+@click.option("--search", type=click.IntRange(min=1), metavar="N", help="Try N meshes, and rank them.")
+def plan(experiment_id: str, topology: str, scale: str, condition: str | None, mesh: str | None,
+         search: int | None) -> None:  # fmt: skip
+    """What an experiment's train step needs on TPUs that are not here.
+
+    Compiles the step for them, which needs libtpu and no TPU. Exits with 1 where it does not fit.
+    """
+    os.environ["JAX_PLATFORMS"] = "cpu"  # or jax looks for the TPU
+    from jaxgen.cli.plan import plan_command
+
+    fits = plan_command(experiment_id, topology=topology, scale=scale, condition=condition, mesh=mesh, search=search)
+    sys.exit(0 if fits else 1)
 
 
 @main.command()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -63,13 +64,13 @@ class MeshSizes:
         """The number of devices that the mesh takes."""
         return self.member * self.data * self.fsdp * self.tensor
 
-    def build(self) -> Mesh:
-        """Returns the mesh of the first devices.
+    def build(self, devices: Sequence[Any] | None = None) -> Mesh:
+        """Returns the mesh of the first of `devices`, by default jax's own.
 
         Raises:
           UserError: there are too few.
         """
-        devices = jax.devices()
+        devices = jax.devices() if devices is None else devices
         if self.devices > len(devices):
             product = " x ".join(f"{name} {size}" for name, size in dataclasses.asdict(self).items())
             raise UserError(f"mesh: {product} takes {self.devices} devices, and there are {len(devices)}")
@@ -80,7 +81,7 @@ class MeshSizes:
         """Raises `UserError` where members or examples cannot be spread evenly, with the numbers in it."""
         if members % self.member:
             raise UserError(f"mesh: {members} members cannot be spread over member={self.member}; it must divide them")
-        examples = condition.batch_size or dict(condition.task.shape().sizes)["train"]
+        examples = examples_a_step(condition)
         over = self.data * self.fsdp
         if examples % over:
             divisors = [n for n in range(1, examples + 1) if examples % n == 0 and n <= 512]
@@ -88,6 +89,11 @@ class MeshSizes:
                 f"mesh: a batch of {examples} examples cannot be spread over data={self.data} x fsdp={self.fsdp}; "
                 f"their product must be one of {', '.join(map(str, divisors))}"
             )
+
+
+def examples_a_step(condition: Condition) -> int:
+    """Returns how many examples a member's step sees."""
+    return condition.batch_size or dict(condition.task.shape().sizes)["train"]
 
 
 def one_device() -> Mesh:

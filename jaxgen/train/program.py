@@ -85,6 +85,7 @@ class Program:
         self.init = jax.jit(self._population(self._init_member))
         self.advance = jax.jit(self._population(self._advance_member, shared=1), donate_argnums=0)
         self.measure = jax.jit(self._population(self._measure_member))
+        self.update = jax.jit(self._population(self._step_member), donate_argnums=0)  # one step, to plan by
 
     def _population(self, member_fn: Callable[..., Any], shared: int = 0) -> Callable[..., Any]:
         """Returns `member_fn` over the members of two stacked arguments; `shared` further ones are the same for all."""

@@ -1,0 +1,136 @@
+"""`plan`: what an experiment's train step needs on devices that are not here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import rich.box
+from rich.console import Console
+from rich.table import Table
+
+from jaxgen.discovery import find
+from jaxgen.errors import UserError, nearest
+from jaxgen.experiment import Trajectory, populations, trajectories
+from jaxgen.plan.compile import DoesNotFit, Plan, plan
+from jaxgen.plan.search import meshes, spread_members_then_examples
+from jaxgen.plan.topology import Topology, read_topology
+from jaxgen.train.mesh import MeshSizes
+
+# Parts of the least time that a real step reaches.
+EFFICIENCIES = (0.5, 0.3)
+
+
+def plan_command(
+    experiment_id: str, *, topology: str, scale: str, condition: str | None, mesh: str | None, search: int | None
+) -> bool:
+    """Prints the plan of one population, or of the best meshes found; returns whether one fits."""
+    _, experiments = find(experiment_id)
+    if len(experiments) > 1:
+        names = ", ".join(each.name for each in experiments)
+        raise UserError(f"plan: '{experiment_id}' has several experiments; name one of: {names}")
+    found = populations(trajectories(experiments[0].at_scale(scale)))
+    members = _population(found, condition)
+    there = read_topology(topology)
+    console = Console()
+    console.print(
+        f"[bold]{experiment_id}[/] at scale {scale}, {members[0].condition.name}: {len(members)} "
+        f"member{'s' if len(members) > 1 else ''}, on {len(there.devices)} x {there.device.kind}"
+    )
+    if search is not None:
+        return _search(console, members, there, search)
+    sizes = MeshSizes.parse(mesh) if mesh else spread_members_then_examples(members, len(there.devices))
+    try:
+        made = plan(members, there, sizes)
+    except DoesNotFit as reason:
+        console.print(f"{sizes}: [red]does not fit[/]. {reason} Another mesh may: --search 8", highlight=False)
+        return False
+    _print(console, made, members[0].condition.steps)
+    return made.fits
+
+
+def _population(found: Sequence[list[Trajectory]], condition: str | None) -> list[Trajectory]:
+    if condition is None:
+        return found[0]
+    for members in found:
+        if any(each.condition.name == condition for each in members):
+            return members
+    names = [each.condition.name for members in found for each in members]
+    raise UserError(f"plan: no condition '{condition}'{nearest(condition, names)}")
+
+
+def _search(console: Console, members: Sequence[Trajectory], topology: Topology, most: int) -> bool:
+    table = Table("mesh", "fits", "GB a device", "us a step", "bound", "compile s", box=rich.box.SIMPLE)
+    made: list[Plan] = []
+    for sizes in meshes(members, len(topology.devices))[:most]:
+        try:
+            made.append(plan(members, topology, sizes))
+        except DoesNotFit:
+            table.add_row(_short(sizes), "no", "more than there is", "", "", "")
+        except UserError as error:
+            table.add_row(_short(sizes), "no", str(error).removeprefix("mesh: "), "", "", "")
+    for each in sorted(made, key=lambda each: (not each.fits, each.seconds)):
+        table.add_row(
+            _short(each.mesh), "yes" if each.fits else "no", f"{each.bytes / 1e9:.3f}", f"{1e6 * each.seconds:.1f}",
+            each.bound, f"{each.compile_seconds:.0f}",
+        )  # fmt: skip
+    console.print(table)
+    return any(each.fits for each in made)
+
+
+def _print(console: Console, made: Plan, steps: int) -> None:
+    device = made.topology.device
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("mesh", _short(made.mesh))
+    table.add_row(
+        "memory",
+        f"{'fits' if made.fits else 'does not fit'}: {_size(made.bytes)} of {_size(device.memory)} a device "
+        f"(arguments {_size(made.arguments)}, outputs {_size(made.outputs)}, temporary {_size(made.temporaries)})",
+    )
+    table.add_row("largest", ", ".join(f"{name} {_size(size)}" for name, size in made.largest))
+    table.add_row(
+        "work",
+        f"{_count(made.flops)}FLOP of matrix products in all; on a device {_count(made.compiled_flops)}FLOP of all "
+        f"operations by the compiler's count, {_size(made.traffic)} to and from memory",
+    )
+    for each in made.exchanges:
+        table.add_row(
+            "exchange", f"{each.count} {each.kind} among {each.group}: {_size(each.bytes)}, {_size(each.sent)} sent"
+        )
+    table.add_row(
+        "least time",
+        f"{1e6 * made.seconds:.1f} us a step, bound by {made.bound} (compute {1e6 * made.compute_seconds:.1f}, "
+        f"memory {1e6 * made.memory_seconds:.1f}, network {1e6 * made.network_seconds:.1f} us)",
+    )
+    for efficiency in EFFICIENCIES:
+        rate = efficiency / made.seconds
+        table.add_row(
+            f"at {efficiency:.0%}", f"{rate:,.0f} steps/s, {made.members * rate:,.0f} with all members; "
+            f"{steps:,} steps in {_duration(steps / rate)}",
+        )  # fmt: skip
+    table.add_row("compiled in", f"{made.compile_seconds:.0f} s")
+    console.print(table, highlight=False)
+    console.print("The least time is that of operations and bytes at the device's peaks, without latencies.")
+
+
+def _short(sizes: MeshSizes) -> str:
+    return ",".join(part for part in str(sizes).split(",") if not part.endswith("=1")) or "one device"
+
+
+def _size(count: float) -> str:
+    return f"{_count(count)}B"
+
+
+def _count(count: float) -> str:
+    """Returns a number in thousands: 3.4 M."""
+    power = min(4, int(math.log10(count) / 3)) if count >= 1 else 0
+    return f"{count / 1000**power:.3g} {['', 'k', 'M', 'G', 'T'][power]}"
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
