@@ -34,7 +34,7 @@ Deviations, and why:
   bias correction of Adam's mean.
 - Mini: p = 59, S4 for S5, one layer of width 64, lr 3e-3, 10k steps; of the operations five, for 6k
   steps in batches of 256, stopped once 0.99 of the validation answers are right. For S5, the data
-  fractions take x + y mod 59 (35 to 70 %, 8k steps, batches of 256), the interventions x + y mod 31
+  fractions take x + y mod 59 (35 to 70 %, lr 1e-3, 15k steps, batches of 256), the interventions x + y mod 31
   (50 and 70 %, 3k steps, batches of 128, learning rates three times the paper's). The operations by
   data are mod 31, or on S4 (50 and 80 %, 3k steps, batches of 128).
 
@@ -312,7 +312,8 @@ data = Experiment(
         "mini": Scale(
             set={
                 **MINI,
-                "steps": 8000,
+                "optimizer.learning_rate": 1e-3,  # at 3e-3 some runs with more data break down
+                "steps": 15_000,
                 "batch_size": 256,
                 "stop": Stop(at_least=0.99),
                 **{f"{percent(fraction)}:task": modular("x+y", fraction) for fraction in MINI_FRACTIONS},
