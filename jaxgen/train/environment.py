@@ -92,8 +92,14 @@ def source() -> dict[str, str | None]:
     tracked = git("ls-files", "--error-unmatch", Path(__file__).name) is not None
     if not tracked:
         return {"commit": None, "diff": None, "untracked": None}
-    untracked = git("ls-files", "--others", "--exclude-standard", "--full-name", ":/")
-    return {"commit": git("rev-parse", "HEAD"), "diff": git("diff", "HEAD"), "untracked": untracked}
+    # Recorded results are no source, and the last experiment's may not be committed yet.
+    source_paths = (":/", ":(top,exclude,glob)experiments/*/results/**")
+    untracked = git("ls-files", "--others", "--exclude-standard", "--full-name", *source_paths)
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "diff": git("diff", "HEAD", "--", *source_paths),
+        "untracked": untracked,
+    }
 
 
 _cache_hits = 0
