@@ -636,6 +636,7 @@ by_fraction = Experiment(
             paper="generalises",
             value=lambda t: t.max(trained(t, "x over y if y odd else x-y")[-1], "accuracy/test"),
             expect=at_least(0.99),
+            note="At mini, mod 31, 80 % of the equations are fitted and nothing is generalised in 3k steps.",
         ),
         Claim(
             name="x3+xy2+y never",
@@ -653,6 +654,7 @@ by_fraction = Experiment(
                 paper="yes",
                 value=lambda t, name=name: t.max(trained(t, name)[-1], "accuracy/test"),
                 expect=at_least(0.99),
+                note="Mini has S4 in its place: its 460 equations are fitted, and not generalised in 3k steps.",
             )
             for name in PERMUTATION
         ),
