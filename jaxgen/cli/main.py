@@ -60,6 +60,7 @@ runs_option = click.option(
 def training_options(command: Any) -> Any:
     """Adds the options of every command that trains."""
     for option in (
+        click.option("--profile", metavar="START:STOP", help="Write a trace of these steps into profile/."),
         click.option("--wandb", metavar="PROJECT", help="Also show the metrics in this W&B project."),
         click.option("--allow-drift", is_flag=True,
                      help="Resume with other versions, devices or flags: bits may change."),
@@ -116,7 +117,7 @@ def show(experiment_id: str, scale: str) -> None:
 @training_options
 def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], seeds: int | None, extend: int | None,
               fresh: bool, resume: Literal["must", "may", "never"] | None, record: bool, runs: Path,
-              save_every: float, mesh: str | None, allow_drift: bool, wandb: str | None) -> None:  # fmt: skip
+              **how: Any) -> None:  # fmt: skip
     """Train, measure and judge; go on with what is unfinished, show what is finished.
 
     ID is paper/experiment, a paper for all its experiments, or arxiv:NUMBER.
@@ -128,21 +129,21 @@ def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], 
 
         train.reproduce_command(
             experiment_id, scale=scale, settings=settings, seeds=seeds, extend=extend, fresh=fresh, resume=resume,
-            record=record, runs=runs, how=train.HowToRun(save_every, mesh, allow_drift, wandb), preemption=preemption,
+            record=record, runs=runs, how=train.HowToRun(**how), preemption=preemption,
         )  # fmt: skip
 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @training_options
-def resume(run: Path, save_every: float, mesh: str | None, allow_drift: bool, wandb: str | None) -> None:
+def resume(run: Path, **how: Any) -> None:
     """Go on with a run's directory: the same request again."""
     from jaxgen.cli.signals import Preemption
 
     with Preemption() as preemption:
         from jaxgen.cli import train
 
-        train.resume_command(run, how=train.HowToRun(save_every, mesh, allow_drift, wandb), preemption=preemption)
+        train.resume_command(run, how=train.HowToRun(**how), preemption=preemption)
 
 
 @main.command()

@@ -33,6 +33,7 @@ from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
 from jaxgen.train.mesh import MeshSizes
 from jaxgen.train.metrics import read_rows
 from jaxgen.train.mirrors import Mirror, TensorBoard, WeightsAndBiases
+from jaxgen.train.profile import Profile
 
 Resume = Literal["must", "may", "never"]
 
@@ -45,6 +46,7 @@ class HowToRun:
     mesh: str | None
     allow_drift: bool
     wandb: str | None
+    profile: str | None
 
     def arguments(self, resume: Literal["must", "may"]) -> RunArguments:
         return RunArguments(
@@ -53,6 +55,7 @@ class HowToRun:
             mirrors=self._mirrors,
             resume=resume,
             allow_drift=self.allow_drift,
+            profile=Profile.parse(self.profile) if self.profile else None,
         )
 
     def _mirrors(self, directory: PopulationDirectory, members: Sequence[str]) -> list[Mirror]:

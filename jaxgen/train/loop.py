@@ -42,10 +42,12 @@ from jaxgen.train.goodput import Stopwatch
 from jaxgen.train.mesh import MeshSizes
 from jaxgen.train.metrics import MetricsFile, Row, metric_row
 from jaxgen.train.mirrors import Mirror
+from jaxgen.train.profile import Profile, Profiler
 from jaxgen.train.program import Constants, Layout, Program, State
 from jaxgen.train.resume import check_members, drift, newest_intact
 from jaxgen.train.saver import Save, Saver
 from jaxgen.train.start import Start
+from jaxgen.train.watchdog import Watchdog
 
 # A chunk takes about this long: long enough to hide the dispatch, short enough to stop soon.
 CHUNK_SECONDS = 0.5
@@ -110,6 +112,7 @@ class RunArguments:
     recovery_seconds: float = RECOVERY_SECONDS
     chunk_seconds: float = CHUNK_SECONDS
     mirrors: Callable[[PopulationDirectory, Sequence[str]], list[Mirror]] = lambda *_: []
+    profile: Profile | None = None  # trace these steps, into the population's profile/
     resume: Literal["must", "may"] = "must"  # may: where all that was saved is damaged, start again
     allow_drift: bool = False  # resume with other versions, devices or flags, though bits may change
 
@@ -168,7 +171,9 @@ class _Training:
         self.condition = members[0].condition
         self.measure_steps = set(self.condition.measure_at.steps(horizon))
         self.snapshot_steps = {step for step in snapshot_steps if step <= horizon}
-        self.boundaries = sorted(self.measure_steps | self.snapshot_steps | {horizon})
+        self.profiler = Profiler(arguments.profile, directory.path / "profile")
+        ends = self.measure_steps | self.snapshot_steps | self.profiler.boundaries() | {horizon}
+        self.boundaries = sorted(step for step in ends if step <= horizon)
         layout, sizes = self._begin_directory()
         sizes.check(self.condition, len(members))
         self.program = Program(self.condition, layout, sizes.build())
@@ -214,7 +219,12 @@ class _Training:
             with self.stopwatch.during("compiling"):
                 self._compile(state)
             self.observer.unsaved(True)
-            step, state = self._advance_to_horizon(step, state)
+            self.watchdog = Watchdog()
+            try:
+                step, state = self._advance_to_horizon(step, state)
+            finally:
+                self.watchdog.close()
+                self.profiler.close()
             self._finish(step, state)
             self.observer.unsaved(False)
         finally:
@@ -277,6 +287,10 @@ class _Training:
             if 0 in self.snapshot_steps:
                 self._add_snapshot(0, state)
         while step < self.horizon:
+            if step in self.profiler.boundaries():
+                while unread:
+                    self._read(*unread.popleft())
+                self.profiler.reached(step)
             boundary = self.boundaries[bisect.bisect_right(self.boundaries, step)]
             steps = min(boundary - step, chunk)
             state, token = self.advance(state, self.constants, np.int32(steps))
@@ -321,6 +335,7 @@ class _Training:
     def _read(self, step: int, token: Any, row: dict[str, Any] | None) -> None:
         """Waits for a chunk, and writes its rows: those of members that have come as far as `step`."""
         reached_M = np.asarray(token)
+        self.watchdog.heard()
         if row is None:
             self.observer.advanced(step, [])
             return
