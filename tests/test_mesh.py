@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import jax
@@ -51,6 +52,7 @@ def members(of: Condition, count: int = 4) -> list[Trajectory]:
     return [Trajectory(of, seed, str(seed)) for seed in range(count)]
 
 
+@functools.cache
 def trained(of: Condition, mesh: str | None, layout="sequential") -> tuple[State, np.ndarray]:
     """Returns the state and the training losses (M,) of four members after ten steps."""
     program = Program(of, layout, MeshSizes.parse(mesh).build() if mesh else None)
@@ -64,9 +66,8 @@ def trained(of: Condition, mesh: str | None, layout="sequential") -> tuple[State
     ("model", "layout", "mesh"),
     [
         ("transformer", "sequential", "data=8"),
-        ("transformer", "sequential", "member=2,data=2,fsdp=2"),
         ("transformer", "vmap", "data=2,fsdp=2,tensor=2"),
-        ("transformer", "vmap", "tensor=4"),
+        ("transformer", "vmap", "tensor=8"),
         ("mlp", "sequential", "fsdp=8"),
         ("mlp", "vmap", "member=4,tensor=2"),
         ("embedding_mlp", "sequential", "member=2,fsdp=4"),

@@ -334,7 +334,7 @@ data = Experiment(
                 for less, more in itertools.pairwise(trained(t))
             ),
             expect=at_least(1),
-            note=STANDS_IN,
+            note=f"{STANDS_IN} One seed of three is a tenth sooner with less data, at one of the fractions.",
         ),
         Claim(
             name="steep",
@@ -343,7 +343,7 @@ data = Experiment(
             paper="about 1e5 against 1e3",
             value=lambda t: grokked_no_sooner_than(t, trained(t)[0]) / grokked_at(t, trained(t)[-1]),
             expect=at_least(3),
-            note=STANDS_IN,
+            note=f"{STANDS_IN} From 70 % to 35 % it is 2.8 to 9.5 times, by the seed.",
         ),
         Claim(
             name="growth per percent",
@@ -353,7 +353,8 @@ data = Experiment(
             value=growth_per_percent,
             expect=within(0.45, 0.15),
             seeds="median",
-            note="The paper's number is of S5 and of medians over runs.",
+            note="The paper's number is of S5, where 25 to 30 % are the least that generalises, and of medians over "
+            "runs. x + y mod 59 takes 2 to 8 % more steps.",
         ),
         Claim(
             name="fitting takes no longer",
@@ -362,6 +363,7 @@ data = Experiment(
             paper="trends down as the fraction falls, within 1e3 to 1e4 steps",
             value=lambda t: fitted_at(t, trained(t)[0]) / fitted_at(t, trained(t)[-1]),
             expect=at_most(1),
+            note="At mini it is the other way: fitting 35 % of the data takes 1.6 to 2.5 times the steps of 70 %.",
         ),
     ),
     figures=(
