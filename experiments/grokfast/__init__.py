@@ -127,7 +127,7 @@ modular_multiplication = Experiment(
                 "model.mlp_width": 32,
                 "MA:optimizer.window": 2,
             },
-            only=("Adam", "EMA", "MA"),
+            only=("EMA", "MA"),
             judged=False,
         ),
         "mini": Scale(

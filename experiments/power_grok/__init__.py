@@ -218,7 +218,7 @@ operations = Experiment(
     ),
     scales={
         "smoke": dataclasses.replace(
-            SMOKE, set={**SMOKE.set, **sized((*MODULAR, *PERMUTATION, "random answers"), p=13, degree=3)}
+            SMOKE, set={**SMOKE.set, **sized(("x+y", "S5 xy"), p=13, degree=3)}, only=("x+y", "S5 xy")
         ),
         "mini": Scale(
             set={
@@ -308,7 +308,7 @@ data = Experiment(
     title="Steps to 99 % validation accuracy by the fraction of the data",
     conditions=tuple(condition(percent(fraction), product(fraction)) for fraction in FRACTIONS),
     scales={
-        "smoke": Scale(set={**SMOKE.set, "task.degree": 3}, only=("50 percent", "80 percent"), judged=False),
+        "smoke": Scale(set={**SMOKE.set, "task.degree": 3}, only=("50 percent",), judged=False),
         "mini": Scale(
             set={
                 **MINI,
@@ -433,7 +433,7 @@ interventions = Experiment(
                 "task.degree": 3,
                 "full batch and noise, 50 percent:batch_size": None,
             },
-            only=("full batch and noise, 50 percent", "weight noise, 50 percent", "decay to init, 50 percent"),
+            only=("full batch and noise, 50 percent", "decay to init, 50 percent"),
             judged=False,
         ),
         "mini": Scale(

@@ -22,8 +22,6 @@ from jaxgen.discovery import FoundPaper, find
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.files import make_directory
-from jaxgen.record import record_results, refuse_to_record
-from jaxgen.report.html import ExperimentReport, Report, write_report
 from jaxgen.reproduce import Reproduction, collect, reproduce, resolve
 from jaxgen.runs import Request, load_run, run_directory
 from jaxgen.train import environment
@@ -83,6 +81,8 @@ def reproduce_command(
         request = Request(found.paper.slug, experiment.name, chosen, tuple(settings), seeds, extend)
         resolve(experiment, request)
         if record:
+            from jaxgen.record import refuse_to_record
+
             refuse_to_record(experiment, request)
         path = run_directory(runs, request, fresh=fresh)
         _check_resume(path, resume, fresh=fresh)
@@ -157,6 +157,8 @@ def _run_all(
             sys.exit(STOPPED)
         _conclude(found, done[-1], console)
         if record:
+            from jaxgen.record import record_results
+
             _say(console, f"recorded in {record_results(found, done[-1])}")
     if len(done) > 1:
         path = done[0].path.parents[1] / f"{done[0].path.name}.html"
@@ -199,6 +201,9 @@ def _shown(path: Path) -> str:
 
 
 def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -> None:
+    # Here and not above, since a run that is restarted should train before it knows how to draw.
+    from jaxgen.report.html import ExperimentReport, Report, write_report
+
     first = done[0]
     request = first.request
     ids = found.paper.slug if len(done) > 1 else f"{found.paper.slug}/{request.experiment}"
