@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test test-newest chaos endurance compile-tpu lint bench setup clean
+.PHONY: reproduce test test-newest smoke chaos endurance compile-tpu lint bench setup clean
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -17,11 +17,15 @@ test: setup lint
 test-newest:
 	$(MAKE) test VENV=.venv-newest
 
-# A hundred random kills of runs of three kinds; what comes back is compared bit for bit. About 15 minutes.
+# The smoke run of every experiment of every paper; make test has one of each paper. About 6 minutes.
+smoke: setup
+	$(RUN)/python -m pytest -n 2 -m "smoke or not smoke" tests/test_experiments.py
+
+# A hundred random kills of runs of three kinds; what comes back is compared bit for bit. About 20 minutes.
 chaos: setup
 	$(RUN)/python -m tests.chaos
 
-# How fast a run ends on a signal, what saving costs, and memory over a million steps. About 10 minutes.
+# How fast a run ends on a signal, what saving costs, and memory over a million steps. About 15 minutes.
 endurance: setup
 	$(RUN)/python -m benchmarks.preemption
 	$(RUN)/python -m benchmarks.saving

@@ -25,7 +25,7 @@ def signal_me(*numbers):
     for number in numbers:
         os.kill(os.getpid(), number)
 
-def stuck(seconds=50):
+def stuck(seconds=600):
     ctypes.CDLL(None).sleep(seconds)
 
 def before(place, name, do):
@@ -71,8 +71,8 @@ before(reproduce, "collect", lambda *_: (signal_me(signal.SIGTERM), stuck()))
 
 def drive(what: str, *args: str) -> subprocess.CompletedProcess[str]:
     code = DRIVER.replace("{what}", what)
-    # The time limit is far above what it takes, and below the 50 s of `stuck`.
-    return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=45)
+    # The time limit is far above what it takes, and below the 600 s of `stuck`.
+    return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
