@@ -13,7 +13,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from jaxgen.errors import UserError, nearest, suggestion
 
@@ -92,6 +92,17 @@ class Config:
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+ValueT = TypeVar("ValueT")
+
+
+def added(default: ValueT) -> ValueT:
+    """Declares a field that a kind got after runs of it had been trained: `depth: PositiveInt = added(1)`.
+
+    `default` must be what every run of before did, and must never change: where the field has this value it is left
+    out of identities and saved settings, so both stay what they were without the field.
+    """
+    field: Any = dataclasses.field(default=default, metadata={"added": True})
+    return cast(ValueT, field)
 
 
 def coerce(value: Any, hint: Any, path: str) -> Any:
@@ -142,16 +153,26 @@ def _coerce_union(value: Any, members: tuple[Any, ...], path: str) -> Any:
     raise problem
 
 
-def to_json(value: Any) -> Any:
-    """Returns plain JSON data; each config becomes an object that names its kind."""
+def to_json(value: Any, *, complete: bool = False) -> Any:
+    """Returns plain JSON data; each config becomes an object that names its kind.
+
+    Args:
+      value: configs, and lists and mappings of them.
+      complete: whether to show `added` fields, too, that have their default.
+    """
     if isinstance(value, Config):
-        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        shown = [f for f in dataclasses.fields(value) if complete or not _is_as_before(value, f)]
+        fields = {f.name: to_json(getattr(value, f.name), complete=complete) for f in shown}
         return {"kind": type(value).__name__, **fields}
     if isinstance(value, (tuple, list)):
-        return [to_json(each) for each in value]
+        return [to_json(each, complete=complete) for each in value]
     if isinstance(value, Mapping):
-        return {key: to_json(each) for key, each in value.items()}
+        return {key: to_json(each, complete=complete) for key, each in value.items()}
     return value
+
+
+def _is_as_before(config: Config, field: dataclasses.Field[Any]) -> bool:
+    return "added" in field.metadata and bool(getattr(config, field.name) == field.default)
 
 
 def from_json(data: Any) -> Any:
@@ -235,6 +256,6 @@ def per_member_values(config: Config, prefix: str = "") -> dict[str, float]:
     return values
 
 
-def without(config: Config, *names: str) -> dict[str, Any]:
-    """Returns the JSON of a config less the fields `names`."""
-    return {key: value for key, value in to_json(config).items() if key not in names}
+def without(config: Config, *names: str, complete: bool = False) -> dict[str, Any]:
+    """Returns the JSON of a config less the fields `names`; `complete` as in `to_json`."""
+    return {key: value for key, value in to_json(config, complete=complete).items() if key not in names}

@@ -105,7 +105,7 @@ class Condition(Config):
 
     def static_signature(self) -> str:
         """Returns a digest that is equal for conditions which one compiled program can train."""
-        fields = without(self, "name", "seeds", "analyses", "task")
+        fields = without(self, "name", "seeds", "analyses", "task", complete=True)
         for path, value in per_member_values(self).items():
             *parts, name = path.split(".")
             if parts[0] != "task":

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 from typing import Any
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgen.config import Config, digest, from_json, override, parse_value, per_member_values, to_json
+from jaxgen.config import Config, added, digest, from_json, override, parse_value, per_member_values, to_json
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Condition
 from jaxgen.measures.config import Accuracy, NeuronIPR, PruneNeurons
@@ -222,6 +223,32 @@ def test_kinds_of_equal_fields_have_different_digests() -> None:
 def test_a_digest_is_stable() -> None:
     # Identities name the runs on disk: where this fails, every run of before is trained anew.
     assert digest(SGD(learning_rate=0.5)) == "831f16d6f5a54794"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grown(Config):
+    width: int
+    rate: float = added(1)
+    schedule: Every = added(Every(interval=5))
+
+
+@pytest.mark.parametrize("values", [{}, {"rate": 1}, {"rate": 1.0, "schedule": Every(interval=5)}])
+def test_an_added_field_with_its_default_leaves_the_digest_as_it_was(values: dict[str, Any]) -> None:
+    before = {"kind": "Grown", "width": 2}
+    assert to_json(Grown(width=2, **values)) == before
+    assert digest([Grown(width=2, **values)]) == digest([before])
+    assert from_json(before) == Grown(width=2)
+    assert to_json(Grown(width=2), complete=True) == before | {"rate": 1.0, "schedule": to_json(Every(interval=5))}
+
+
+@pytest.mark.parametrize("values", [{"rate": 2}, {"schedule": Every(interval=6)}])
+def test_an_added_field_with_another_value_is_a_setting_like_any(values: dict[str, Any]) -> None:
+    config = Grown(width=2, **values)
+    assert digest(config) != digest(Grown(width=2))
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
+    assert override(Grown(width=2), values) == config
+    with pytest.raises(UserError, match=r"rate: got 'fast' \(str\), expected float"):
+        override(config, {"rate": "fast"})
 
 
 def test_the_numbers_of_a_member() -> None:

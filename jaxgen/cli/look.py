@@ -99,7 +99,7 @@ def _settings(condition: Condition) -> list[tuple[str, object]]:
     """Returns the keys that --set takes, with their values in this condition."""
     found: list[tuple[str, object]] = []
     for name in field_types(Condition):
-        value = to_json(getattr(condition, name))
+        value = to_json(getattr(condition, name), complete=True)
         if isinstance(value, dict):
             found += [(f"{name}.{key}", each) for key, each in value.items() if key != "kind"]
         elif name not in ("name", "measures", "analyses"):

@@ -149,7 +149,7 @@ def differing_settings(conditions: Sequence[Condition]) -> dict[str, list[str]]:
     What only looks at a run (snapshots, analyses) is left out.
     """
     apart = ("kind", "name", "seeds", "steps", "snapshots", "analyses")
-    flat = [_flatten(to_json(each)) for each in conditions]
+    flat = [_flatten(to_json(each, complete=True)) for each in conditions]
     keys = dict.fromkeys(key for fields in flat for key in fields if key not in apart)
     found = {key: [fields.get(key, "–") for fields in flat] for key in keys}
     return {key: values for key, values in found.items() if len(set(values)) > 1}
