@@ -71,6 +71,7 @@ SCIENCE: list[tuple[str, Any]] = [
     ("model.tied", True),
     ("model.init", "torch"),
     ("model.mup", True),
+    ("model.scan_layers", True),
     ("model.dropout", 0.2),
     ("model", MLPConfig(hidden=(4,))),
     ("optimizer.learning_rate", 1e-2),

@@ -37,6 +37,7 @@ MODELS = {
     "transformer": TRANSFORMER,
     "mlp": MLP,
     "embedding_mlp": EmbeddingMLPConfig(embedding=16, hidden=32),
+    "scanned": dataclasses.replace(TRANSFORMER, layers=3, scan_layers=True),
 }
 
 

@@ -20,7 +20,7 @@ from jaxgen.experiment import (
     Sweep,
     at_least,
 )
-from jaxgen.models.config import MLPConfig
+from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.report import palette
 from jaxgen.report.axes import NARROW, power_text, spread_out, step_text
 from jaxgen.report.figures import draw
@@ -344,6 +344,14 @@ def test_colours_follow_the_scheme():
 def test_only_settings_that_differ_are_listed():
     assert differing_settings(CONDITIONS) == {"optimizer.weight_decay": ["0", "5"]}
     assert differing_settings(()) == {}
+
+
+def test_a_setting_added_later_is_listed_where_it_differs():
+    plain = TransformerConfig(layers=2, width=8, heads=2, mlp_width=8)
+    first, second = (
+        dataclasses.replace(CONDITIONS[0], model=dataclasses.replace(plain, scan_layers=scan)) for scan in (False, True)
+    )
+    assert differing_settings([first, second]) == {"model.scan_layers": ["False", "True"]}
 
 
 def test_numbers_as_text():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from jaxgen.config import Config, NonNegativeInt, PerMember, Positive, PositiveInt, Rate
+from jaxgen.config import Config, NonNegativeInt, PerMember, Positive, PositiveInt, Rate, added
 from jaxgen.errors import UserError
 
 Activation = Literal["relu", "gelu", "tanh", "square", "identity"]
@@ -112,6 +112,9 @@ class TransformerConfig(ModelConfig):
     init: Literal["nanda", "torch", "gpt2", "fan_in", "one_hot"] = "nanda"
     # mup: attention scores are divided by the head width, not its root, and logits by the width.
     mup: bool = False
+    # All layers but the last run as one scan over their stacked parameters: a deep network compiles as fast as a
+    # shallow one. It starts from other draws of the same distribution.
+    scan_layers: bool = added(False)
 
     def validate(self) -> None:
         if self.width % self.heads:

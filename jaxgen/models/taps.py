@@ -4,7 +4,9 @@ A name is the module path of a `Tap`: `block_0/mlp/hidden`. Both functions are p
 `vmap`. They evaluate the model (no dropout, running statistics).
 
 The last layer works at the read-out positions alone, so its taps have those K positions where the taps of the
-earlier layers have all S. A tap runs once a pass: a module that is shared or scanned can hold none.
+earlier layers have all S. A tap of scanned layers, `blocks/mlp/hidden`, is one name for all of them: `capture` gives
+their activations stacked on a leading axis, in the order of the layers, and `patch` edits each of them alike. Else a
+tap runs once a pass: a module that is called twice can hold none.
 """
 
 from __future__ import annotations
@@ -14,10 +16,14 @@ from typing import Any
 
 import jax
 from flax import linen as nn
+from flax import traverse_util
 
 from jaxgen.errors import UserError, nearest
 
 Edit = Callable[[jax.Array], jax.Array]
+
+# The collection of captured activations; whoever scans a module stacks it, as it does the parameters.
+TAPPED = "tapped"
 
 
 class Tap(nn.Module):
@@ -36,14 +42,14 @@ def capture(
     Raises:
       UserError: the model has no such tap (the nearest is named).
     """
-    found: dict[str, jax.Array] = {}
 
-    def keep(name: str, x: jax.Array) -> jax.Array:
-        found[name] = x
+    def keep(tap: nn.Module, name: str, x: jax.Array) -> jax.Array:
+        tap.put_variable(TAPPED, "x", x)
         return x
 
-    _apply(module, variables, tokens_BS, names, keep)
-    return found
+    _, state = _apply(module, variables, tokens_BS, names, keep)
+    flat = traverse_util.flatten_dict(state[TAPPED], sep="/") if names else {}
+    return {name: flat[f"{name}/x"] for name in names}
 
 
 def patch(
@@ -54,7 +60,8 @@ def patch(
     Raises:
       UserError: the model has no such tap (the nearest is named).
     """
-    return _apply(module, variables, tokens_BS, edits, lambda name, x: edits[name](x))
+    logits_BKV, _ = _apply(module, variables, tokens_BS, edits, lambda tap, name, x: edits[name](x))
+    return logits_BKV
 
 
 def _apply(
@@ -62,8 +69,8 @@ def _apply(
     variables: Mapping[str, Any],
     tokens_BS: jax.Array,
     names: Collection[str],
-    at_tap: Callable[[str, jax.Array], jax.Array],
-) -> jax.Array:
+    at_tap: Callable[[nn.Module, str, jax.Array], jax.Array],
+) -> tuple[jax.Array, Mapping[str, Any]]:
     met: set[str] = set()
 
     def intercept(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
@@ -72,11 +79,11 @@ def _apply(
             return output
         name = "/".join(context.module.path)
         met.add(name)
-        return at_tap(name, output) if name in names else output
+        return at_tap(context.module, name, output) if name in names else output
 
     with nn.intercept_methods(intercept):
-        logits_BKV: Any = module.apply(variables, tokens_BS)
+        logits_BKV, state = module.apply(variables, tokens_BS, mutable=[TAPPED])
     for name in names:
         if name not in met:
             raise UserError(f"no tap '{name}' in this model{nearest(name, met)}")
-    return logits_BKV
+    return logits_BKV, state

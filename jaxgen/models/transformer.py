@@ -25,7 +25,8 @@ from jax.typing import DTypeLike
 from jaxgen.models.config import TransformerConfig
 from jaxgen.models.mlp import ACTIVATIONS, Initializer, dropout, torch_uniform
 from jaxgen.models.sharding import Rules, spread_examples, whole
-from jaxgen.models.taps import Tap
+from jaxgen.models.stacked import SCANNED
+from jaxgen.models.taps import TAPPED, Tap
 from jaxgen.tasks.base import TaskShape
 
 Positions = tuple[int, ...]
@@ -54,7 +55,8 @@ class Transformer(nn.Module):
     def __call__(self, tokens_BS: jax.Array, train: bool = False, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
         config, shape = self.config, self.shape
         rate = dropout_rate if train and config.dropout > 0 else None
-        by_vocabulary = rate is None and shape.vocabulary < tokens_BS.shape[0]
+        # A scanned layer is the same program as the next, so the first one cannot be computed by vocabulary.
+        by_vocabulary = rate is None and shape.vocabulary < tokens_BS.shape[0] and not config.scan_layers
         rows_RS = tokens_BS
         if by_vocabulary:
             rows_RS = jnp.broadcast_to(jnp.arange(shape.vocabulary)[:, None], (shape.vocabulary, shape.length))
@@ -71,8 +73,11 @@ class Transformer(nn.Module):
         x_RSD = _dropout(self, x_RSD, rate)
 
         x_BQD = x_RSD if by_vocabulary else spread_examples(x_RSD)
-        for i in range(config.layers):
-            answers = shape.readout if i == config.layers - 1 else tuple(range(shape.length))
+        last = config.layers - 1
+        if config.scan_layers and last > 0:
+            x_BQD = self._scanned(x_BQD, rate, last)
+        for i in range(last if config.scan_layers else 0, config.layers):
+            answers = shape.readout if i == last else tuple(range(shape.length))
             block = Block(config, answers, self.compute_dtype, name=f"block_{i}")
             x_BQD = spread_examples(block(x_BQD, rate, tokens_BS if by_vocabulary and i == 0 else None))
         if config.norm == "pre":
@@ -91,6 +96,19 @@ class Transformer(nn.Module):
         if config.output_bias:
             logits_BKV += self.param("unembed_bias", bias_init, (shape.vocabulary,), jnp.float32)[None, None]
         return logits_BKV
+
+    def _scanned(self, x_BSD: jax.Array, rate: float | jax.Array | None, layers: int) -> jax.Array:
+        """Returns the residual stream after the first `layers` blocks, whose parameters are stacked in `SCANNED`."""
+
+        def one(block: Block, x_BSD: jax.Array, _: None) -> tuple[jax.Array, None]:
+            return spread_examples(block(x_BSD, rate, None)), None
+
+        scan = nn.scan(
+            one, length=layers, variable_axes={"params": 0, TAPPED: 0}, split_rngs={"params": True, "dropout": True}
+        )
+        block = Block(self.config, tuple(range(self.shape.length)), self.compute_dtype, name=SCANNED)
+        x_BSD, _ = scan(block, x_BSD, None)
+        return x_BSD
 
 
 class Block(nn.Module):

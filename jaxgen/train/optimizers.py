@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgen.models.stacked import matrices
 from jaxgen.train.config import (
     SGD,
     AdamL2,
@@ -59,7 +60,7 @@ def build_optimizer(
 
     descend = optax.scale_by_learning_rate(learning_rate)
     if isinstance(config, AdamW):
-        mask = (lambda params: jax.tree.map(lambda w: w.ndim > 1, params)) if config.decay == "matrices" else None
+        mask = matrices if config.decay == "matrices" else None
         decay = add_decay_to_start if isinstance(config, AdamWToInit) else optax.add_decayed_weights
         noisy = isinstance(config, NoisyAdamW) and config.update_noise > 0
         return _chain(

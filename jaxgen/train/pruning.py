@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxgen.models.stacked import matrices
+
 Tree = Any
 
 
@@ -31,17 +33,19 @@ def top_mask(scores: Tree, keep: float) -> Tree:
 
 
 def _entries(tree: Tree) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(tree) if leaf.ndim > 1)
+    leaves, chosen = jax.tree.leaves(tree), jax.tree.leaves(matrices(tree))
+    return sum(leaf.size for leaf, is_matrix in zip(leaves, chosen, strict=True) if is_matrix)
 
 
 def _top(scores: Tree, count: int | jax.Array) -> Tree:
-    flat_N = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(scores) if leaf.ndim > 1])
+    leaves, chosen = jax.tree.leaves(scores), jax.tree.leaves(matrices(scores))
+    flat_N = jnp.concatenate([leaf.ravel() for leaf, is_matrix in zip(leaves, chosen, strict=True) if is_matrix])
     rank_N = jnp.argsort(jnp.argsort(-flat_N, stable=True), stable=True)
     kept_N = (rank_N < count) & (flat_N > -jnp.inf)
     offset = 0
     masks = []
-    for leaf in jax.tree.leaves(scores):
-        if leaf.ndim > 1:
+    for leaf, is_matrix in zip(leaves, chosen, strict=True):
+        if is_matrix:
             masks.append(kept_N[offset : offset + leaf.size].reshape(leaf.shape).astype(leaf.dtype))
             offset += leaf.size
         else:

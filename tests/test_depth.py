@@ -1,0 +1,140 @@
+"""What deep networks need: layers scanned. Each gives what the plain program gives."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.errors import UserError
+from jaxgen.models.build import build_model
+from jaxgen.models.config import TransformerConfig
+from jaxgen.models.stacked import matrices
+from jaxgen.models.taps import capture, patch
+from jaxgen.tasks.base import TaskShape
+
+LAYERS, VOCABULARY = 3, 11
+SHAPE = TaskShape(VOCABULARY, 5, (2, 4), ())
+DEEP = TransformerConfig(layers=LAYERS, width=8, heads=2, mlp_width=12, norm="pre", attention_bias=True)
+TAPS = ("attention/pattern", "mlp/hidden", "residual")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_compilation():
+    # The many tiny programs here compile twice as fast, and none is timed.
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def scanned(config):
+    return dataclasses.replace(config, scan_layers=True)
+
+
+def restacked(params):
+    """Returns the parameters of the same network with its layers scanned."""
+    blocks = [params[f"block_{i}"] for i in range(LAYERS - 1)]
+    others = {name: each for name, each in params.items() if name not in {f"block_{i}" for i in range(LAYERS - 1)}}
+    return others | {"blocks": jax.tree.map(lambda *layers: jnp.stack(layers), *blocks)}
+
+
+def draw_tokens(batch):
+    return jax.random.randint(jax.random.key(7), (batch, SHAPE.length), 0, VOCABULARY)
+
+
+def assert_close(found, expected, rtol=1e-4, atol=1e-5):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), found, expected)
+
+
+def shapes(config=DEEP):
+    return jax.eval_shape(build_model(config, SHAPE).init, jax.random.key(0), draw_tokens(1))["params"]
+
+
+def randomised(config=DEEP):
+    """Drawn with numpy, which compiles nothing, and so that no bias or scale hides behind its initial 0 or 1."""
+    rng = np.random.default_rng(3)
+    return jax.tree.map(lambda leaf: jnp.array(rng.normal(0.1, 0.4, leaf.shape), jnp.float32), shapes(config))
+
+
+@pytest.mark.parametrize(("norm", "batch"), [("pre", 4), ("post", 30)])
+def test_scanned_layers_are_the_same_function(norm, batch):
+    config = dataclasses.replace(DEEP, norm=norm)
+    params, tokens = randomised(config), draw_tokens(batch)
+
+    def outcome(config, params):
+        def loss(params):
+            logits = build_model(config, SHAPE).apply({"params": params}, tokens)
+            return jnp.mean(jnp.sin(logits)), logits
+
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+
+    (_, logits), gradients = outcome(config, params)
+    (_, found_logits), found_gradients = outcome(scanned(config), restacked(params))
+    assert_close(found_logits, logits)
+    assert_close(found_gradients, restacked(gradients))
+
+
+def test_every_scanned_layer_starts_from_draws_of_its_own():
+    wide = dataclasses.replace(DEEP, width=64, mlp_width=128, init="gpt2")
+    found = jax.jit(build_model(scanned(wide), SHAPE).init)(jax.random.key(0), draw_tokens(1))["params"]["blocks"]
+    out = 0.02 / np.sqrt(2 * LAYERS)
+    for part, name, std in (
+        ("attention", "query", 0.02), ("attention", "output", out), ("mlp", "in", 0.02), ("mlp", "out", out)
+    ):  # fmt: skip
+        first, second = np.asarray(found[part][name]["kernel"])
+        np.testing.assert_allclose([first.std(), second.std()], std, rtol=0.05)
+        assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.1
+        assert not np.any(found[part][name]["bias"])
+
+
+def test_each_scanned_layer_draws_its_own_dropout():
+    # Where attention and MLP add nothing but their biases of one, a layer adds what its dropout leaves of them.
+    config = scanned(dataclasses.replace(DEEP, norm="none", mlp_width=0, dropout=0.5, positions="none"))
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes(config))
+    params["blocks"]["attention"]["output"]["bias"] += 1.0
+    params["unembed"]["kernel"] += jnp.eye(8, VOCABULARY)
+
+    @jax.jit
+    def logits(tokens):
+        rngs = {"dropout": jax.random.key(0)}
+        return build_model(config, SHAPE).apply({"params": params}, tokens, train=True, dropout_rate=0.5, rngs=rngs)
+
+    # The last layer adds nothing: the sums are of two layers, each 0 or 2; were they alike, 0 or 4.
+    values, counts = np.unique(np.asarray(logits(draw_tokens(40)))[..., :8], return_counts=True)
+    np.testing.assert_array_equal(values, [0, 2, 4])
+    np.testing.assert_allclose(counts / counts.sum(), [1 / 4, 1 / 2, 1 / 4], atol=0.06)
+
+
+def test_a_tap_of_scanned_layers_is_stacked_and_patched_in_all_of_them():
+    params, tokens = randomised(), draw_tokens(6)
+    plain, scan = build_model(DEEP, SHAPE), build_model(scanned(DEEP), SHAPE)
+    every, stacked = {"params": params}, {"params": restacked(params)}
+    names = [f"block_{i}/{name}" for i in range(LAYERS) for name in TAPS]
+    expected = jax.jit(lambda v: capture(plain, v, tokens, names))(every)
+    scanned_names = [f"blocks/{name}" for name in TAPS] + [f"block_{LAYERS - 1}/{name}" for name in TAPS]
+    found = jax.jit(lambda v: capture(scan, v, tokens, scanned_names))(stacked)
+    for name in TAPS:
+        assert_close(found[f"blocks/{name}"], jnp.stack([expected[f"block_{i}/{name}"] for i in range(LAYERS - 1)]))
+        assert_close(found[f"block_{LAYERS - 1}/{name}"], expected[f"block_{LAYERS - 1}/{name}"])
+
+    edits = {f"block_{i}/mlp/hidden": lambda x: 2 * x for i in range(LAYERS - 1)}
+    logits = jax.jit(lambda v: patch(scan, v, tokens, {"blocks/mlp/hidden": lambda x: 2 * x}))(stacked)
+    assert_close(logits, jax.jit(lambda v: patch(plain, v, tokens, edits))(every), rtol=1e-3)
+    with pytest.raises(UserError, match="no tap 'block_0/residual'"):
+        capture(scan, stacked, tokens, ["block_0/residual"])
+
+
+def test_biases_and_norms_of_scanned_layers_are_vectors():
+    params = randomised()
+    alike = jax.tree.map(lambda w: w.ndim > 1, params)
+    assert matrices(params) == alike
+    found = matrices(restacked(params))
+    assert found["blocks"] == alike["block_0"]
+    assert {name: each for name, each in found.items() if name != "blocks"}.items() <= alike.items()
+
+
+def test_one_layer_has_nothing_to_scan():
+    alone = dataclasses.replace(DEEP, layers=1)
+    assert shapes(scanned(alone)) == shapes(alone)
