@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test test-newest smoke chaos endurance compile-tpu lint bench setup clean
+.PHONY: reproduce test test-newest smoke chaos chaos-distributed endurance compile-tpu lint bench setup clean
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -24,6 +24,10 @@ smoke: setup
 # A hundred random kills of runs of three kinds; what comes back is compared bit for bit. About 20 minutes.
 chaos: setup
 	$(RUN)/python -m tests.chaos
+
+# The same of runs of two and four processes on this machine: one of them is killed. About 30 minutes.
+chaos-distributed: setup
+	$(RUN)/python -m tests.chaos --kills 30 --steps 1000 --processes 2 --processes 4
 
 # How fast a run ends on a signal, what saving costs, and memory over a million steps. About 15 minutes.
 endurance: setup

@@ -19,6 +19,7 @@ from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
 from jaxgen.runs import Member, Request, Rows, Run
 from jaxgen.table import Table, keys_of
+from jaxgen.train import processes
 from jaxgen.train.config import First, From, rewinds
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import ACTIVITIES
@@ -69,28 +70,42 @@ def reproduce(
       Interrupted: the observer asked to stop; the same call goes on from there.
     """
     conditions = resolve(experiment, request)
-    wanted = trajectories(conditions)
-    facts = dataclasses.asdict(request) | {"members": [each.identity for each in wanted]}
-    write_json(path / "run.json", facts)
-    make_directory(path / "populations")
-    _train_all(path, wanted, observer, arguments)
+    train_all(conditions, request, path, observer=observer, arguments=arguments)
     return collect(path, experiment, conditions, observer)
 
 
-def _train_all(path: Path, wanted: Sequence[Trajectory], observer: Observer, arguments: RunArguments) -> None:
+def train_all(
+    conditions: Sequence[Condition], request: Request, path: Path, *, observer: Observer, arguments: RunArguments
+) -> None:
+    """Trains what is unfinished; of several processes, each calls this, and the first one alone goes on from there."""
+    wanted = trajectories(conditions)
+    groups = processes.told(lambda: _begin(path, request, wanted))
+    if not (path / "run.json").exists():
+        raise UserError(f"{path} is not there for process {processes.index()}: put --runs where all processes see it")
+    run = Run(path)
+    begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
+    by_identity = {each.identity: each for each in wanted}
+    for name, identities in groups:
+        members = [_begun(identity, begun, by_identity) for identity in identities]
+        _train_one(path / "populations" / name, members, wanted, run, observer, arguments)
+
+
+def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[tuple[str, list[str]]]:
+    """Returns the populations to train in their order, each as its directory's name and its members' identities."""
+    make_directory(path / "populations")
+    write_json(path / "run.json", dataclasses.asdict(request) | {"members": [each.identity for each in wanted]})
     run = Run(path)
     begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
     missing = [each for each in wanted if each.identity not in begun]
     by_identity = {each.identity: each for each in wanted}
-    groups: list[tuple[Path, list[Trajectory]]] = []
+    groups: list[tuple[str, list[Trajectory]]] = []
     for directory in dict.fromkeys(begun[each.identity] for each in wanted if each.identity in begun):
         members = [_begun(identity, begun, by_identity) for identity in directory.identities()]
-        groups.append((directory.path, members))
+        groups.append((directory.path.name, members))
     for members in populations(missing):
-        name = digest(sorted(each.identity for each in members))
-        groups.append((path / "populations" / name, members))
-    for directory_path, members in sorted(groups, key=lambda group: group[1][0].depth()):
-        _train_one(directory_path, members, wanted, run, observer, arguments)
+        groups.append((digest(sorted(each.identity for each in members)), members))
+    groups.sort(key=lambda group: group[1][0].depth())
+    return [(name, [each.identity for each in members]) for name, members in groups]
 
 
 def _begun(identity: str, begun: dict[str, PopulationDirectory], wanted: dict[str, Trajectory]) -> Trajectory:
@@ -113,8 +128,9 @@ def _train_one(
     identities = {member.identity for member in members}
     same = [*members, *(each for each in wanted if each.identity in identities)]
     horizon = max(each.condition.steps for each in same)
-    _stop_if_asked(observer)
-    status = PopulationDirectory(path).status()
+    if any(processes.gathered(observer.stop_requested())):
+        raise Interrupted("stopped between two trainings; nothing is lost")
+    status = processes.told(PopulationDirectory(path).status)
     if status["finished"] and status["horizon"] >= horizon:
         return
     snapshots = {step for each in same for step in (*each.condition.snapshots, each.condition.steps)}
@@ -131,11 +147,6 @@ def _train_one(
         observer=observer,
         arguments=arguments,
     )
-
-
-def _stop_if_asked(observer: Observer) -> None:
-    if observer.stop_requested():
-        raise Interrupted("stopped between two trainings; nothing is lost")
 
 
 def _snapshots_for(child: Trajectory, horizon: int) -> set[int]:
@@ -261,7 +272,8 @@ def _analyse(wanted: Trajectory, member: Member, observer: Observer) -> None:
         key = digest({"analysis": to_json(config), "steps": member.steps()})
         if str(member.index) in kept.get(key, {}):
             continue
-        _stop_if_asked(observer)
+        if observer.stop_requested():
+            raise Interrupted("stopped before an analysis; nothing is lost")
         observer.note(f"analysing {condition.name}, seed {member.seed}: {type(config).__name__}")
         shape = condition.task.shape()
         snapshots = MemberSnapshots(

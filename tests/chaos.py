@@ -1,8 +1,9 @@
-"""Kills runs at random moments and proves that they come back bit for bit: `make chaos`.
+"""Kills runs at random moments and proves that they come back bit for bit: `make chaos`, `make chaos-distributed`.
 
 A run of each kind is first made without interruption. Then the same command is started again and
 again in another place, and killed (SIGKILL) after a random time, or as soon as it is seen to be
 saving; in the end it is left alone. What lies on disk must then be what the uninterrupted run left.
+Of several processes one is killed, and the others must end by themselves.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 import json
 import os
 import random
+import socket
 import statistics
 import subprocess
 import sys
@@ -95,17 +97,53 @@ class Tally:
     mismatches: list[str] = dataclasses.field(default_factory=list)
     repeated: list[float] = dataclasses.field(default_factory=list)  # seconds of training, by kill
     restart: list[float] = dataclasses.field(default_factory=list)  # seconds from the command to training
+    hangs: int = 0  # kills after which another process did not end
+    until_ended: list[float] = dataclasses.field(default_factory=list)  # seconds from a kill to the end of all others
 
     def row(self, kind: str) -> str:
-        repeated, restart = (
-            f"{statistics.median(times) if times else 0:.2f}" for times in (self.repeated, self.restart)
+        repeated, restart, ended = (
+            f"{statistics.median(times) if times else 0:.2f}"
+            for times in (self.repeated, self.restart, self.until_ended)
         )
-        cells = (kind, self.kills, self.kills_while_saving, self.runs, len(self.mismatches), repeated, restart)
-        return ROW.format(*cells)
+        counts = (self.kills, self.kills_while_saving, self.runs, len(self.mismatches), self.hangs)
+        return ROW.format(kind, *counts, repeated, restart, ended)
 
 
-ROW = "{:12} {:>6} {:>13} {:>6} {:>11} {:>11} {:>10}"
-HEADER = ROW.format("kind", "kills", "while saving", "runs", "mismatches", "repeated s", "restart s")
+ROW = "{:26} {:>6} {:>13} {:>6} {:>11} {:>6} {:>11} {:>10} {:>8}"
+HEADER = ROW.format(
+    "kind", "kills", "while saving", "runs", "mismatches", "hangs", "repeated s", "restart s", "ended s"
+)
+
+
+# So long after one process was killed, all others must have ended.
+HANGS_AFTER_SECONDS = 120.0
+
+
+class Launched:
+    """The processes of one run."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], count: int):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.processes = []
+        for index in range(count):
+            place = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(count), "--process", str(index)]
+            whole = [*command, *(place if count > 1 else [])]
+            pipe, into = subprocess.PIPE, subprocess.STDOUT
+            self.processes.append(subprocess.Popen(whole, env=environment, text=True, stdout=pipe, stderr=into))
+
+    def running(self) -> bool:
+        return all(each.poll() is None for each in self.processes)
+
+    def output(self, seconds: float | None = None) -> str:
+        """Waits until all have ended, and returns what they said."""
+        return "\n".join(each.communicate(timeout=seconds)[0] for each in self.processes)
+
+    def check(self, runs: Path) -> None:
+        output, codes = self.output(), [each.returncode for each in self.processes]
+        if any(codes):
+            raise RuntimeError(f"the run in {runs} ended with {codes}:\n{output}")
 
 
 class Chaos:
@@ -115,11 +153,12 @@ class Chaos:
       kind: one of KINDS.
       root: an empty directory of its own.
       steps: about how long the runs are.
-      random_: decides when to kill.
+      random_: decides when to kill, and whom.
+      processes: how many a run has.
     """
 
-    def __init__(self, kind: str, root: Path, steps: int, random_: random.Random):
-        self.kind, self.root, self.random = kind, root, random_
+    def __init__(self, kind: str, root: Path, steps: int, random_: random.Random, processes: int = 1):
+        self.kind, self.root, self.random, self.processes = kind, root, random_, processes
         folder = root / "papers" / "chaos"
         folder.mkdir(parents=True)
         (folder / "__init__.py").write_text(PAPER.replace("STEPS", str(steps)))
@@ -144,41 +183,51 @@ class Chaos:
     def _run(self, runs: Path) -> Path:
         return runs / "chaos" / self.kind / "paper"
 
-    def _start(self, runs: Path) -> subprocess.Popen[str]:
+    def _start(self, runs: Path) -> Launched:
         command = [sys.executable, "-m", "jaxgen", "reproduce", f"chaos/{self.kind}", "--save-every", "0.2"]
         environment = os.environ | {"JAXGEN_EXPERIMENTS": str(self.root / "papers"), "JAXGEN_RUNS": str(runs)}
-        return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return Launched(command, environment, self.processes)
 
     def _leave_alone(self, runs: Path) -> None:
-        process = self._start(runs)
-        output, _ = process.communicate()
-        if process.returncode != 0:
-            raise RuntimeError(f"the run in {runs} ended with {process.returncode}:\n{output}")
+        self._start(runs).check(runs)
 
     def _kill_once(self, runs: Path) -> bool:
         """Starts the command and kills it; false where it had ended before, or was left with nothing to save."""
         launched = time.time()
-        process = self._start(runs)
+        started = self._start(runs)
         at_a_save = self.random.random() < 0.5
         kill_at = time.monotonic() + self.random.uniform(0, self.startup + 2)
-        while process.poll() is None:
+        while started.running():
             late = time.monotonic() >= kill_at
             saving = late and at_a_save and self._saving(runs)
             if (late and not at_a_save) or saving:
                 if saving:
                     time.sleep(self.random.uniform(0, 0.05))
-                process.kill()
+                self.random.choice(started.processes).kill()
                 killed = time.time()
-                process.communicate()
+                saving = self._saving(runs)
+                self._wait_for_the_others(started, runs)
                 self.tally.kills += 1
-                self.tally.kills_while_saving += self._saving(runs)
+                self.tally.kills_while_saving += saving
                 self._count(runs, launched, killed)
                 return True
             time.sleep(0.001)
-        output, _ = process.communicate()
-        if process.returncode != 0:
-            raise RuntimeError(f"the run in {runs} ended with {process.returncode}:\n{output}")
+        started.check(runs)
         return False
+
+    def _wait_for_the_others(self, started: Launched, runs: Path) -> None:
+        began = time.monotonic()
+        try:
+            started.output(HANGS_AFTER_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.tally.hangs += 1
+            for each in started.processes:
+                each.kill()
+            started.output()
+        self.tally.until_ended.append(time.monotonic() - began)
+        codes = [each.returncode for each in started.processes]
+        if 0 in codes and not (self._run(runs) / "results.json").exists():
+            self.tally.mismatches.append(f"{runs}: a process was killed, and they ended with {codes}")
 
     def _saving(self, runs: Path) -> bool:
         """Returns whether there is a save that has begun and not ended."""
@@ -193,7 +242,8 @@ class Chaos:
             if began and began[-1] > launched and not directory.status()["finished"]:
                 self.tally.restart.append(began[-1] - launched)
                 saved = directory.status_file.stat().st_mtime if directory.status_file.exists() else 0.0
-                self.tally.repeated.append(killed - max(began[-1], saved))
+                # Of several processes the first one may have saved after another was killed.
+                self.tally.repeated.append(max(0.0, killed - max(began[-1], saved)))
 
 
 def _populations(run: Path) -> list[PopulationDirectory]:
@@ -264,16 +314,18 @@ def _tensorboard(directory: PopulationDirectory) -> list[tuple[str, int, str, fl
 @click.option("--kills", default=102, show_default=True, help="Of all kinds together.")
 @click.option("--steps", default=2000, show_default=True, help="About how long the runs are.")
 @click.option("--seed", default=0, show_default=True, help="Decides when to kill.")
-def main(kills: int, steps: int, seed: int) -> None:
+@click.option("--processes", "counts", multiple=True, default=[1], show_default=True, help="Of each run. Repeatable.")
+def main(kills: int, steps: int, seed: int, counts: tuple[int, ...]) -> None:
     """Kill runs at random, and compare what comes back with runs that were left alone."""
     tallies = []
-    for index, kind in enumerate(KINDS):
+    runs = [(kind, count) for kind in KINDS for count in counts]
+    for index, (kind, count) in enumerate(runs):
         with tempfile.TemporaryDirectory(prefix="chaos-") as root:
-            chaos = Chaos(kind, Path(root), steps, random.Random(f"{seed} {kind}"))
-            chaos.kill_and_compare(kills // len(KINDS) + (index < kills % len(KINDS)))
+            chaos = Chaos(kind, Path(root), steps, random.Random(f"{seed} {kind}"), count)
+            chaos.kill_and_compare(kills // len(runs) + (index < kills % len(runs)))
         if not tallies:
             print(HEADER)
-        print(chaos.tally.row(kind), flush=True)
+        print(chaos.tally.row(kind if count == 1 else f"{kind}, {count} processes"), flush=True)
         for mismatch in chaos.tally.mismatches:
             print(f"  {mismatch}")
         tallies.append(chaos.tally)
@@ -284,9 +336,11 @@ def main(kills: int, steps: int, seed: int) -> None:
         mismatches=[mismatch for each in tallies for mismatch in each.mismatches],
         repeated=[seconds for each in tallies for seconds in each.repeated],
         restart=[seconds for each in tallies for seconds in each.restart],
+        hangs=sum(each.hangs for each in tallies),
+        until_ended=[seconds for each in tallies for seconds in each.until_ended],
     )
     print(together.row("together"))
-    sys.exit(1 if together.mismatches else 0)
+    sys.exit(1 if together.mismatches or together.hangs else 0)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ from jaxgen.models.config import MLPConfig
 from jaxgen.plan.collectives import Collective, collectives
 from jaxgen.plan.compile import DoesNotFit, plan
 from jaxgen.plan.flops import matmul_flops
-from jaxgen.plan.search import meshes, spread_members_then_examples
+from jaxgen.plan.search import meshes
 from jaxgen.plan.topology import read_topology
 from jaxgen.tasks.features import SlabTask
 from jaxgen.train.config import SGD
 from jaxgen.train.loop import stack_constants
-from jaxgen.train.mesh import MeshSizes
+from jaxgen.train.mesh import MeshSizes, spread_members_then_examples
 from jaxgen.train.program import Program
 
 B, D, H, V = 32, 8, 16, 2
@@ -90,7 +90,7 @@ def test_meshes_take_all_devices_and_spread_evenly(count: int, devices: int) -> 
     for sizes in found:
         assert sizes.devices == devices
         sizes.check(CONDITION, count)
-    first = spread_members_then_examples(members(count), devices)
+    first = spread_members_then_examples(CONDITION, count, devices)
     first.check(CONDITION, count)
     assert devices % first.devices == 0
 

@@ -12,6 +12,7 @@ import click
 
 from jaxgen import __version__
 from jaxgen.errors import UserError, nearest
+from jaxgen.train import processes
 
 REFUSALS = {
     errno.ENOSPC: "make room and give the same command again",
@@ -36,13 +37,18 @@ class Group(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             click.echo(f"jaxgen: {error}", err=True)
-            sys.exit(2)
+            processes.end(str(error), 2)
         except OSError as error:
             # What the machine refuses; an error without a number or a file is one of ours.
             if error.errno not in REFUSALS or error.filename is None:
                 raise
-            click.echo(f"jaxgen: {error.strerror}: {error.filename}; {REFUSALS[error.errno]}", err=True)
-            sys.exit(2)
+            text = f"{error.strerror}: {error.filename}; {REFUSALS[error.errno]}"
+            click.echo(f"jaxgen: {text}", err=True)
+            processes.end(text, 2)
+        except Exception as error:
+            if processes.count() > 1:
+                processes.fail(error)
+            raise
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,6 +72,12 @@ def training_options(command: Any) -> Any:
                      help="Resume with other versions, devices or flags: bits may change."),
         click.option("--mesh", metavar="AXIS=N,...",
                      help="Devices along member, data, fsdp and tensor; by default one device in all."),
+        click.option("--coordinator", metavar="HOST:PORT", help="Of several processes, where the first one is. By "
+                     "default what the environment says (JAX_*, SLURM, Kubernetes, TPU pods, SkyPilot)."),
+        click.option("--processes", type=click.IntRange(min=1), metavar="N", help="How many processes there are."),
+        click.option("--process", type=click.IntRange(min=0), metavar="I", help="Which of them this is, from 0."),
+        click.option("--require-backend", type=click.Choice(["cpu", "gpu", "tpu"]),
+                     help="Refuse to run on another one."),
         click.option("--save-every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, metavar="SECONDS",
                      help="How often the whole state is saved."),
     ):  # fmt: skip

@@ -13,9 +13,9 @@ from jaxgen.discovery import find
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Trajectory, populations, trajectories
 from jaxgen.plan.compile import DoesNotFit, Plan, plan
-from jaxgen.plan.search import meshes, spread_members_then_examples
+from jaxgen.plan.search import meshes
 from jaxgen.plan.topology import Topology, read_topology
-from jaxgen.train.mesh import MeshSizes
+from jaxgen.train.mesh import MeshSizes, spread_members_then_examples
 
 # Parts of the least time that a real step reaches.
 EFFICIENCIES = (0.5, 0.3)
@@ -39,7 +39,11 @@ def plan_command(
     )
     if search is not None:
         return _search(console, members, there, search)
-    sizes = MeshSizes.parse(mesh) if mesh else spread_members_then_examples(members, len(there.devices))
+    sizes = (
+        MeshSizes.parse(mesh)
+        if mesh
+        else spread_members_then_examples(members[0].condition, len(members), len(there.devices))
+    )
     try:
         made = plan(members, there, sizes)
     except DoesNotFit as reason:

@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn
 
@@ -40,6 +41,7 @@ class Preemption:
         self.stop_requested = False
         self.unsaved = False  # whether there is something that ending now would lose
         self.way_back = ""  # the command that goes on
+        self.leaving: Callable[[str, int], None] = lambda *_: None  # is told before the process ends
         self._save_requested = False
 
     def save_requested(self) -> bool:
@@ -89,6 +91,7 @@ class Preemption:
                 self._leave("stopped; nothing is lost", STOPPED)
 
     def _leave(self, text: str, code: int) -> NoReturn:
+        self.leaving(text, code)
         cursor = "\x1b[?25h" if sys.stdout.isatty() else ""  # a live display may have hidden it
         os.write(1, f"{cursor}\n{text}{self.way_back and '; go on with: '}{self.way_back}\n".encode())
         os._exit(code)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import os
 import shlex
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +22,9 @@ from jaxgen.discovery import FoundPaper, find
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.files import make_directory
-from jaxgen.reproduce import Reproduction, collect, reproduce, resolve
+from jaxgen.reproduce import Reproduction, collect, reproduce, resolve, train_all
 from jaxgen.runs import Request, load_run, run_directory
-from jaxgen.train import environment
+from jaxgen.train import environment, processes
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import ACTIVITIES, goodput
 from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
@@ -45,6 +45,24 @@ class HowToRun:
     allow_drift: bool
     wandb: str | None
     profile: str | None
+    coordinator: str | None
+    processes: int | None
+    process: int | None
+    require_backend: str | None
+
+    def connect(self, preemption: Preemption) -> None:
+        """Finds the other processes and the devices; before anything else is asked of jax.
+
+        Raises:
+          UserError: they are not what was asked for.
+        """
+        processes.initialize(processes.resolve(self.coordinator, self.processes, self.process, os.environ))
+        preemption.leaving = processes.leave
+        if self.require_backend and jax.default_backend() != self.require_backend:
+            raise UserError(
+                f"--require-backend {self.require_backend}: jax finds {jax.default_backend()} alone; "
+                f"see `jaxgen doctor` for what is missing"
+            )
 
     def arguments(self, resume: Literal["must", "may"]) -> RunArguments:
         return RunArguments(
@@ -69,8 +87,9 @@ def reproduce_command(
     fresh: bool, resume: Resume | None, record: bool, runs: Path, how: HowToRun, preemption: Preemption,
 ) -> None:  # fmt: skip
     """Reproduces every experiment that an ID means, and writes one report over them."""
+    how.connect(preemption)
     found, experiments = find(experiment_id)
-    console = Console()
+    console = _console()
     todo = []
     skipped = []
     for experiment in experiments:
@@ -84,8 +103,7 @@ def reproduce_command(
             from jaxgen.record import refuse_to_record
 
             refuse_to_record(experiment, request)
-        path = run_directory(runs, request, fresh=fresh)
-        _check_resume(path, resume, fresh=fresh)
+        path = Path(processes.told(functools.partial(_run_path, runs, request, resume, fresh=fresh)))
         todo.append((experiment, request, path))
     if skipped:
         _say(console, f"skipped, as their paper scale wants an accelerator: {', '.join(skipped)} "
@@ -97,18 +115,21 @@ def reproduce_command(
 
 def resume_command(run_path: Path, *, how: HowToRun, preemption: Preemption) -> None:
     """Goes on with the run at a path."""
+    how.connect(preemption)
     run = load_run(run_path)
     found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
     todo = [(experiments[0], run.request, run.path)]
-    _run_all(found, todo, how.arguments("must"), record=False, console=Console(), preemption=preemption)
+    _run_all(found, todo, how.arguments("must"), record=False, console=_console(), preemption=preemption)
 
 
-def _check_resume(path: Path, resume: Resume | None, *, fresh: bool) -> None:
+def _run_path(runs: Path, request: Request, resume: Resume | None, *, fresh: bool) -> str:
+    path = run_directory(runs, request, fresh=fresh)
     begun = (path / "run.json").exists()
     if resume == "never" and begun:
         raise UserError(f"--resume never: there is a run at {path}; start beside it with --fresh, or leave it out")
     if resume == "must" and (fresh or not begun):
         raise UserError(f"--resume must: there is no run at {path}; leave it out to start one")
+    return str(path)
 
 
 def report_command(run_path: Path) -> None:
@@ -148,13 +169,16 @@ def _run_all(
         console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}")
         preemption.way_back = f"jaxgen resume {_shown(path)}"
         try:
-            make_directory(path)
-            shutil.copy(found.folder / "__init__.py", path / "notebook.py")
             with ProgressDisplay(console, preemption) as display:
+                if not processes.is_first():
+                    train_all(resolve(experiment, request), request, path, observer=display, arguments=arguments)
+                    continue
+                make_directory(path)
+                shutil.copy(found.folder / "__init__.py", path / "notebook.py")
                 done.append(reproduce(experiment, request, path, observer=display, arguments=arguments))
         except Interrupted as interruption:
             _say(console, f"{interruption}; go on with: {preemption.way_back}")
-            sys.exit(STOPPED)
+            processes.end(str(interruption), STOPPED)
         _conclude(found, done[-1], console)
         if record:
             from jaxgen.record import record_results
@@ -164,6 +188,7 @@ def _run_all(
         path = done[0].path.parents[1] / f"{done[0].path.name}.html"
         _write_report(path, found, done)
         _say(console, f"report on all of them: {_shown(path)}")
+    processes.close()
 
 
 def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
@@ -190,6 +215,11 @@ def _commit(about: dict[str, Any]) -> str:
     if about["commit"] is None:
         return "installed from a wheel"
     return f"{about['commit']}{' and uncommitted changes' if about['diff'] or about['untracked'] else ''}"
+
+
+def _console() -> Console:
+    """Returns where the first process speaks; the others are silent."""
+    return Console(quiet=not processes.is_first())
 
 
 def _say(console: Console, text: str) -> None:

@@ -9,12 +9,6 @@ from jaxgen.experiment import Trajectory
 from jaxgen.train.mesh import MeshSizes, examples_a_step
 
 
-def spread_members_then_examples(members: Sequence[Trajectory], devices: int) -> MeshSizes:
-    """Returns the mesh that exchanges least: members apart as far as they go, then examples; it may leave devices."""
-    member = math.gcd(len(members), devices)
-    return MeshSizes(member=member, data=math.gcd(examples_a_step(members[0].condition), devices // member))
-
-
 def meshes(members: Sequence[Trajectory], devices: int) -> list[MeshSizes]:
     """Returns every mesh that takes all devices and spreads members and examples evenly, the likely ones first.
 

@@ -42,7 +42,11 @@ class CheckpointStore:
         self.directory = directory.absolute()
         self.keep = keep
         self._damaged: set[int] = set()
-        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+        # Each process reads for itself, and one alone writes: Orbax must not wait for the others.
+        here = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here})
+        handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+        self._orbax = ocp.Checkpointer(handler, multiprocessing_options=alone)
 
     def steps(self) -> list[int]:
         """Returns the steps that were saved, those that are damaged too."""

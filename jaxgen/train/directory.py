@@ -27,6 +27,7 @@ import filelock
 
 from jaxgen.errors import UserError
 from jaxgen.files import check_fields, make_directory, read_json, write_json
+from jaxgen.train import processes
 
 
 class PopulationDirectory:
@@ -63,6 +64,8 @@ class PopulationDirectory:
 
     def event(self, kind: str, **facts: Any) -> None:
         """Notes what happened, if it can: a full disk must not end the run that tells of it."""
+        if not processes.is_first():
+            return
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **facts}) + "\n"
         with contextlib.suppress(OSError):
             file = os.open(self.path / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -78,6 +81,9 @@ class PopulationDirectory:
         Raises:
           UserError: another process trains here; it is named.
         """
+        if not processes.is_first():
+            yield
+            return
         make_directory(self.path)
         lock = filelock.FileLock(self.path / "lock", timeout=0)
         owner_file = self.path / "owner.json"

@@ -13,6 +13,8 @@ The order of things, and what "at step k" means:
 
 Rows are read one chunk behind: while the device computes chunk i + 1, the host reads chunk i.
 Checkpoints are written in the background, from a copy of the state.
+Of several processes the first one alone writes; they agree before each chunk on how long it is, and
+on whether to save or to stop after it.
 How the steps are cut into chunks never matters to the result.
 """
 
@@ -35,11 +37,11 @@ from jaxgen.config import per_member_values, to_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import Trajectory
 from jaxgen.files import check_fields, write_json
-from jaxgen.train import environment
+from jaxgen.train import environment, processes
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import Stopwatch
-from jaxgen.train.mesh import MeshSizes
+from jaxgen.train.mesh import MeshSizes, on_host, spread_members_then_examples
 from jaxgen.train.metrics import MetricsFile, Row, metric_row
 from jaxgen.train.mirrors import Mirror
 from jaxgen.train.profile import Profile, Profiler
@@ -174,11 +176,12 @@ class _Training:
         self.profiler = Profiler(arguments.profile, directory.path / "profile")
         ends = self.measure_steps | self.snapshot_steps | self.profiler.boundaries() | {horizon}
         self.boundaries = sorted(step for step in ends if step <= horizon)
-        layout, sizes = self._begin_directory()
+        layout, mesh = processes.told(self._begin_directory)
+        sizes = MeshSizes.parse(mesh)
         sizes.check(self.condition, len(members))
         self.program = Program(self.condition, layout, sizes.build())
         self.constants = self.program.place(stack_constants(members, starts))
-        self.params = _stack([start.params for start in starts if start is not None])
+        self.params = self.program.place_params(_stack([start.params for start in starts if start is not None]))
         self.status = directory.status()
         self.stopwatch = Stopwatch(self.status["seconds"])
         self.fingerprint = environment.fingerprint() | {"mesh": str(sizes)}
@@ -192,14 +195,16 @@ class _Training:
         self.failed_at = -float("inf")
         self.warned: tuple[str, float] = ("", 0.0)
 
-    def _begin_directory(self) -> tuple[Layout, MeshSizes]:
+    def _begin_directory(self) -> tuple[Layout, str]:
         if self.directory.exists():
             begun = self.directory.run()
             check_fields(self.directory.run_file, begun, {"mesh": str})
-            return begun["layout"], self.arguments.mesh or MeshSizes.parse(begun["mesh"])
+            return begun["layout"], str(self.arguments.mesh or begun["mesh"])
         platform = jax.devices()[0].platform
         layout: Layout = self.arguments.layout or ("sequential" if platform == "cpu" else "vmap")
         sizes = self.arguments.mesh or MeshSizes()
+        if self.arguments.mesh is None and processes.count() > 1:
+            sizes = spread_members_then_examples(self.condition, len(self.members), len(jax.devices()))
         sizes.check(self.condition, len(self.members))
         members = [
             {"condition": member.condition.name, "seed": member.seed, "identity": member.identity,
@@ -208,16 +213,17 @@ class _Training:
         ]  # fmt: skip
         facts = {"layout": layout, "mesh": str(sizes), "members": members, **environment.describe()}
         write_json(self.directory.run_file, facts)
-        return layout, sizes
+        return layout, str(sizes)
 
     def run(self) -> None:
         with self.stopwatch.during("restoring"):
             step, state = self._start()
-            self.mirrors = self.arguments.mirrors(self.directory, self.names)
+            self.mirrors = self.arguments.mirrors(self.directory, self.names) if processes.is_first() else []
         try:
             self.observer.started([member.condition.name for member in self.members], step, self.horizon)
             with self.stopwatch.during("compiling"):
                 self._compile(state)
+                processes.gathered(None)  # the first exchange between devices waits for a late process 30 s at most
             self.observer.unsaved(True)
             self.watchdog = Watchdog()
             try:
@@ -229,30 +235,38 @@ class _Training:
             self.observer.unsaved(False)
         finally:
             self.saver.close()
-            self.metrics.close()
+            if self.metrics:
+                self.metrics.close()
             for mirror in self.mirrors:
                 mirror.close()
 
     def _start(self) -> tuple[int, State]:
+        self.metrics: MetricsFile | None = None  # of the first process
+        step = processes.told(self._begin_files)
+        if step is None:
+            with self.stopwatch.during("compiling"):
+                return 0, jax.block_until_ready(self.program.init(self.constants, self.params))
+        like = jax.eval_shape(self.program.init, self.constants, self.params)
+        return step, self.program.place_state(self.recovery.restore(step, like))
+
+    def _begin_files(self) -> int | None:
+        """Returns the step to go on from, None to start; what was written after it is dropped."""
         start_over = self.arguments.resume == "may"
         newest = newest_intact(self.directory, self.recovery, start_over=start_over, tell=self.observer.note)
         if newest is None:
             self.snapshots.drop_after(-1)
             self.metrics = MetricsFile(self.directory.metrics_file, 0)
             self.directory.event("started", step=0)
-            with self.stopwatch.during("compiling"):
-                return 0, jax.block_until_ready(self.program.init(self.constants, self.params))
+            return None
         step, facts = newest.step, newest.facts
         check_members(f"{self.recovery.directory}/{step}", facts["identities"], self.identities)
         changes = drift(facts["environment"], self.fingerprint)
         if changes:
             self._accept_drift(step, "; ".join(changes))
-        like = jax.eval_shape(self.program.init, self.constants, self.params)
-        state = self.program.place_state(self.recovery.restore(step, like))
         self.snapshots.drop_after(step)
         self.metrics = MetricsFile(self.directory.metrics_file, facts["metrics"]["bytes"])
         self.directory.event("resumed", step=step)
-        return step, state
+        return step
 
     def _accept_drift(self, step: int, changes: str) -> None:
         if not self.arguments.allow_drift:
@@ -307,9 +321,11 @@ class _Training:
             elif now - read_at > self.arguments.chunk_seconds * 2:
                 chunk = max(1, int(chunk * self.arguments.chunk_seconds / (now - read_at)))
             read_at = now
-            stop = self.observer.stop_requested()
             save_due |= self.observer.save_requested() or now - self.saved_at >= self.arguments.recovery_seconds
-            save = save_due and not self.saver.busy
+            wishes = processes.gathered([chunk, self.observer.stop_requested(), save_due, self.saver.busy])
+            chunk = wishes[0][0]
+            stop, save_due, busy = (any(wish[i] for wish in wishes) for i in (1, 2, 3))
+            save = save_due and not busy
             if step in self.snapshot_steps or save or stop or not self.going.any():
                 while unread:
                     self._read(*unread.popleft())
@@ -334,7 +350,7 @@ class _Training:
 
     def _read(self, step: int, token: Any, row: dict[str, Any] | None) -> None:
         """Waits for a chunk, and writes its rows: those of members that have come as far as `step`."""
-        reached_M = np.asarray(token)
+        reached_M = on_host(token)
         self.watchdog.heard()
         if row is None:
             self.observer.advanced(step, [])
@@ -355,18 +371,21 @@ class _Training:
             if reached_M[i] == step
         ]
         self.going = active_M.copy()
-        self.unmirrored += rows
-        try:
-            self.metrics.append(rows)
-        except OSError as error:
-            self._warn(f"rows are kept in memory, as they cannot be written: {error}")
+        if self.metrics:
+            self.unmirrored += rows
+            try:
+                self.metrics.append(rows)
+            except OSError as error:
+                self._warn(f"rows are kept in memory, as they cannot be written: {error}")
         self.observer.advanced(step, rows)
 
     def _add_snapshot(self, step: int, state: State) -> None:
         facts = {"identities": self.identities}
         parameters = jax.block_until_ready(_parameters(state))
         with self.stopwatch.during("saving"):
-            self.saver.add(Save(self.snapshots, step, _on_host(parameters), facts))
+            leaves = on_host(parameters)
+            if processes.is_first():
+                self.saver.add(Save(self.snapshots, step, leaves, facts))
         if self.saver.busy and self.saver.waiting > MOST_WAITING:
             with self.stopwatch.during("waiting"):
                 self.saver.wait()
@@ -379,13 +398,15 @@ class _Training:
         jax.block_until_ready(state)
         with self.stopwatch.during("saving"):
             self.saved_at = time.monotonic()
+            state = on_host(state)
+            if self.metrics is None:
+                return True
             try:
                 rows = self.metrics.sync()
             except OSError as error:
                 self._save_failed(str(error))
                 return False
-            on_host = _on_host(state)
-            steps, failed, active = (part.tolist() for part in (on_host.step, on_host.failed, on_host.active))
+            steps, failed, active = (part.tolist() for part in (state.step, state.failed, state.active))
             members = [
                 {"step": s, "state": "failed" if f else "going" if a else "stopped"}
                 for s, f, a in zip(steps, failed, active, strict=True)
@@ -398,7 +419,7 @@ class _Training:
             }
             published = functools.partial(self._published, status, len(self.unmirrored))
             self.saver.withdraw(self.recovery)
-            self.saver.add(Save(self.recovery, step, on_host, facts, published))
+            self.saver.add(Save(self.recovery, step, state, facts, published))
             self.saver.start()
             return True
 
@@ -432,14 +453,13 @@ class _Training:
         with self.stopwatch.during("waiting"):
             self.saver.wait()
         self.saver.failure()  # what it could not write is tried again
-        if not self._begin_save(step, state, finished=finished):
-            return False
+        begun = self._begin_save(step, state, finished=finished)
         with self.stopwatch.during("saving"):
             self.saver.wait()
         failure = self.saver.failure()
         if failure:
             self._save_failed(failure)
-        return not failure
+        return processes.told(lambda: begun and not failure)
 
     def _save_and_leave(self, step: int, state: State) -> None:
         if self._save_now(step, state):
@@ -467,11 +487,6 @@ class _Training:
             self.warned = (text, time.monotonic())
             self.directory.event("warning", text=text)
             self.observer.note(text)
-
-
-def _on_host(tree: Any) -> Any:
-    """Returns a copy that the device's programs do not touch."""
-    return jax.tree.map(np.array, jax.device_get(tree))
 
 
 def _parameters(state: State) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -68,12 +70,14 @@ class MeshSizes:
         """Returns the mesh of the first of `devices`, by default jax's own.
 
         Raises:
-          UserError: there are too few.
+          UserError: there are too few; or, of several processes, some would be left.
         """
         devices = jax.devices() if devices is None else devices
-        if self.devices > len(devices):
+        several = len({device.process_index for device in devices}) > 1
+        if self.devices > len(devices) or (several and self.devices < len(devices)):
             product = " x ".join(f"{name} {size}" for name, size in dataclasses.asdict(self).items())
-            raise UserError(f"mesh: {product} takes {self.devices} devices, and there are {len(devices)}")
+            rule = "; with several processes a mesh takes all devices" if several else ""
+            raise UserError(f"mesh: {product} takes {self.devices} devices, and there are {len(devices)}{rule}")
         grid = np.asarray(devices[: self.devices]).reshape(dataclasses.astuple(self))
         return Mesh(grid, tuple(field.name for field in dataclasses.fields(self)))
 
@@ -94,6 +98,40 @@ class MeshSizes:
 def examples_a_step(condition: Condition) -> int:
     """Returns how many examples a member's step sees."""
     return condition.batch_size or dict(condition.task.shape().sizes)["train"]
+
+
+def spread_members_then_examples(condition: Condition, members: int, devices: int) -> MeshSizes:
+    """Returns the mesh that exchanges least: members apart as far as they go, then examples; it may leave devices."""
+    member = math.gcd(members, devices)
+    return MeshSizes(member=member, data=math.gcd(examples_a_step(condition), devices // member))
+
+
+def put(tree: Tree, shardings: Tree) -> Tree:
+    """Returns arrays of numpy's as jax's, each device with its own part; all processes give the same.
+
+    Copied, because a program may free what it is given, and numpy's memory is not its own.
+    """
+
+    def place(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        leaf = np.asarray(leaf)
+        parts = [
+            jax.device_put(jnp.array(leaf[index], copy=True), device)
+            for device, index in sharding.addressable_devices_indices_map(leaf.shape).items()
+        ]
+        return jax.make_array_from_single_device_arrays(leaf.shape, sharding, parts)
+
+    return jax.tree.map(place, tree, shardings)
+
+
+def on_host(tree: Tree) -> Tree:
+    """Returns a copy as numpy's arrays, whole; every process must call it."""
+
+    def fetch(leaf: jax.Array) -> np.ndarray:
+        if not leaf.is_fully_addressable:
+            leaf = multihost_utils.process_allgather(leaf, tiled=True)
+        return np.array(leaf)
+
+    return jax.tree.map(fetch, tree)
 
 
 def one_device() -> Mesh:

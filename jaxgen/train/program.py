@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxgen.experiment import Condition
@@ -27,7 +27,7 @@ from jaxgen.models.sharding import spread_examples
 from jaxgen.tasks.base import Split
 from jaxgen.train.config import Adversarial, NoisyAdamW, ScaledInit
 from jaxgen.train.losses import build_loss
-from jaxgen.train.mesh import MEMBER, constants_shardings, one_device, state_shardings
+from jaxgen.train.mesh import MEMBER, constants_shardings, one_device, put, state_shardings
 from jaxgen.train.optimizers import build_optimizer
 from jaxgen.train.shuffle import shuffled_index
 from jaxgen.train.transformations import with_noise
@@ -109,27 +109,29 @@ class Program:
         @functools.wraps(member_fn)
         def placed(*args: Any) -> Any:
             with jax.default_matmul_precision(precision):
-                return jax.tree.map(self._in_place, spread(*args), is_leaf=lambda part: isinstance(part, State))
+                return jax.tree.map(self._in_place, spread(*args), is_leaf=lambda part: isinstance(part, State | dict))
 
         return placed
 
     def _in_place(self, part: Any) -> Any:
+        if isinstance(part, dict):  # a row of measures, which every process reads
+            return jax.lax.with_sharding_constraint(part, NamedSharding(self.mesh, P()))
         if not isinstance(part, State):
             return part
         return jax.lax.with_sharding_constraint(part, state_shardings(self.mesh, self.rules, part))
 
     def place(self, constants: Constants) -> Constants:
         """Returns the constants of a population where they lie on the mesh."""
-        placed: Constants = jax.device_put(constants, constants_shardings(self.mesh, self.rules, constants))
+        placed: Constants = put(constants, constants_shardings(self.mesh, self.rules, constants))
         return placed
 
-    def place_state(self, state: State) -> State:
-        """Returns a state of numpy's arrays where it lies on the mesh.
+    def place_params(self, params: Tree) -> Tree:
+        """Returns what the members start from, whole for each member, where it lies on the mesh."""
+        return put(params, jax.tree.map(lambda _: NamedSharding(self.mesh, P(MEMBER)), params))
 
-        Copied, because the program may free what it is given, and numpy's memory is not its own.
-        """
-        copied = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
-        placed: State = jax.device_put(copied, state_shardings(self.mesh, self.rules, state))
+    def place_state(self, state: State) -> State:
+        """Returns a state of numpy's arrays where it lies on the mesh."""
+        placed: State = put(state, state_shardings(self.mesh, self.rules, state))
         return placed
 
     def _optimizer(self, scalars: Mapping[str, jax.Array]) -> optax.GradientTransformationExtraArgs:

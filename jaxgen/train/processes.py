@@ -1,0 +1,309 @@
+"""One run in several processes: who is there, what they agree on, and what happens when one is gone.
+
+All processes run the same program; what they decide by the clock, by files or by signals they agree on
+first. The first one (index 0) alone writes; the others read, so the runs lie on a file system that
+all share. With one process nothing here talks to anyone.
+
+Every wait has a limit. Each process says once a second that it is there; one that has not been heard
+of for `SILENCE_SECONDS`, or that says why it leaves, ends all others with a line that names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from jaxgen.errors import UserError
+
+Json = Any
+T = TypeVar("T")
+
+# The exit code of a process that ends because another one is gone (EX_UNAVAILABLE).
+LOST = 69
+CONNECT_SECONDS = 300
+SILENCE_SECONDS = 20.0
+# How long one process waits for what another one does: rows and checkpoints on a slow file system, or analyses.
+PATIENCE_SECONDS = 3600.0
+# How long a process that leaves waits until the others have heard why.
+GOODBYE_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a process is among all."""
+
+    coordinator: str | None  # HOST:PORT; None: jax finds it
+    count: int | None  # None: jax finds it
+    index: int | None
+    found_by: str  # in words
+    devices: list[int] | None = None  # of this node's; None: as jax has it
+
+
+def resolve(
+    coordinator: str | None, count: int | None, index: int | None, variables: Mapping[str, str]
+) -> Place | None:
+    """Returns where this process is, None where it is alone.
+
+    What is given comes first, then $JAX_COORDINATOR_ADDRESS, $JAX_NUM_PROCESSES and $JAX_PROCESS_ID (Kubeflow sets
+    them), then SkyPilot, SLURM (inside `srun`), Kubernetes (an indexed Job) and TPU pods.
+
+    Args:
+      coordinator: HOST:PORT of the first process.
+      count: the number of processes.
+      index: that of this process, from 0.
+      variables: the environment's.
+
+    Raises:
+      UserError: a part is missing, or does not fit the others.
+    """
+    given = {"--coordinator": coordinator, "--processes": count, "--process": index}
+    if any(value is not None for value in given.values()):
+        return _complete(given, "the command line")
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    if any(variables.get(name) for name in names):
+        address, *numbers = (variables.get(name) or None for name in names)
+        return _complete(dict(zip(names, (address, *map(_number, names[1:], numbers)), strict=True)), "JAX_*")
+    if nodes := variables.get("SKYPILOT_NODE_IPS", "").split():
+        rank = _number("SKYPILOT_NODE_RANK", variables.get("SKYPILOT_NODE_RANK"))
+        return _complete({"address": f"{nodes[0]}:55527", "count": len(nodes), "SKYPILOT_NODE_RANK": rank}, "SkyPilot")
+    if "SLURM_STEP_NODELIST" in variables:
+        tasks = _number("SLURM_NTASKS", variables.get("SLURM_STEP_NUM_TASKS") or variables.get("SLURM_NTASKS"))
+        # Under SLURM jax gives each process one GPU, also where a process has the node to itself.
+        alone = variables.get("SLURM_STEP_TASKS_PER_NODE", "").partition("(")[0] == "1"
+        visible = [each for each in variables.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+        devices = list(range(len(visible))) if alone and visible and "JAX_LOCAL_DEVICE_IDS" not in variables else None
+        return Place(None, None, None, "SLURM", devices) if tasks and tasks > 1 else None
+    if "KUBERNETES_SERVICE_HOST" in variables and "JOB_COMPLETION_INDEX" in variables:
+        return Place(None, None, None, "Kubernetes")
+    hosts = variables.get("TPU_WORKER_HOSTNAMES") or variables.get("TPU_PROCESS_ADDRESSES") or ""
+    if len(hosts.split(",")) > 1 or int(variables.get("MEGASCALE_NUM_SLICES", "1")) > 1:
+        return Place(None, None, None, "TPU")
+    return None
+
+
+def _number(name: str, text: str | None) -> int | None:
+    if text is None or text.isdecimal():
+        return None if text is None else int(text)
+    raise UserError(f"{name}: got '{text}', expected a number")
+
+
+def _complete(parts: Mapping[str, Any], found_by: str) -> Place | None:
+    missing = [name for name, value in parts.items() if value is None]
+    if missing:
+        raise UserError(f"processes: {', '.join(missing)} missing; {', '.join(parts)} belong together")
+    (address_name, address), (count_name, count), (index_name, index) = parts.items()
+    if not re.fullmatch(r".+:\d+", address):
+        raise UserError(f"{address_name}: got '{address}', expected HOST:PORT of the first process")
+    if not 0 <= index < count:
+        raise UserError(f"{index_name}: got {index} of {count_name} {count}, expected 0 to {count - 1}")
+    return Place(address, count, index, found_by) if count > 1 else None
+
+
+class _Alone:
+    """The only process."""
+
+    count = 1
+    index = 0
+
+    def told(self, make: Callable[[], T]) -> T:
+        return make()
+
+    def gathered(self, value: Json) -> list[Json]:
+        return [value]
+
+    def leave(self, text: str, code: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Group:
+    """This process among several, connected through jax's coordination service."""
+
+    def __init__(self, client: Any, count: int, index: int, found_by: str):
+        self.count, self.index = count, index
+        self._client = client
+        self._round = 0
+        self._closed = threading.Event()
+        self._leaving = threading.Lock()
+        self._watcher = threading.Thread(target=self._watch, name="processes", daemon=True)
+        self._watcher.start()
+
+    def told(self, make: Callable[[], T]) -> T:
+        key = f"jaxgen/told/{self._next()}"
+        if self.index == 0:
+            value = make()
+            self._client.key_value_set(key, json.dumps(value))
+            return value
+        told: T = json.loads(self._client.blocking_key_value_get(key, int(1000 * PATIENCE_SECONDS)))
+        return told
+
+    def gathered(self, value: Json) -> list[Json]:
+        number = self._next()
+        place = f"jaxgen/gathered/{number}"
+        self._client.key_value_set(f"{place}/{self.index}", json.dumps(value))
+        self._client.wait_at_barrier(f"{place}/all", int(1000 * PATIENCE_SECONDS))
+        found = {int(key.rpartition("/")[2]): json.loads(text) for key, text in self._client.key_value_dir_get(place)}
+        if self.index == 0:
+            # Everyone has read a round once all have come to the next.
+            self._client.key_value_delete(f"jaxgen/gathered/{number - 2}")
+        return [found[index] for index in range(self.count)]
+
+    def _next(self) -> int:
+        self._round += 1
+        return self._round
+
+    def leave(self, text: str, code: int) -> None:
+        """Says why this process ends; the first one, without which nobody hears anything, waits for the others."""
+        if not self._leaving.acquire(blocking=False):
+            time.sleep(GOODBYE_SECONDS)  # another thread is at it, and ends the process
+            return
+        self._closed.set()
+        try:
+            self._client.key_value_set(f"jaxgen/left/{self.index}", json.dumps([text, code]))
+            until = time.monotonic() + GOODBYE_SECONDS
+            while self.index == 0 and time.monotonic() < until and len(self._left()) < self.count:
+                time.sleep(0.05)
+        except RuntimeError:
+            pass  # the first process is gone, and nobody is left to be told
+
+    def _left(self) -> dict[int, tuple[str, int]]:
+        entries = self._client.key_value_dir_get("jaxgen/left/")
+        return {int(key.rpartition("/")[2]): tuple(json.loads(text)) for key, text in entries}
+
+    def _watch(self) -> None:
+        beats: dict[str, str] = {}
+        heard = {index: time.monotonic() for index in range(self.count)}
+        beat = 0
+        while not self._closed.wait(1.0):
+            beat += 1
+            try:
+                self._client.key_value_set(f"jaxgen/beat/{self.index}", str(beat), allow_overwrite=True)
+                found = dict(self._client.key_value_dir_get("jaxgen/beat/"))
+                left = self._left()
+            except RuntimeError:
+                self._end("process 0, the coordinator, is gone", LOST)
+            for key, number in found.items():
+                if beats.get(key) != number:
+                    heard[int(key.rpartition("/")[2])] = time.monotonic()
+            beats = found
+            for index, (text, code) in left.items():
+                self._end(f"process {index} of {self.count} ended: {text}", code)
+            silent = [str(i) for i, at in heard.items() if time.monotonic() - at > SILENCE_SECONDS]
+            if silent:
+                self._end(f"nothing was heard of process {', '.join(silent)} for {SILENCE_SECONDS:.0f} s", LOST)
+
+    def _end(self, text: str, code: int) -> NoReturn:
+        if not self._closed.is_set():
+            _say(f"process {self.index} ends: {text}; what was saved stays, start all processes again")
+            self.leave(text, code)
+        os._exit(code)
+
+    def close(self) -> None:
+        self._client.wait_at_barrier("jaxgen/end", int(1000 * PATIENCE_SECONDS))
+        self._closed.set()
+        self._watcher.join()
+
+
+_processes: _Alone | _Group = _Alone()
+
+
+def initialize(place: Place | None) -> None:
+    """Connects this process with the others; before jax is asked for devices.
+
+    Raises:
+      UserError: they are not as many as was said.
+    """
+    global _processes
+    if place is None:
+        return
+    import jax
+    from jax._src import distributed  # jax has no public way to its key-value store
+
+    # The signals are heard by jaxgen.cli.signals; this service would take SIGTERM away from it.
+    jax.config.update("jax_enable_preemption_service", False)
+    # On CPUs two programs that run at once would mix up their messages.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    if place.count is not None:
+        _say(f"process {place.index} of {place.count} connects to {place.coordinator}, for at most {CONNECT_SECONDS} s")
+    jax.distributed.initialize(
+        place.coordinator, place.count, place.index, local_device_ids=place.devices,
+        initialization_timeout=CONNECT_SECONDS, heartbeat_timeout_seconds=int(2 * SILENCE_SECONDS),
+    )  # fmt: skip
+    _processes = _Group(distributed.global_state.client, jax.process_count(), jax.process_index(), place.found_by)
+    if place.count not in (None, jax.process_count()):
+        raise UserError(f"processes: {place.count} were named, and jax finds {jax.process_count()}")
+
+
+def count() -> int:
+    """Returns how many processes there are."""
+    return _processes.count
+
+
+def index() -> int:
+    """Returns which of them this is, from 0."""
+    return _processes.index
+
+
+def is_first() -> bool:
+    """Returns whether this is the one that writes."""
+    return _processes.index == 0
+
+
+def told(make: Callable[[], T]) -> T:
+    """Returns what `make` gives in the first process, which must be JSON; the others do not call it."""
+    return _processes.told(make)
+
+
+def gathered(value: Json) -> list[Json]:
+    """Returns the values of all processes, in their order; each waits for all."""
+    return _processes.gathered(value)
+
+
+def leave(text: str, code: int) -> None:
+    """Tells the others that this process is about to end, and why; they end with the same code."""
+    _processes.leave(text, code)
+
+
+def end(text: str, code: int) -> NoReturn:
+    """Ends this process, and with it all others, with an exit code."""
+    if count() == 1:
+        sys.exit(code)
+    sys.stdout.flush()
+    leave(text, code)
+    os._exit(code)  # jax would wait for the others
+
+
+def fail(error: Exception) -> NoReturn:
+    """Ends this process because of an error that nothing was prepared for, and with it all others."""
+    import jax
+
+    text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        # Most likely another process is gone. The watcher finds out which, and ends this one before that time is over.
+        _say(f"process {index()}: {text}")
+        time.sleep(SILENCE_SECONDS + GOODBYE_SECONDS)
+    traceback.print_exception(error)
+    end(text, LOST)
+
+
+def close() -> None:
+    """Waits until all processes have come to their end, and disconnects."""
+    global _processes
+    if _processes.count > 1:
+        _processes.close()
+        _processes = _Alone()
+        import jax
+
+        jax.distributed.shutdown()
+
+
+def _say(text: str) -> None:
+    print(f"jaxgen: {text}", file=sys.stderr, flush=True)
