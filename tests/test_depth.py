@@ -1,18 +1,30 @@
-"""What deep networks need: layers scanned. Each gives what the plain program gives."""
+"""What deep networks need: layers scanned, blocks recomputed, batches in parts. Each gives what the plain one does."""
 
 import dataclasses
+import functools
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from jaxgen.cli import main
 from jaxgen.errors import UserError
+from jaxgen.experiment import Condition, Trajectory
 from jaxgen.models.build import build_model
-from jaxgen.models.config import TransformerConfig
+from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.models.stacked import matrices
 from jaxgen.models.taps import capture, patch
 from jaxgen.tasks.base import TaskShape
+from jaxgen.tasks.modular import ModularTask
+from jaxgen.train.config import SGD
+from jaxgen.train.loop import RunArguments, SilentObserver, stack_constants, train
+from jaxgen.train.mesh import MeshSizes
+from jaxgen.train.program import Program
+from jaxgen.train.savings import Savings
+from tests.tiny_paper import write_tiny_paper
 
 LAYERS, VOCABULARY = 3, 11
 SHAPE = TaskShape(VOCABULARY, 5, (2, 4), ())
@@ -58,22 +70,26 @@ def randomised(config=DEEP):
     return jax.tree.map(lambda leaf: jnp.array(rng.normal(0.1, 0.4, leaf.shape), jnp.float32), shapes(config))
 
 
-@pytest.mark.parametrize(("norm", "batch"), [("pre", 4), ("post", 30)])
-def test_scanned_layers_are_the_same_function(norm, batch):
+@pytest.mark.parametrize(("norm", "batch", "remat"), [("pre", 4, True), ("post", 30, False)])
+def test_scanned_and_recomputed_layers_are_the_same_function(norm, batch, remat):
     config = dataclasses.replace(DEEP, norm=norm)
     params, tokens = randomised(config), draw_tokens(batch)
 
-    def outcome(config, params):
+    def outcome(config, params, remat=False):
         def loss(params):
-            logits = build_model(config, SHAPE).apply({"params": params}, tokens)
+            logits = build_model(config, SHAPE, remat=remat).apply({"params": params}, tokens)
             return jnp.mean(jnp.sin(logits)), logits
 
         return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
 
     (_, logits), gradients = outcome(config, params)
-    (_, found_logits), found_gradients = outcome(scanned(config), restacked(params))
+    (_, found_logits), found_gradients = outcome(scanned(config), restacked(params), remat)
     assert_close(found_logits, logits)
     assert_close(found_gradients, restacked(gradients))
+    if remat:
+        (_, found_logits), found_gradients = outcome(config, params, remat)
+        assert_close(found_logits, logits)
+        assert_close(found_gradients, gradients)
 
 
 def test_every_scanned_layer_starts_from_draws_of_its_own():
@@ -138,3 +154,124 @@ def test_biases_and_norms_of_scanned_layers_are_vectors():
 def test_one_layer_has_nothing_to_scan():
     alone = dataclasses.replace(DEEP, layers=1)
     assert shapes(scanned(alone)) == shapes(alone)
+
+
+TRAINED = Condition(
+    name="a",
+    task=ModularTask(p=8, operation="x+y", format="a b =", train_fraction=0.5),
+    model=DEEP,
+    optimizer=SGD(learning_rate=0.1),
+    steps=10,
+    batch_size=16,
+)
+CONDITIONS = {
+    "transformer": TRAINED,
+    "scanned": dataclasses.replace(TRAINED, model=scanned(DEEP)),
+    "mlp": dataclasses.replace(
+        TRAINED,
+        task=dataclasses.replace(TRAINED.task, format="a b"),
+        model=MLPConfig(hidden=(9,)),
+        loss="mse",
+        batch_size=None,
+    ),
+    "batch norm": dataclasses.replace(
+        TRAINED, task=dataclasses.replace(TRAINED.task, format="a b"), model=MLPConfig(hidden=(9,), batch_norm=True)
+    ),
+}
+
+
+@functools.cache
+def constants(name):
+    return stack_constants([Trajectory(CONDITIONS[name], seed, str(seed)) for seed in (0, 1)], [None, None])
+
+
+@functools.cache
+def start(name):
+    return jax.tree.map(np.asarray, Program(CONDITIONS[name], "sequential").init(constants(name), None))
+
+
+@functools.cache
+def stepped(name, mesh=None, savings=None):
+    """Returns the parameters after one step; with SGD they tell the gradient."""
+    program = Program(CONDITIONS[name], "sequential", mesh and mesh.build(), savings)
+    state = program.update(program.place_state(start(name)), program.place(constants(name)))
+    return jax.tree.map(np.asarray, state.params)
+
+
+@pytest.mark.parametrize(
+    ("name", "mesh", "savings"),
+    [
+        ("mlp", None, Savings(microbatches=2)),
+        ("mlp", None, Savings(microbatches=4)),
+        ("transformer", None, Savings(microbatches=4)),
+        ("scanned", MeshSizes(data=2, fsdp=2, tensor=2), Savings(microbatches=2, remat="block")),
+    ],
+)
+def test_a_step_that_saves_memory_is_the_same_step(name, mesh, savings):
+    before, expected, found = start(name).params, stepped(name), stepped(name, mesh, savings)
+    moved = [np.abs(a - b).max() for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(expected), strict=True)]
+    assert max(moved) > 1e-3
+    assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_recomputed_blocks_need_less_memory():
+    deep = scanned(dataclasses.replace(DEEP, layers=9, width=16))
+    tokens = jax.ShapeDtypeStruct((256, SHAPE.length), jnp.int32)
+
+    def temporaries(remat):
+        model = build_model(deep, SHAPE, remat=remat)
+        gradient = jax.jit(jax.grad(lambda params, tokens: jnp.mean(model.apply({"params": params}, tokens))))
+        return gradient.lower(shapes(deep), tokens).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporaries(remat=True) < 0.5 * temporaries(remat=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "mesh", "said"),
+    [
+        ("transformer", 3, MeshSizes(), "a batch of 16 examples cannot be cut into 3 equal parts; .* 1, 2, 4, 8, 16$"),
+        ("transformer", 8, MeshSizes(data=2, fsdp=2), "8 equal parts, each spread over data=2 x fsdp=2; .* 1, 2, 4$"),
+        ("mlp", 5, MeshSizes(), "a batch of 32 examples cannot be cut into 5"),
+        ("batch norm", 2, MeshSizes(), "microbatches: got 2, expected 1: the model has batch_stats of the whole batch"),
+    ],
+)
+def test_a_batch_that_cannot_be_taken_in_parts(name, parts, mesh, said):
+    with pytest.raises(UserError, match=said):
+        Savings(microbatches=parts).check(CONDITIONS[name], mesh)
+
+
+def test_a_run_goes_on_with_the_savings_that_it_began_with(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXGEN_EXPERIMENTS", str(write_tiny_paper(tmp_path)))
+
+    def command(*options):
+        result = CliRunner().invoke(main, ["reproduce", "tiny-paper/main", "--scale", "smoke", *options])
+        return result.exit_code, result.output
+
+    code, said = command("--microbatches", "2")
+    assert (code, list(tmp_path.rglob("metrics.jsonl"))) == (2, [])
+    assert "expected 1: the model has batch_stats" in said
+    assert command("--remat", "block")[0] == 0
+    code, said = command("--extend", "5", "--remat", "none")
+    assert code == 2
+    assert "cannot go on bit for bit: remat was block, is none" in " ".join(said.split())
+    assert command("--extend", "5")[0] == 0
+    assert command("--extend", "6", "--remat", "none", "--allow-drift")[0] == 0
+
+
+def test_a_run_of_before_there_were_savings_goes_on_without(tmp_path):
+    condition = CONDITIONS["mlp"]
+
+    def run(horizon, **arguments):
+        train(
+            tmp_path, [Trajectory(condition, 0, "0")], horizon=horizon, snapshot_steps=set(), starts=[None],
+            observer=SilentObserver(), arguments=RunArguments(**arguments),
+        )  # fmt: skip
+
+    run(2)
+    file = tmp_path / "run.json"
+    begun = json.loads(file.read_text())
+    assert (begun.pop("remat"), begun.pop("microbatches")) == ("none", 1)
+    file.write_text(json.dumps(begun))
+    run(3)
+    with pytest.raises(UserError, match="microbatches was 1, is 2"):
+        run(4, microbatches=2)

@@ -15,17 +15,19 @@ from hypothesis import strategies as st
 from jaxgen.cli import main
 from jaxgen.errors import UserError
 from jaxgen.experiment import Condition, Trajectory
-from jaxgen.models.config import MLPConfig
+from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.plan.collectives import Collective, collectives
 from jaxgen.plan.compile import DoesNotFit, plan
 from jaxgen.plan.flops import matmul_flops
-from jaxgen.plan.search import meshes
+from jaxgen.plan.search import meshes, saving_more
 from jaxgen.plan.topology import read_topology
 from jaxgen.tasks.features import SlabTask
+from jaxgen.tasks.modular import ModularTask
 from jaxgen.train.config import SGD
 from jaxgen.train.loop import stack_constants
 from jaxgen.train.mesh import MeshSizes, spread_members_then_examples
 from jaxgen.train.program import Program
+from jaxgen.train.savings import Savings
 
 B, D, H, V = 32, 8, 16, 2
 CONDITION = Condition(
@@ -93,6 +95,16 @@ def test_meshes_take_all_devices_and_spread_evenly(count: int, devices: int) -> 
     first = spread_members_then_examples(CONDITION, count, devices)
     first.check(CONDITION, count)
     assert devices % first.devices == 0
+
+
+def test_a_step_that_does_not_fit_is_tried_with_its_blocks_recomputed() -> None:
+    task = ModularTask(p=7, format="a b =", train_fraction=0.5)
+    model = TransformerConfig(layers=1, width=8, heads=2, mlp_width=8)
+    transformer = dataclasses.replace(CONDITION, task=task, model=model, batch_size=None)
+    assert saving_more(members(1), Savings()) is None
+    tried = saving_more(members(1, transformer), Savings(microbatches=2))
+    assert tried == Savings(microbatches=2, remat="block")
+    assert saving_more(members(1, transformer), tried) is None
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,16 @@ runs_option = click.option(
 )  # fmt: skip
 
 
+remat_option = click.option(
+    "--remat", type=click.Choice(["none", "block"]),
+    help="block: gradients compute each block of a transformer again, for less memory.",
+)  # fmt: skip
+microbatches_option = click.option(
+    "--microbatches", type=click.IntRange(min=1), metavar="N",
+    help="Cut each batch into N equal parts, one after the other, for less memory.",
+)  # fmt: skip
+
+
 def training_options(command: Any) -> Any:
     """Adds the options of every command that trains."""
     for option in (
@@ -78,6 +88,8 @@ def training_options(command: Any) -> Any:
         click.option("--process", type=click.IntRange(min=0), metavar="I", help="Which of them this is, from 0."),
         click.option("--require-backend", type=click.Choice(["cpu", "gpu", "tpu"]),
                      help="Refuse to run on another one."),
+        microbatches_option,
+        remat_option,
         click.option("--save-every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, metavar="SECONDS",
                      help="How often the whole state is saved."),
     ):  # fmt: skip
@@ -196,9 +208,16 @@ def new(slug: str, into: Path) -> None:
 @click.option("--scale", default="paper", show_default=True, help="smoke, mini or paper.")
 @click.option("--condition", metavar="NAME", help="Plan the population of this condition; by default the first.")
 @click.option("--mesh", metavar="AXIS=N,...", help="By default members apart as far as they go, then examples.")
-@click.option("--search", type=click.IntRange(min=1), metavar="N", help="Try N meshes, and rank them.")
+@remat_option
+@microbatches_option
+@click.option(
+    "--search",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Try N meshes, with --remat block where one does not fit without, and rank them.",
+)
 def plan(experiment_id: str, topology: str, scale: str, condition: str | None, mesh: str | None,
-         search: int | None) -> None:  # fmt: skip
+         remat: Literal["none", "block"] | None, microbatches: int | None, search: int | None) -> None:  # fmt: skip
     """What an experiment's train step needs on TPUs that are not here.
 
     Compiles the step for them, which needs libtpu and no TPU. Exits with 1 where it does not fit.
@@ -206,7 +225,10 @@ def plan(experiment_id: str, topology: str, scale: str, condition: str | None, m
     os.environ["JAX_PLATFORMS"] = "cpu"  # or jax looks for the TPU
     from jaxgen.cli.plan import plan_command
 
-    fits = plan_command(experiment_id, topology=topology, scale=scale, condition=condition, mesh=mesh, search=search)
+    fits = plan_command(
+        experiment_id, topology=topology, scale=scale, condition=condition, mesh=mesh, remat=remat or "none",
+        microbatches=microbatches or 1, search=search,
+    )  # fmt: skip
     sys.exit(0 if fits else 1)
 
 

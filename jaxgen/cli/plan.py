@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 
 import rich.box
@@ -13,17 +14,19 @@ from jaxgen.discovery import find
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Trajectory, populations, trajectories
 from jaxgen.plan.compile import DoesNotFit, Plan, plan
-from jaxgen.plan.search import meshes
+from jaxgen.plan.search import meshes, saving_more
 from jaxgen.plan.topology import Topology, read_topology
 from jaxgen.train.mesh import MeshSizes, spread_members_then_examples
+from jaxgen.train.savings import Remat, Savings
 
 # Parts of the least time that a real step reaches.
 EFFICIENCIES = (0.5, 0.3)
 
 
 def plan_command(
-    experiment_id: str, *, topology: str, scale: str, condition: str | None, mesh: str | None, search: int | None
-) -> bool:
+    experiment_id: str, *, topology: str, scale: str, condition: str | None, mesh: str | None, remat: Remat,
+    microbatches: int, search: int | None,
+) -> bool:  # fmt: skip
     """Prints the plan of one population, or of the best meshes found; returns whether one fits."""
     _, experiments = find(experiment_id)
     if len(experiments) > 1:
@@ -31,21 +34,18 @@ def plan_command(
         raise UserError(f"plan: '{experiment_id}' has several experiments; name one of: {names}")
     found = populations(trajectories(experiments[0].at_scale(scale)))
     members = _population(found, condition)
-    there = read_topology(topology)
+    there, savings = read_topology(topology), Savings(remat=remat, microbatches=microbatches)
     console = Console()
     console.print(
         f"[bold]{experiment_id}[/] at scale {scale}, {members[0].condition.name}: {len(members)} "
         f"member{'s' if len(members) > 1 else ''}, on {len(there.devices)} x {there.device.kind}"
     )
     if search is not None:
-        return _search(console, members, there, search)
-    sizes = (
-        MeshSizes.parse(mesh)
-        if mesh
-        else spread_members_then_examples(members[0].condition, len(members), len(there.devices))
-    )
+        return _search(console, members, there, savings, search)
+    first, devices = members[0].condition, len(there.devices)
+    sizes = MeshSizes.parse(mesh) if mesh else spread_members_then_examples(first, len(members), devices)
     try:
-        made = plan(members, there, sizes)
+        made = plan(members, there, sizes, savings)
     except DoesNotFit as reason:
         console.print(f"{sizes}: [red]does not fit[/]. {reason} Another mesh may: --search 8", highlight=False)
         return False
@@ -63,20 +63,30 @@ def _population(found: Sequence[list[Trajectory]], condition: str | None) -> lis
     raise UserError(f"plan: no condition '{condition}'{nearest(condition, names)}")
 
 
-def _search(console: Console, members: Sequence[Trajectory], topology: Topology, most: int) -> bool:
+def _search(console: Console, members: Sequence[Trajectory], topology: Topology, savings: Savings, most: int) -> bool:
     table = Table("mesh", "fits", "GB a device", "us a step", "bound", "compile s", box=rich.box.SIMPLE)
     made: list[Plan] = []
-    for sizes in meshes(members, len(topology.devices))[:most]:
+    todo = deque((sizes, savings) for sizes in meshes(members, len(topology.devices)))
+    tried = 0
+    while todo and tried < most:
+        tried += 1
+        sizes, how = todo.popleft()
+        fits = False
         try:
-            made.append(plan(members, topology, sizes))
+            made.append(plan(members, topology, sizes, how))
+            fits = made[-1].fits
         except DoesNotFit:
-            table.add_row(_short(sizes), "no", "more than there is", "", "", "")
+            table.add_row(_short(sizes, how), "no", "more than there is", "", "", "")
         except UserError as error:
-            table.add_row(_short(sizes), "no", str(error).removeprefix("mesh: "), "", "", "")
+            table.add_row(_short(sizes, how), "no", str(error).removeprefix("mesh: "), "", "", "")
+            continue
+        more = saving_more(members, how)
+        if not fits and more is not None:
+            todo.appendleft((sizes, more))
     for each in sorted(made, key=lambda each: (not each.fits, each.seconds)):
         table.add_row(
-            _short(each.mesh), "yes" if each.fits else "no", f"{each.bytes / 1e9:.3f}", f"{1e6 * each.seconds:.1f}",
-            each.bound, f"{each.compile_seconds:.0f}",
+            _short(each.mesh, each.savings), "yes" if each.fits else "no", f"{each.bytes / 1e9:.3f}",
+            f"{1e6 * each.seconds:.1f}", each.bound, f"{each.compile_seconds:.0f}",
         )  # fmt: skip
     console.print(table)
     return any(each.fits for each in made)
@@ -87,7 +97,7 @@ def _print(console: Console, made: Plan, steps: int) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
-    table.add_row("mesh", _short(made.mesh))
+    table.add_row("mesh", _short(made.mesh, made.savings))
     table.add_row(
         "memory",
         f"{'fits' if made.fits else 'does not fit'}: {_size(made.bytes)} of {_size(device.memory)} a device "
@@ -119,8 +129,10 @@ def _print(console: Console, made: Plan, steps: int) -> None:
     console.print("The least time is that of operations and bytes at the device's peaks, without latencies.")
 
 
-def _short(sizes: MeshSizes) -> str:
-    return ",".join(part for part in str(sizes).split(",") if not part.endswith("=1")) or "one device"
+def _short(sizes: MeshSizes, savings: Savings) -> str:
+    mesh = ",".join(part for part in str(sizes).split(",") if not part.endswith("=1")) or "one device"
+    plain = Savings().facts()
+    return " ".join([mesh, *(f"{name}={value}" for name, value in savings.facts().items() if value != plain[name])])
 
 
 def _size(count: float) -> str:

@@ -32,6 +32,7 @@ from jaxgen.train.mesh import MeshSizes
 from jaxgen.train.metrics import read_rows
 from jaxgen.train.mirrors import Mirror, TensorBoard, WeightsAndBiases
 from jaxgen.train.profile import Profile
+from jaxgen.train.savings import Remat
 
 Resume = Literal["must", "may", "never"]
 
@@ -42,6 +43,8 @@ class HowToRun:
 
     save_every: float
     mesh: str | None
+    remat: Remat | None
+    microbatches: int | None
     allow_drift: bool
     wandb: str | None
     profile: str | None
@@ -67,6 +70,8 @@ class HowToRun:
     def arguments(self, resume: Literal["must", "may"]) -> RunArguments:
         return RunArguments(
             mesh=MeshSizes.parse(self.mesh) if self.mesh else None,
+            remat=self.remat,
+            microbatches=self.microbatches,
             recovery_seconds=self.save_every,
             mirrors=self._mirrors,
             resume=resume,

@@ -23,7 +23,9 @@ from jaxgen.models.transformer import Transformer
 from jaxgen.tasks.base import TaskShape
 
 
-def build_model(config: ModelConfig, shape: TaskShape, compute_dtype: DTypeLike = jnp.float32) -> nn.Module:
+def build_model(
+    config: ModelConfig, shape: TaskShape, compute_dtype: DTypeLike = jnp.float32, *, remat: bool = False
+) -> nn.Module:
     """Returns the module of `config` for examples of `shape`.
 
     The contract of every module:
@@ -39,6 +41,7 @@ def build_model(config: ModelConfig, shape: TaskShape, compute_dtype: DTypeLike 
       config: the network.
       shape: the sizes of the task's examples.
       compute_dtype: the type of the matrix products; norms, softmax and residual sums are float32.
+      remat: whether gradients compute the inside of each block of a transformer again, and keep it not.
 
     Raises:
       UserError: the network cannot read or answer such examples.
@@ -63,7 +66,7 @@ def build_model(config: ModelConfig, shape: TaskShape, compute_dtype: DTypeLike 
     if isinstance(config, TransformerConfig):
         if shape.features:
             raise UserError("model: a transformer reads tokens, the task gives real features; use an MLP")
-        return Transformer(config, shape, compute_dtype)
+        return Transformer(config, shape, compute_dtype, remat)
     raise UserError(
         f"model: got {type(config).__name__}, expected EmbeddingMLPConfig, EnsembleConfig, MLPConfig, "
         f"TransformerConfig or TwoLayerConfig"

@@ -50,6 +50,7 @@ class Transformer(nn.Module):
     config: TransformerConfig
     shape: TaskShape
     compute_dtype: DTypeLike
+    remat: bool = False
 
     @nn.compact
     def __call__(self, tokens_BS: jax.Array, train: bool = False, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
@@ -78,7 +79,7 @@ class Transformer(nn.Module):
             x_BQD = self._scanned(x_BQD, rate, last)
         for i in range(last if config.scan_layers else 0, config.layers):
             answers = shape.readout if i == last else tuple(range(shape.length))
-            block = Block(config, answers, self.compute_dtype, name=f"block_{i}")
+            block = (nn.remat(Block) if self.remat else Block)(config, answers, self.compute_dtype, name=f"block_{i}")
             x_BQD = spread_examples(block(x_BQD, rate, tokens_BS if by_vocabulary and i == 0 else None))
         if config.norm == "pre":
             x_BQD = _layer_norm("norm_final")(x_BQD)
@@ -106,7 +107,9 @@ class Transformer(nn.Module):
         scan = nn.scan(
             one, length=layers, variable_axes={"params": 0, TAPPED: 0}, split_rngs={"params": True, "dropout": True}
         )
-        block = Block(self.config, tuple(range(self.shape.length)), self.compute_dtype, name=SCANNED)
+        # The loop itself keeps what is computed again apart from what was computed before.
+        kind = nn.remat(Block, prevent_cse=False) if self.remat else Block
+        block = kind(self.config, tuple(range(self.shape.length)), self.compute_dtype, name=SCANNED)
         x_BSD, _ = scan(block, x_BSD, None)
         return x_BSD
 

@@ -17,6 +17,7 @@ from jaxgen.plan.topology import Topology
 from jaxgen.train.loop import stack_constants
 from jaxgen.train.mesh import MeshSizes, constants_shardings, state_shardings
 from jaxgen.train.program import Program
+from jaxgen.train.savings import Savings
 
 Tree = Any
 
@@ -30,6 +31,7 @@ class Plan:
 
     topology: Topology
     mesh: MeshSizes
+    savings: Savings
     members: int
     arguments: int  # bytes: state and constants
     outputs: int  # bytes that are not the arguments' own
@@ -71,17 +73,18 @@ class DoesNotFit(Exception):
     """The compiler found no way to fit the step into the memory of a device."""
 
 
-def plan(members: Sequence[Trajectory], topology: Topology, sizes: MeshSizes) -> Plan:
+def plan(members: Sequence[Trajectory], topology: Topology, sizes: MeshSizes, savings: Savings | None = None) -> Plan:
     """Compiles the train step of a population for a mesh of the topology's devices.
 
     Raises:
       UserError: the mesh does not fit the population or the topology.
       DoesNotFit: the compiler ran out of memory; its message is the reason.
     """
-    condition = members[0].condition
+    condition, savings = members[0].condition, savings or Savings()
     sizes.check(condition, len(members))
+    savings.check(condition, sizes)
     mesh = sizes.build(topology.devices)
-    program = Program(condition, "vmap", mesh)
+    program = Program(condition, "vmap", mesh, savings)
     constants = jax.eval_shape(lambda: stack_constants(members, [None] * len(members)))
     constants = _placed(constants, constants_shardings(mesh, program.rules, constants))
     state = jax.eval_shape(program.init, constants, None)
@@ -105,6 +108,7 @@ def plan(members: Sequence[Trajectory], topology: Topology, sizes: MeshSizes) ->
     return Plan(
         topology=topology,
         mesh=sizes,
+        savings=savings,
         members=len(members),
         arguments=memory.argument_size_in_bytes,
         outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,

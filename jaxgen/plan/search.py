@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
 from jaxgen.experiment import Trajectory
+from jaxgen.models.config import TransformerConfig
 from jaxgen.train.mesh import MeshSizes, examples_a_step
+from jaxgen.train.savings import Savings
 
 
 def meshes(members: Sequence[Trajectory], devices: int) -> list[MeshSizes]:
@@ -22,6 +25,13 @@ def meshes(members: Sequence[Trajectory], devices: int) -> list[MeshSizes]:
         if examples_a_step(members[0].condition) % (data * fsdp) == 0
     ]
     return sorted(found, key=lambda each: (each.tensor, each.fsdp, -each.member))
+
+
+def saving_more(members: Sequence[Trajectory], savings: Savings) -> Savings | None:
+    """Returns what to try where a step does not fit with `savings`; None: there is no more to try."""
+    if savings.remat == "block" or not isinstance(members[0].condition.model, TransformerConfig):
+        return None
+    return dataclasses.replace(savings, remat="block")
 
 
 def _divisors(number: int) -> list[int]:

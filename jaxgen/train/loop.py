@@ -48,6 +48,7 @@ from jaxgen.train.profile import Profile, Profiler
 from jaxgen.train.program import Constants, Layout, Program, State
 from jaxgen.train.resume import check_members, drift, newest_intact
 from jaxgen.train.saver import Save, Saver
+from jaxgen.train.savings import Remat, Savings
 from jaxgen.train.start import Start
 from jaxgen.train.watchdog import Watchdog
 
@@ -111,6 +112,8 @@ class RunArguments:
 
     layout: Layout | None = None  # None: sequential on a CPU, vmap elsewhere; a begun run keeps its own
     mesh: MeshSizes | None = None  # None: one device; of a begun run, its own
+    remat: Remat | None = None  # None: none; of a begun run, its own
+    microbatches: int | None = None  # None: 1; of a begun run, its own
     recovery_seconds: float = RECOVERY_SECONDS
     chunk_seconds: float = CHUNK_SECONDS
     mirrors: Callable[[PopulationDirectory, Sequence[str]], list[Mirror]] = lambda *_: []
@@ -176,15 +179,17 @@ class _Training:
         self.profiler = Profiler(arguments.profile, directory.path / "profile")
         ends = self.measure_steps | self.snapshot_steps | self.profiler.boundaries() | {horizon}
         self.boundaries = sorted(step for step in ends if step <= horizon)
-        layout, mesh = processes.told(self._begin_directory)
-        sizes = MeshSizes.parse(mesh)
+        how = processes.told(self._begin_directory)
+        layout, sizes = how["layout"], MeshSizes.parse(how["mesh"])
+        savings = Savings(remat=how["remat"], microbatches=how["microbatches"])
         sizes.check(self.condition, len(members))
-        self.program = Program(self.condition, layout, sizes.build())
+        savings.check(self.condition, sizes)
+        self.program = Program(self.condition, layout, sizes.build(), savings)
         self.constants = self.program.place(stack_constants(members, starts))
         self.params = self.program.place_params(_stack([start.params for start in starts if start is not None]))
         self.status = directory.status()
         self.stopwatch = Stopwatch(self.status["seconds"])
-        self.fingerprint = environment.fingerprint() | {"mesh": str(sizes)}
+        self.fingerprint = environment.fingerprint() | {"mesh": str(sizes)} | savings.facts()
         self.recovery = CheckpointStore(directory.path / "recovery", keep=2)
         self.snapshots = CheckpointStore(directory.path / "snapshots")
         self.saver = Saver()
@@ -195,25 +200,29 @@ class _Training:
         self.failed_at = -float("inf")
         self.warned: tuple[str, float] = ("", 0.0)
 
-    def _begin_directory(self) -> tuple[Layout, str]:
+    def _begin_directory(self) -> dict[str, Any]:
+        """Returns how the population is trained: what was asked for, else as it was begun, else by default."""
+        asked = self.arguments
+        given = {"mesh": asked.mesh and str(asked.mesh), "remat": asked.remat, "microbatches": asked.microbatches}
+        wanted = {name: value for name, value in given.items() if value is not None}
         if self.directory.exists():
-            begun = self.directory.run()
-            check_fields(self.directory.run_file, begun, {"mesh": str})
-            return begun["layout"], str(self.arguments.mesh or begun["mesh"])
-        platform = jax.devices()[0].platform
-        layout: Layout = self.arguments.layout or ("sequential" if platform == "cpu" else "vmap")
-        sizes = self.arguments.mesh or MeshSizes()
-        if self.arguments.mesh is None and processes.count() > 1:
+            begun = dataclasses.asdict(Savings()) | self.directory.run()  # of before there were any: none
+            check_fields(self.directory.run_file, begun, {"mesh": str, "remat": str, "microbatches": int})
+            return {name: begun[name] for name in ("layout", "mesh", "remat", "microbatches")} | wanted
+        sizes = asked.mesh or MeshSizes()
+        if asked.mesh is None and processes.count() > 1:
             sizes = spread_members_then_examples(self.condition, len(self.members), len(jax.devices()))
+        layout = asked.layout or ("sequential" if jax.devices()[0].platform == "cpu" else "vmap")
+        how = {"layout": layout, "mesh": str(sizes), **dataclasses.asdict(Savings()), **wanted}
         sizes.check(self.condition, len(self.members))
+        Savings(remat=how["remat"], microbatches=how["microbatches"]).check(self.condition, sizes)
         members = [
             {"condition": member.condition.name, "seed": member.seed, "identity": member.identity,
              "parent": member.parent and member.parent.identity, "settings": to_json(member.condition)}
             for member in self.members
         ]  # fmt: skip
-        facts = {"layout": layout, "mesh": str(sizes), "members": members, **environment.describe()}
-        write_json(self.directory.run_file, facts)
-        return layout, str(sizes)
+        write_json(self.directory.run_file, {**how, "members": members, **environment.describe()})
+        return how
 
     def run(self) -> None:
         with self.stopwatch.during("restoring"):
@@ -260,7 +269,7 @@ class _Training:
             return None
         step, facts = newest.step, newest.facts
         check_members(f"{self.recovery.directory}/{step}", facts["identities"], self.identities)
-        changes = drift(facts["environment"], self.fingerprint)
+        changes = drift(Savings().facts() | facts["environment"], self.fingerprint)
         if changes:
             self._accept_drift(step, "; ".join(changes))
         self.snapshots.drop_after(step)

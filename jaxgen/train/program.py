@@ -29,6 +29,7 @@ from jaxgen.train.config import Adversarial, NoisyAdamW, ScaledInit
 from jaxgen.train.losses import build_loss
 from jaxgen.train.mesh import MEMBER, constants_shardings, one_device, put, state_shardings
 from jaxgen.train.optimizers import build_optimizer
+from jaxgen.train.savings import Savings
 from jaxgen.train.shuffle import shuffled_index
 from jaxgen.train.transformations import with_noise
 
@@ -72,16 +73,21 @@ class Program:
       layout: `sequential` runs members one after another, which a CPU prefers; `vmap` runs them
         side by side, which an accelerator prefers. It changes bits, so a population keeps its own.
       mesh: the devices; None: the first alone.
+      savings: what a step does to need less memory; None: nothing.
     """
 
-    def __init__(self, condition: Condition, layout: Layout, mesh: Mesh | None = None):
+    def __init__(self, condition: Condition, layout: Layout, mesh: Mesh | None = None, savings: Savings | None = None):
         self.condition = condition
         self.layout = layout
         self.mesh = mesh or one_device()
+        self.savings = savings or Savings()
         self.rules = sharding_rules(condition.model)
         self.shape = condition.task.shape()
         self.loss = build_loss(condition.loss)
-        self.module: nn.Module = build_model(condition.model, self.shape, jnp.dtype(condition.numerics.compute_dtype))
+        compute_dtype = jnp.dtype(condition.numerics.compute_dtype)
+        remat = self.savings.remat == "block"
+        self.module: nn.Module = build_model(condition.model, self.shape, compute_dtype)
+        self.training_module: nn.Module = build_model(condition.model, self.shape, compute_dtype, remat=remat)
         self.init = jax.jit(self._population(self._init_member))
         self.advance = jax.jit(self._population(self._advance_member, shared=1), donate_argnums=0)
         self.measure = jax.jit(self._population(self._measure_member))
@@ -177,27 +183,53 @@ class Program:
         delta = strongest(loss, jnp.zeros_like(batch.inputs), **dataclasses.asdict(self.condition.loss.attack))
         return batch._replace(inputs=batch.inputs + delta)
 
-    def _step_member(self, state: State, constants: Constants) -> State:
-        batch = jax.tree.map(spread_examples, self._batch(constants, state.step))
-        batch = self._attacked(state, batch)
-        key = _key(constants, _DROPOUT, state.step)
-        params, optimizer = state.params, self.condition.optimizer
-        if isinstance(optimizer, NoisyAdamW) and optimizer.weight_noise > 0:
-            weight_noise = constants.scalars["optimizer.weight_noise"]
-            params = with_noise(params, weight_noise, _key(constants, _WEIGHT_NOISE, state.step))
+    def _gradients(
+        self, params: Tree, state: State, constants: Constants, batch: Split
+    ) -> tuple[jax.Array, Tree, Tree]:
+        """Returns the mean loss of a batch at `params`, the model's next state, and the gradient like params."""
+        key, parts = _key(constants, _DROPOUT, state.step), self.savings.microbatches
+        if parts == 1:
+            return self._gradients_of_part(params, state, constants, batch, key)
+        # A part takes every so many-th example: of those that a device has, it has the same number of each part.
+        cut = jax.tree.map(lambda column: column.reshape(-1, parts, *column.shape[1:]).swapaxes(0, 1), batch)
+
+        def add(sums: Tree, numbered: tuple[jax.Array, Split]) -> tuple[Tree, None]:
+            i, part = numbered
+            part = jax.tree.map(spread_examples, part)
+            loss, _, grads = self._gradients_of_part(params, state, constants, part, jax.random.fold_in(key, i))
+            return jax.tree.map(jnp.add, sums, (loss, grads)), None
+
+        zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+        sums, _ = jax.lax.scan(add, zeros, (jnp.arange(parts), cut))
+        loss, grads = jax.tree.map(lambda total: total / parts, sums)
+        return loss, state.model_state, grads
+
+    def _gradients_of_part(
+        self, params: Tree, state: State, constants: Constants, part: Split, key: jax.Array
+    ) -> tuple[jax.Array, Tree, Tree]:
+        part = self._attacked(state, part)
 
         def mean_loss(params: Tree) -> tuple[jax.Array, Tree]:
-            logits, model_state = self.module.apply(
+            logits, model_state = self.training_module.apply(
                 {"params": params, **state.model_state},
-                batch.inputs,
+                part.inputs,
                 train=True,
                 dropout_rate=constants.scalars["model.dropout"],
                 rngs={"dropout": key},
                 mutable=list(state.model_state),
             )
-            return jnp.mean(self.loss(logits, batch.targets)), dict(model_state)
+            return jnp.mean(self.loss(logits, part.targets)), dict(model_state)
 
         (loss, model_state), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
+        return loss, model_state, grads
+
+    def _step_member(self, state: State, constants: Constants) -> State:
+        batch = jax.tree.map(spread_examples, self._batch(constants, state.step))
+        params, optimizer = state.params, self.condition.optimizer
+        if isinstance(optimizer, NoisyAdamW) and optimizer.weight_noise > 0:
+            weight_noise = constants.scalars["optimizer.weight_noise"]
+            params = with_noise(params, weight_noise, _key(constants, _WEIGHT_NOISE, state.step))
+        loss, model_state, grads = self._gradients(params, state, constants, batch)
         # Optax raises floats to integer powers, which the strict promotion of the tests forbids.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = self._optimizer(constants.scalars).update(

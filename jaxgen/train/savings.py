@@ -1,0 +1,52 @@
+"""How a step gets by with less memory: activations computed again, and a batch taken in parts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxgen.errors import UserError
+from jaxgen.experiment import Condition
+from jaxgen.models.build import build_model
+from jaxgen.train.mesh import MeshSizes, examples_a_step
+
+Remat = Literal["none", "block"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Savings:
+    """What a step does to need less memory. It changes bits, not the law, so a run keeps its own."""
+
+    # block: what is inside a transformer's block is not kept for the gradient, but computed again; other models have
+    # no blocks, and train as ever.
+    remat: Remat = "none"
+    # The batch is cut into so many equal parts, one after the other; the update is that of their mean gradient.
+    microbatches: int = 1
+
+    def check(self, condition: Condition, sizes: MeshSizes) -> None:
+        """Raises `UserError` where a batch cannot be cut evenly, or a step in parts would be another one."""
+        if self.microbatches == 1:
+            return
+        examples, over = examples_a_step(condition), sizes.data * sizes.fsdp
+        if examples % (self.microbatches * over):
+            fit = [n for n in range(1, examples // over + 1) if examples % (n * over) == 0 and n <= 512]
+            spread = f", each spread over data={sizes.data} x fsdp={sizes.fsdp}" if over > 1 else ""
+            raise UserError(
+                f"microbatches: a batch of {examples} examples cannot be cut into {self.microbatches} equal parts"
+                f"{spread}; their number must be one of {', '.join(map(str, fit))}"
+            )
+        shape = condition.task.shape()
+        inputs = jax.ShapeDtypeStruct((1, shape.length), jnp.float32 if shape.features else jnp.int32)
+        variables = jax.eval_shape(build_model(condition.model, shape).init, jax.random.key(0), inputs)
+        if set(variables) != {"params"}:
+            beside = ", ".join(sorted(set(variables) - {"params"}))
+            raise UserError(
+                f"microbatches: got {self.microbatches}, expected 1: the model has {beside} of the whole batch, "
+                f"and would train another way in parts"
+            )
+
+    def facts(self) -> dict[str, str]:
+        return {name: str(value) for name, value in dataclasses.asdict(self).items()}
