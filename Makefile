@@ -28,6 +28,7 @@ chaos: setup
 # The same of runs of two and four processes on this machine: one of them is killed. About 30 minutes.
 chaos-distributed: setup
 	$(RUN)/python -m tests.chaos --kills 30 --steps 1000 --processes 2 --processes 4
+	$(RUN)/python -m tests.topologies
 
 # How fast a run ends on a signal, what saving costs, and memory over a million steps. About 15 minutes.
 endurance: setup

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -122,7 +122,7 @@ HANGS_AFTER_SECONDS = 120.0
 class Launched:
     """The processes of one run."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], count: int):
+    def __init__(self, command: list[str], environment: Mapping[str, str], count: int):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

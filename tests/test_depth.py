@@ -159,14 +159,14 @@ def test_one_layer_has_nothing_to_scan():
 TRAINED = Condition(
     name="a",
     task=ModularTask(p=8, operation="x+y", format="a b =", train_fraction=0.5),
-    model=DEEP,
+    model=TransformerConfig(layers=1, width=8, heads=2, mlp_width=12),
     optimizer=SGD(learning_rate=0.1),
     steps=10,
     batch_size=16,
 )
 CONDITIONS = {
     "transformer": TRAINED,
-    "scanned": dataclasses.replace(TRAINED, model=scanned(DEEP)),
+    "scanned": dataclasses.replace(TRAINED, model=scanned(dataclasses.replace(TRAINED.model, layers=LAYERS))),
     "mlp": dataclasses.replace(
         TRAINED,
         task=dataclasses.replace(TRAINED.task, format="a b"),
@@ -240,7 +240,7 @@ def test_a_batch_that_cannot_be_taken_in_parts(name, parts, mesh, said):
         Savings(microbatches=parts).check(CONDITIONS[name], mesh)
 
 
-def test_a_run_goes_on_with_the_savings_that_it_began_with(tmp_path, monkeypatch):
+def test_a_begun_run_is_not_given_other_savings(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXGEN_EXPERIMENTS", str(write_tiny_paper(tmp_path)))
 
     def command(*options):
@@ -254,24 +254,27 @@ def test_a_run_goes_on_with_the_savings_that_it_began_with(tmp_path, monkeypatch
     code, said = command("--extend", "5", "--remat", "none")
     assert code == 2
     assert "cannot go on bit for bit: remat was block, is none" in " ".join(said.split())
-    assert command("--extend", "5")[0] == 0
-    assert command("--extend", "6", "--remat", "none", "--allow-drift")[0] == 0
 
 
-def test_a_run_of_before_there_were_savings_goes_on_without(tmp_path):
+def test_a_run_goes_on_with_the_savings_that_it_began_with(tmp_path):
     condition = CONDITIONS["mlp"]
 
-    def run(horizon, **arguments):
+    def run(name, horizon, **arguments):
         train(
-            tmp_path, [Trajectory(condition, 0, "0")], horizon=horizon, snapshot_steps=set(), starts=[None],
+            tmp_path / name, [Trajectory(condition, 0, "0")], horizon=horizon, snapshot_steps=set(), starts=[None],
             observer=SilentObserver(), arguments=RunArguments(**arguments),
         )  # fmt: skip
 
-    run(2)
-    file = tmp_path / "run.json"
+    run("saving", 2, remat="block")
+    run("saving", 3)
+    with pytest.raises(UserError, match="remat was block, is none"):
+        run("saving", 4, remat="none")
+
+    run("before there were any", 2)
+    file = tmp_path / "before there were any" / "run.json"
     begun = json.loads(file.read_text())
     assert (begun.pop("remat"), begun.pop("microbatches")) == ("none", 1)
     file.write_text(json.dumps(begun))
-    run(3)
+    run("before there were any", 3)
     with pytest.raises(UserError, match="microbatches was 1, is 2"):
-        run(4, microbatches=2)
+        run("before there were any", 4, microbatches=2)

@@ -17,7 +17,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Condition, Trajectory
 from jaxgen.models.config import EmbeddingMLPConfig, MLPConfig, ModelConfig, TransformerConfig
 from jaxgen.tasks.modular import ModularTask
-from jaxgen.train.config import AdamW, From, MAFilter, MagnitudeMask, OptimizerConfig, OptimizerWrapper
+from jaxgen.train.config import AdamW, From, MAFilter, MagnitudeMask, Numerics, OptimizerConfig, OptimizerWrapper
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver, stack_constants, train
 from jaxgen.train.mesh import MeshSizes, state_shardings
@@ -245,3 +245,42 @@ def test_the_command_line_takes_a_mesh(tmp_path: Path, monkeypatch: pytest.Monke
 
 if __name__ == "__main__":
     GOLDEN.write_text(table(), encoding="utf-8")
+
+
+INVARIANT = dataclasses.replace(condition(MLPConfig(hidden=(32, 16), dropout=0.1)), numerics=Numerics(logical_shards=8))
+
+
+def test_logical_shards_give_the_same_bits_on_another_topology() -> None:
+    alone, losses_alone = trained(INVARIANT, None)
+    spread, losses = trained(INVARIANT, "member=2,data=4")
+    assert losses.tobytes() == losses_alone.tobytes()
+    for path, leaf in jax.tree.flatten_with_path(alone)[0]:
+        other = np.asarray(dict(jax.tree.flatten_with_path(spread)[0])[path])
+        assert np.asarray(leaf).tobytes() == other.tobytes(), jax.tree_util.keystr(path)
+
+
+def test_logical_shards_are_the_same_step_up_to_rounding() -> None:
+    plain = condition(EmbeddingMLPConfig(embedding=16, hidden=32))
+    _, losses = trained(dataclasses.replace(plain, numerics=Numerics(logical_shards=8)), None)
+    np.testing.assert_allclose(losses, trained(plain, None)[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shards", "mesh", "of", "said"),
+    [
+        (8, "fsdp=2", condition(TRANSFORMER), "expected fsdp=1, tensor=1 and a data that divides 8"),
+        (4, "data=8", condition(TRANSFORMER), "a data that divides 4"),
+        (3, "data=1", condition(TRANSFORMER), "32 examples cannot be cut into 3 equal parts"),
+        (8, "data=1", condition(MLP), "has batch_stats of the whole batch"),
+    ],
+)
+def test_logical_shards_are_refused_where_they_do_not_hold(
+    shards: int, mesh: str, of: Condition, said: str, tmp_path: Path
+) -> None:
+    of = dataclasses.replace(of, numerics=Numerics(logical_shards=shards))
+    with pytest.raises(UserError, match=said):
+        train(
+            tmp_path / "run", members(of), horizon=2, snapshot_steps=set(), starts=[None] * 4,
+            observer=SilentObserver(), arguments=RunArguments(mesh=MeshSizes.parse(mesh)),
+        )  # fmt: skip
+    assert not (tmp_path / "run" / "run.json").exists()

@@ -18,10 +18,11 @@ EXAMPLES = ("data", "fsdp")  # the axes that a batch is spread over
 def spread_examples(x: jax.Array) -> jax.Array:
     """Spreads the leading axis over `data` and `fsdp`, all others whole: parameters come to the examples.
 
-    Outside of a mesh, or where the examples do not divide evenly (a test set, say), it leaves `x` to the compiler.
+    Outside of a mesh, or where the examples do not divide evenly (a test set, say), it leaves `x` to the compiler;
+    where each device has taken its examples already, nothing is left to spread.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or x.shape[0] % math.prod(mesh.shape[axis] for axis in EXAMPLES):
+    if mesh.empty or "data" in mesh.manual_axes or x.shape[0] % math.prod(mesh.shape[axis] for axis in EXAMPLES):
         return x
     return jax.lax.with_sharding_constraint(x, P(EXAMPLES))
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Annotated, Literal
 
-from jaxgen.config import Config, NonNegative, NonNegativeInt, PerMember, Positive, PositiveInt, Range, Rate
+from jaxgen.config import Config, NonNegative, NonNegativeInt, PerMember, Positive, PositiveInt, Range, Rate, added
 from jaxgen.measures.config import Attack
 
 # mse: against one-hot; squared_error: against real targets; both are means over the outputs
@@ -119,6 +119,10 @@ class Numerics(Config):
 
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     matmul_precision: Literal["default", "high", "highest"] = "highest"
+    # The topology-invariant mode: a batch is cut into so many shards, whose gradients are computed one by one and
+    # summed in a fixed order. Members trained in turn then have the same bits on any number of devices and processes
+    # along `member` and `data`, where those along `data` divide the shards. None: in the order that suits the devices.
+    logical_shards: PositiveInt | None = added(None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

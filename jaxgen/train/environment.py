@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ BITS_FLAGS = (
     "JAX_DEFAULT_PRNG_IMPL",
     "JAX_THREEFRY_PARTITIONABLE",
 )
+# How many devices a CPU plays is told by the topology.
+_HOST_DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
 CACHE_VARIABLE = "JAXGEN_CACHE"
 
 
@@ -41,13 +44,19 @@ def describe() -> dict[str, Any]:
 
 
 def fingerprint() -> dict[str, str]:
-    """Returns what must be equal for a resumed run to give the bits of an uninterrupted one."""
-    devices = jax.devices()
+    """Returns what must be equal, beside the topology, for a resumed run to give the bits of an uninterrupted one."""
+    device = jax.devices()[0]
     found = {name: importlib.metadata.version(name) for name in BITS_PACKAGES}
-    found["devices"] = f"{len(devices)} x {devices[0].device_kind}"
-    if devices[0].platform == "cpu":
+    found["device"] = device.device_kind
+    if device.platform == "cpu":
         found |= {"processor": cpu_name(), "cores": str(core_count())}
-    return found | {name: os.environ[name] for name in BITS_FLAGS if os.environ.get(name)}
+    flags = {name: _HOST_DEVICES.sub("", os.environ.get(name, "")).strip() for name in BITS_FLAGS}
+    return found | {name: value for name, value in flags.items() if value}
+
+
+def topology() -> dict[str, str]:
+    """Returns how many devices and processes there are."""
+    return {"devices": str(jax.device_count()), "processes": str(jax.process_count())}
 
 
 def core_count() -> int | None:

@@ -189,7 +189,8 @@ class _Training:
         self.params = self.program.place_params(_stack([start.params for start in starts if start is not None]))
         self.status = directory.status()
         self.stopwatch = Stopwatch(self.status["seconds"])
-        self.fingerprint = environment.fingerprint() | {"mesh": str(sizes)} | savings.facts()
+        where = {} if self.condition.numerics.logical_shards else environment.topology() | {"mesh": str(sizes)}
+        self.fingerprint = environment.fingerprint() | where | savings.facts()
         self.recovery = CheckpointStore(directory.path / "recovery", keep=2)
         self.snapshots = CheckpointStore(directory.path / "snapshots")
         self.saver = Saver()
@@ -212,7 +213,11 @@ class _Training:
         sizes = asked.mesh or MeshSizes()
         if asked.mesh is None and processes.count() > 1:
             sizes = spread_members_then_examples(self.condition, len(self.members), len(jax.devices()))
-        layout = asked.layout or ("sequential" if jax.devices()[0].platform == "cpu" else "vmap")
+        invariant = self.condition.numerics.logical_shards is not None
+        if invariant and asked.layout == "vmap":
+            raise UserError("layout: got vmap, expected sequential: side by side, members' sums depend on their number")
+        in_turn = invariant or jax.devices()[0].platform == "cpu"
+        layout = asked.layout or ("sequential" if in_turn else "vmap")
         how = {"layout": layout, "mesh": str(sizes), **dataclasses.asdict(Savings()), **wanted}
         sizes.check(self.condition, len(self.members))
         Savings(remat=how["remat"], microbatches=how["microbatches"]).check(self.condition, sizes)

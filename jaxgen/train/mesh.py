@@ -26,7 +26,7 @@ from jaxgen.models.sharding import Rules
 
 Tree = Any
 
-MEMBER = "member"
+MEMBER, DATA = "member", "data"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +83,12 @@ class MeshSizes:
 
     def check(self, condition: Condition, members: int) -> None:
         """Raises `UserError` where members or examples cannot be spread evenly, with the numbers in it."""
+        shards = condition.numerics.logical_shards
+        if shards is not None and (self.fsdp > 1 or self.tensor > 1 or shards % self.data):
+            raise UserError(
+                f"mesh: got {self} with {shards} logical shards, expected fsdp=1, tensor=1 and a data that divides "
+                f"{shards}: only there are sums the same on every number of devices"
+            )
         if members % self.member:
             raise UserError(f"mesh: {members} members cannot be spread over member={self.member}; it must divide them")
         examples = examples_a_step(condition)

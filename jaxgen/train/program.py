@@ -27,7 +27,7 @@ from jaxgen.models.sharding import spread_examples
 from jaxgen.tasks.base import Split
 from jaxgen.train.config import Adversarial, NoisyAdamW, ScaledInit
 from jaxgen.train.losses import build_loss
-from jaxgen.train.mesh import MEMBER, constants_shardings, one_device, put, state_shardings
+from jaxgen.train.mesh import DATA, MEMBER, constants_shardings, one_device, put, state_shardings
 from jaxgen.train.optimizers import build_optimizer
 from jaxgen.train.savings import Savings
 from jaxgen.train.shuffle import shuffled_index
@@ -88,10 +88,14 @@ class Program:
         remat = self.savings.remat == "block"
         self.module: nn.Module = build_model(condition.model, self.shape, compute_dtype)
         self.training_module: nn.Module = build_model(condition.model, self.shape, compute_dtype, remat=remat)
-        self.init = jax.jit(self._population(self._init_member))
-        self.advance = jax.jit(self._population(self._advance_member, shared=1), donate_argnums=0)
-        self.measure = jax.jit(self._population(self._measure_member))
-        self.update = jax.jit(self._population(self._step_member), donate_argnums=0)  # one step, to plan by
+        self.shards = condition.numerics.logical_shards
+        # These passes decide by what is around an operation, such as an exchange, in which order and precision it adds.
+        options = {"xla_disable_hlo_passes": "algsimp,fusion"} if self.shards else None
+        compiled = functools.partial(jax.jit, compiler_options=options)
+        self.init = compiled(self._population(self._init_member))
+        self.advance = compiled(self._population(self._advance_member, shared=1), donate_argnums=0)
+        self.measure = compiled(self._population(self._measure_member))
+        self.update = compiled(self._population(self._step_member), donate_argnums=0)  # one step, to plan by
 
     def _population(self, member_fn: Callable[..., Any], shared: int = 0) -> Callable[..., Any]:
         """Returns `member_fn` over the members of two stacked arguments; `shared` further ones are the same for all."""
@@ -102,13 +106,14 @@ class Program:
                 return jax.vmap(member_fn, in_axes=(0, 0) + (None,) * shared)(one, other, *rest)
             return jax.lax.map(lambda stacked: member_fn(*stacked, *rest), (one, other))
 
-        # Each device has members of its own; how one member is spread over the other axes is left to the compiler.
+        # Each device has members of its own; how one member is spread over the other axes is left to the compiler, but
+        # for logical shards.
         spread = jax.shard_map(
             over_members,
             mesh=self.mesh,
             in_specs=(P(MEMBER), P(MEMBER)) + (P(),) * shared,
             out_specs=P(MEMBER),
-            axis_names={MEMBER},
+            axis_names={MEMBER, DATA} if self.shards else {MEMBER},
             check_vma=False,
         )
 
@@ -188,6 +193,8 @@ class Program:
     ) -> tuple[jax.Array, Tree, Tree]:
         """Returns the mean loss of a batch at `params`, the model's next state, and the gradient like params."""
         key, parts = _key(constants, _DROPOUT, state.step), self.savings.microbatches
+        if self.shards is not None:
+            return self._gradients_in_fixed_order(self.shards, params, state, constants, batch, key)
         if parts == 1:
             return self._gradients_of_part(params, state, constants, batch, key)
         # A part takes every so many-th example: of those that a device has, it has the same number of each part.
@@ -202,6 +209,24 @@ class Program:
         zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
         sums, _ = jax.lax.scan(add, zeros, (jnp.arange(parts), cut))
         loss, grads = jax.tree.map(lambda total: total / parts, sums)
+        return loss, state.model_state, grads
+
+    def _gradients_in_fixed_order(
+        self, shards: int, params: Tree, state: State, constants: Constants, batch: Split, key: jax.Array
+    ) -> tuple[jax.Array, Tree, Tree]:
+        cut = jax.tree.map(lambda column: column.reshape(shards, -1, *column.shape[1:]), batch)
+
+        def one(i: jax.Array) -> tuple[jax.Array, Tree]:
+            shard = jax.tree.map(lambda column: column[i], cut)
+            loss, _, grads = self._gradients_of_part(params, state, constants, shard, jax.random.fold_in(key, i))
+            return loss, grads
+
+        each = shards // self.mesh.shape[DATA]
+        mine = jax.lax.map(one, jax.lax.axis_index(DATA) * each + jnp.arange(each))
+        found = jax.lax.all_gather(mine, DATA, tiled=True)
+        zeros = jax.tree.map(lambda of: jnp.zeros_like(of[0]), found)
+        sums, _ = jax.lax.scan(lambda sums, of: (jax.tree.map(jnp.add, sums, of), None), zeros, found)
+        loss, grads = jax.tree.map(lambda total: total / shards, sums)
         return loss, state.model_state, grads
 
     def _gradients_of_part(

@@ -28,25 +28,35 @@ class Savings:
 
     def check(self, condition: Condition, sizes: MeshSizes) -> None:
         """Raises `UserError` where a batch cannot be cut evenly, or a step in parts would be another one."""
-        if self.microbatches == 1:
-            return
-        examples, over = examples_a_step(condition), sizes.data * sizes.fsdp
-        if examples % (self.microbatches * over):
-            fit = [n for n in range(1, examples // over + 1) if examples % (n * over) == 0 and n <= 512]
-            spread = f", each spread over data={sizes.data} x fsdp={sizes.fsdp}" if over > 1 else ""
-            raise UserError(
-                f"microbatches: a batch of {examples} examples cannot be cut into {self.microbatches} equal parts"
-                f"{spread}; their number must be one of {', '.join(map(str, fit))}"
-            )
-        shape = condition.task.shape()
-        inputs = jax.ShapeDtypeStruct((1, shape.length), jnp.float32 if shape.features else jnp.int32)
-        variables = jax.eval_shape(build_model(condition.model, shape).init, jax.random.key(0), inputs)
-        if set(variables) != {"params"}:
-            beside = ", ".join(sorted(set(variables) - {"params"}))
-            raise UserError(
-                f"microbatches: got {self.microbatches}, expected 1: the model has {beside} of the whole batch, "
-                f"and would train another way in parts"
-            )
+        shards = condition.numerics.logical_shards
+        if shards is None:
+            _check_parts("microbatches", self.microbatches, condition, sizes)
+        elif self.microbatches > 1:
+            raise UserError(f"microbatches: got {self.microbatches}, expected 1: there are {shards} logical shards")
+        else:
+            _check_parts("numerics.logical_shards", shards, condition, MeshSizes())
 
     def facts(self) -> dict[str, str]:
         return {name: str(value) for name, value in dataclasses.asdict(self).items()}
+
+
+def _check_parts(name: str, parts: int, condition: Condition, sizes: MeshSizes) -> None:
+    if parts == 1:
+        return
+    examples, over = examples_a_step(condition), sizes.data * sizes.fsdp
+    if examples % (parts * over):
+        fit = [n for n in range(1, examples // over + 1) if examples % (n * over) == 0 and n <= 512]
+        spread = f", each spread over data={sizes.data} x fsdp={sizes.fsdp}" if over > 1 else ""
+        raise UserError(
+            f"{name}: a batch of {examples} examples cannot be cut into {parts} equal parts"
+            f"{spread}; their number must be one of {', '.join(map(str, fit))}"
+        )
+    shape = condition.task.shape()
+    inputs = jax.ShapeDtypeStruct((1, shape.length), jnp.float32 if shape.features else jnp.int32)
+    variables = jax.eval_shape(build_model(condition.model, shape).init, jax.random.key(0), inputs)
+    if set(variables) != {"params"}:
+        beside = ", ".join(sorted(set(variables) - {"params"}))
+        raise UserError(
+            f"{name}: got {parts}, expected 1: the model has {beside} of the whole batch, "
+            f"and would train another way in parts"
+        )
