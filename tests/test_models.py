@@ -50,6 +50,7 @@ def plain_transformer(config, params, tokens, np=np):
     act = {
         "relu": lambda x: np.maximum(x, 0),
         "gelu": lambda x: 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))),
+        "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
         "tanh": np.tanh,
         "square": lambda x: x * x,
         "identity": lambda x: x,
@@ -136,7 +137,7 @@ def test_transformer_mup(tied):
     assert_transformer_is_plain(small(mup=True, tied=tied), task_shape(), 6)
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh", "square", "identity"])
+@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh", "tanh", "square", "identity"])
 def test_transformer_activations(activation):
     assert_transformer_is_plain(small(activation=activation, norm="post"), task_shape(), 6)
 

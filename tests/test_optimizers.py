@@ -12,6 +12,7 @@ from jaxgen.train.config import (
     AdamL2,
     AdamW,
     AdamWToInit,
+    ClipNorm,
     ConstantNorm,
     EMAFilter,
     MAFilter,
@@ -136,6 +137,17 @@ def test_the_ma_filter_adds_the_mean_of_a_window_once_it_is_full(window: int) ->
 def test_a_filter_of_no_gain_changes_nothing(base: OptimizerConfig) -> None:
     assert_equal(ours(EMAFilter(base=base, momentum=0.9, gain=0.0)), ours(base))
     assert_equal(ours(MAFilter(base=base, window=2, gain=0.0)), ours(base))
+
+
+def test_clipping_is_of_all_gradients_together_and_spares_small_ones() -> None:
+    params = {name: w.copy() for name, w in START.items()}
+    factors = []
+    for step in range(STEPS):
+        factors.append(min(1.0, 1.7 / norm(gradients(step))))
+        for name, gradient in gradients(step).items():
+            params[name] = params[name] - 0.05 * factors[-1] * gradient
+    assert min(factors) < 1.0 == max(factors)
+    assert_equal(ours(ClipNorm(base=SGD(learning_rate=0.05), max_norm=1.7)), params)
 
 
 def norm(params: dict[str, np.ndarray]) -> float:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from jaxgen.config import Config, NonNegativeInt, PerMember, Positive, PositiveInt, Rate, added
 from jaxgen.errors import UserError
 
-Activation = Literal["relu", "gelu", "tanh", "square", "identity"]
+# gelu_tanh: the approximation of GPT-2
+Activation = Literal["relu", "gelu", "gelu_tanh", "tanh", "square", "identity"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

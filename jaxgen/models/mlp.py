@@ -21,6 +21,7 @@ ACTIVATIONS: dict[Activation, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     # torch.nn.GELU's default is the exact function, not the tanh approximation.
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "tanh": jnp.tanh,
     "square": jnp.square,
     "identity": lambda x: x,

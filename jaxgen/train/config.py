@@ -108,6 +108,14 @@ class MAFilter(OptimizerWrapper):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipNorm(OptimizerWrapper):
+    """Scales the gradients by one factor so that their norm, of all together, is at most `max_norm`
+    (torch.nn.utils.clip_grad_norm_; Pascanu et al., arXiv 1211.5063)."""
+
+    max_norm: Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ConstantNorm(OptimizerWrapper):
     """After every step of `base`, scales all parameters together back to the norm that they started
     with (Omnigrok, arXiv 2210.01117)."""

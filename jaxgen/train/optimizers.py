@@ -14,6 +14,7 @@ from jaxgen.train.config import (
     AdamL2,
     AdamW,
     AdamWToInit,
+    ClipNorm,
     ConstantNorm,
     EMAFilter,
     MAFilter,
@@ -48,6 +49,8 @@ def build_optimizer(
             return _chain(add_moving_average(scalars["momentum"], scalars["gain"]), base)
         if isinstance(config, MAFilter):
             return _chain(add_window_mean(config.window, scalars["gain"]), base)
+        if isinstance(config, ClipNorm):
+            return _chain(optax.clip_by_global_norm(config.max_norm), base)
         if isinstance(config, ConstantNorm):
             return _chain(base, keep_norm())
         raise TypeError(f"no optimiser for {type(config).__name__}")
