@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from jaxgen.tasks.base import IGNORED
 from jaxgen.train.losses import cross_entropy, mean_squared_error, squared_error
 
 
@@ -50,6 +51,18 @@ def test_a_margin_of_40_still_has_loss_and_gradient() -> None:
 def test_mean_squared_error_averages_over_outputs() -> None:
     logits = jnp.array([[[1.0, 2.0, 0.0, 1.0]]])
     assert mean_squared_error(logits, jnp.array([[1]], jnp.int32))[0] == pytest.approx((1 + 1 + 0 + 1) / 4)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, mean_squared_error])
+def test_an_ignored_position_is_left_out_of_loss_and_gradient(loss) -> None:
+    logits = jnp.array(np.random.default_rng(0).normal(size=(4, 3, 5)), jnp.float32)
+    targets = jnp.array([[1, 2, IGNORED], [IGNORED, 0, 4], [3, 3, 3], [IGNORED] * 3], jnp.int32)
+    alone = loss(logits.reshape(12, 1, 5), jnp.maximum(targets, 0).reshape(12, 1)).reshape(4, 3)
+    asked = np.asarray(targets) != IGNORED
+    expected = [np.asarray(row)[those].mean() if those.any() else 0 for row, those in zip(alone, asked, strict=True)]
+    np.testing.assert_allclose(loss(logits, targets), expected, rtol=1e-6)
+    gradient = np.asarray(jax.grad(lambda z: loss(z, targets).sum())(logits))
+    np.testing.assert_array_equal(np.any(gradient != 0, axis=-1), asked)
 
 
 def test_squared_error_is_of_real_targets_and_averages_over_outputs() -> None:

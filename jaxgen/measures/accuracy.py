@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from jaxgen.errors import UserError
 from jaxgen.measures.config import WithinError
 from jaxgen.measures.evaluation import Evaluation
+from jaxgen.tasks.base import IGNORED
 
 # Of logits (B, K, V) and targets (B, K), or real targets (B, K, V): each example's value (B,).
 Score = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def accuracy(evaluation: Evaluation) -> dict[str, jax.Array]:
-    """Returns `accuracy/<split>`: the fraction of examples whose K read-out tokens are all right."""
+    """Returns `accuracy/<split>`: the fraction of examples whose K read-out tokens are all right, or IGNORED."""
     return {f"accuracy/{name}": value for name, value in _by_split(evaluation, _right).items()}
 
 
@@ -29,9 +30,11 @@ def by_position(evaluation: Evaluation) -> dict[str, jax.Array]:
     """Returns `accuracy.<k>/<split>` and `loss.<k>/<split>`: of read-out position k alone."""
     values: dict[str, jax.Array] = {}
     for k in range(len(evaluation.shape.readout)):
+        asked = _by_split(evaluation, _at(k, _asked))
         for name, score in (("accuracy", _right), ("loss", evaluation.loss)):
-            means = _by_split(evaluation, _at(k, score))
-            values |= {f"{name}.{k}/{split}": value for split, value in means.items()}
+            means = _by_split(evaluation, _at(k, _where_asked(score)))
+            tiny = jnp.finfo(jnp.float32).tiny
+            values |= {f"{name}.{k}/{split}": mean / jnp.maximum(asked[split], tiny) for split, mean in means.items()}
     return values
 
 
@@ -53,7 +56,16 @@ def within_error(config: WithinError, evaluation: Evaluation) -> dict[str, jax.A
 def _right(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
     if jnp.issubdtype(targets_BK.dtype, jnp.floating):
         raise UserError("measures: Accuracy is about tokens, the targets of the task are real numbers; use WithinError")
-    return jnp.all(jnp.argmax(logits_BKV, axis=-1) == targets_BK, axis=-1).astype(jnp.float32)
+    right_BK = (jnp.argmax(logits_BKV, axis=-1) == targets_BK) | (targets_BK == IGNORED)
+    return jnp.all(right_BK, axis=-1).astype(jnp.float32)
+
+
+def _asked(_: jax.Array, targets_B1: jax.Array) -> jax.Array:
+    return (targets_B1[:, 0] != IGNORED).astype(jnp.float32)
+
+
+def _where_asked(score: Score) -> Score:
+    return lambda logits_B1V, targets_B1: score(logits_B1V, targets_B1) * _asked(logits_B1V, targets_B1)
 
 
 def _at(k: int, score: Score) -> Score:

@@ -21,9 +21,10 @@ class Measure(Config):
 class Accuracy(Measure):
     """Fraction of examples whose K read-out tokens are all right: `accuracy/<split>`.
 
-    Splits: `train` (labels given), `test` (true labels) and, where the task corrupts labels,
-    `corrupted` (the corrupted training examples, labels given), `corrupted_true` (the same
-    examples, true labels) and `uncorrupted` (the other training examples).
+    A position that asks nothing (its target is IGNORED) is never wrong. Splits: those that the task
+    has measured, as a rule `train` (labels given) and `test` (true labels), and where the task
+    corrupts labels `corrupted` (the corrupted training examples, labels given), `corrupted_true`
+    (the same examples, true labels) and `uncorrupted` (the other training examples).
     """
 
 
@@ -45,7 +46,8 @@ class WithinError(Measure):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ByPosition(Measure):
     """Accuracy and mean training loss of each of the K read-out positions alone:
-    `accuracy.<k>/<split>` and `loss.<k>/<split>`, k from 0; splits of `Accuracy`."""
+    `accuracy.<k>/<split>` and `loss.<k>/<split>`, k from 0, over the examples that are asked something
+    there (0 where there are none); splits of `Accuracy`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

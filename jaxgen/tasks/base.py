@@ -16,6 +16,9 @@ from jaxgen.config import Config
 
 Array = Any  # numpy's on the host, jax's on the device
 
+# The target of a read-out position that asks an example nothing: it counts neither in a loss nor in an accuracy.
+IGNORED = -1
+
 
 class Split(NamedTuple):
     """The examples of one split; N examples, S input positions or features, K read-out positions.
@@ -24,7 +27,8 @@ class Split(NamedTuple):
     """
 
     inputs: Array  # (N, S) int32 tokens, or float32 features
-    targets: Array  # (N, K) int32: the labels given, corrupted where `corrupted`; or real: (N, K, V) float32
+    # (N, K) int32: the labels given, corrupted where `corrupted`, or IGNORED; or real: (N, K, V) float32
+    targets: Array
     true_targets: Array  # like targets: the labels that the rule gives
     corrupted: Array  # (N,) bool: the label was drawn at random
 

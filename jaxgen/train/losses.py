@@ -1,4 +1,7 @@
-"""Training losses, one value an example: logits (B, K, V) and targets, (B, K) or real (B, K, V), give (B,)."""
+"""Training losses, one value an example: logits (B, K, V) and targets, (B, K) or real (B, K, V), give (B,).
+
+A position whose target is IGNORED is left out of the mean over the K read-out positions.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.measures.evaluation import LossFn
+from jaxgen.tasks.base import IGNORED
 from jaxgen.train.config import Adversarial, LossName
 
 
@@ -23,18 +27,25 @@ def cross_entropy(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
     shift_BK1 = jax.lax.stop_gradient(jnp.maximum(jnp.max(excess_BKV, axis=-1, keepdims=True), 0.0))
     others_BK = jnp.sum(jnp.exp(excess_BKV - shift_BK1), axis=-1)
     shift_BK = shift_BK1[..., 0]
-    return jnp.mean(shift_BK + jnp.log1p(others_BK + jnp.expm1(-shift_BK)), axis=-1)
+    return _mean_of_asked(shift_BK + jnp.log1p(others_BK + jnp.expm1(-shift_BK)), targets_BK)
 
 
 def mean_squared_error(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
     """Returns the squared distance to the one-hot target, averaged over K and V."""
     target_BKV = jax.nn.one_hot(targets_BK, logits_BKV.shape[-1], dtype=logits_BKV.dtype)
-    return jnp.mean((logits_BKV - target_BKV) ** 2, axis=(-2, -1))
+    return _mean_of_asked(jnp.mean((logits_BKV - target_BKV) ** 2, axis=-1), targets_BK)
 
 
 def squared_error(outputs_BKV: jax.Array, targets_BKV: jax.Array) -> jax.Array:
     """Returns the squared distance to real targets, averaged over K and V."""
     return jnp.mean(jnp.square(outputs_BKV - targets_BKV), axis=(-2, -1))
+
+
+def _mean_of_asked(value_BK: jax.Array, targets_BK: jax.Array) -> jax.Array:
+    """Returns the mean (B,) over the positions whose target is not IGNORED, 0 where there is none."""
+    asked_BK = targets_BK != IGNORED
+    count_B = jnp.maximum(jnp.sum(asked_BK, axis=-1, dtype=jnp.float32), 1.0)
+    return jnp.sum(jnp.where(asked_BK, value_BK, 0.0), axis=-1) / count_B
 
 
 LOSSES: dict[str, LossFn] = {
