@@ -82,7 +82,7 @@ def test_every_kind_of_condition_lowers_at_paper_scale(found, experiment: Experi
         state = jax.eval_shape(program.init, constants, None)
         program.advance.lower(state, constants, jax.ShapeDtypeStruct((), "int32"))
         row, _, _ = jax.eval_shape(program.measure, state, constants)
-        assert {"loss/train", "loss/test"} <= row.keys()
+        assert {f"loss/{split}" for split in condition.task.measured()} <= row.keys()
 
 
 @pytest.mark.parametrize(("found", "experiment"), SMOKES)

@@ -4,11 +4,13 @@ from jaxgen.tasks.base import Split, Task, TaskShape
 from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
+from jaxgen.tasks.relational import CompositionTask
 from jaxgen.tasks.sequence import AdditionTask, InductionTask, SkipTrigramTask
 from jaxgen.tasks.teacher import TeacherTask
 
 __all__ = [
     "AdditionTask",
+    "CompositionTask",
     "DigitsTask",
     "InductionTask",
     "ModularTask",

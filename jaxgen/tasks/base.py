@@ -61,6 +61,10 @@ class Task(Config):
         """Returns whether some training labels are drawn at random."""
         return False
 
+    def measured(self) -> tuple[str, ...]:
+        """Returns the splits that measures look at: all of them, unless one is too large to go through whole."""
+        return tuple(name for name, _ in self.shape().sizes)
+
     def table(self, seed: int) -> dict[str, Split]:
         """Enumerates every split, as a pure function of this config and `seed`."""
         raise NotImplementedError

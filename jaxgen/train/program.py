@@ -281,7 +281,7 @@ class Program:
         evaluation = Evaluation(
             module=self.module,
             variables={"params": state.params, **state.model_state},
-            splits=constants.splits,
+            splits={name: constants.splits[name] for name in self.condition.task.measured()},
             shape=self.shape,
             loss=self.loss,
             corruption=self.condition.task.corrupts(),
