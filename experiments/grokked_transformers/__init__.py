@@ -34,6 +34,10 @@ Deviations, and why:
   where greedy generation is.
 - Seeds change initialisation and batches, not the graph. The graph is drawn by another generator than the authors'.
 - A batch leaves out the remainder of an epoch. Training accuracy is of up to 3,000 of the questions that train.
+- Mini: 80 entities with 22 facts each, of all 22 relations; 10 % OOD, so that some 390 questions test it; 3 % held out;
+  2 layers of width 128, 4 heads, no dropout, float32, lr 1e-3, 200 warm-up steps, batches of 128, 12k steps; of the
+  ratios 3.6 and 18. `size` (40 against 80 entities) and `weight-decay` (40 entities) are at phi 18, where 0.9 comes
+  within minutes, and stop there; at phi 9 it does not come in 12k steps.
 
 UNVERIFIED: the numbers of entities of Fig. 2b (claimed is that curves over epochs coincide; here are the paper's 2,000
 and twice as many), the decays of Fig. 13 and the phi that it was made at (here 0.03, 0.1 and 0.3 at phi 9), and whether
@@ -57,7 +61,7 @@ from jaxgen.experiment import (
 )
 from jaxgen.models.config import TransformerConfig
 from jaxgen.tasks.relational import CompositionTask
-from jaxgen.train.config import AdamW, ClipNorm, Numerics
+from jaxgen.train.config import AdamW, ClipNorm, Numerics, Stop
 
 TRAIN, ID, OOD = "accuracy/train_inferred", "accuracy/test_inferred_iid", "accuracy/test_inferred_ood"
 
@@ -89,15 +93,15 @@ SMOKE = {
     "task.out_degree": 16,
     "task.ood_fraction": 0.2,
     "task.held_out": 0.05,
-    "model.layers": 2,
+    "model.layers": 1,
     "model.width": 16,
     "model.heads": 2,
     "model.mlp_width": 32,
     "measure_at.per_decade": 5,
 }
 MINI = {
-    "task.relations": 30,
-    "task.out_degree": 30,
+    "task.relations": 22,
+    "task.out_degree": 22,
     "task.ood_fraction": 0.1,
     "task.held_out": 0.03,
     "model.layers": 2,
@@ -109,8 +113,10 @@ MINI = {
     "optimizer.base.warmup": 200,
     "numerics": Numerics(),
     "batch_size": 128,
-    "steps": 20_000,
+    "steps": 12_000,
 }
+# Where a claim asks for nothing later than the step to 0.9.
+UNTIL_REACHED = {"stop": Stop(split="test_inferred_iid", at_least=0.9), "task.phi": 18.0}
 
 STANDS_IN = "Where it never comes, the last step stands in for it, as a lower bound."
 FITTED = 0.99
@@ -138,7 +144,15 @@ def trained(t, names) -> list[str]:
 PHIS = {f"phi={phi:g}": phi for phi in (3.6, 5.4, 7.2, 9.0, 12.6, 18.0)}
 MODERATE = [name for name, phi in PHIS.items() if phi <= 9]
 # Of the moderate ones, those for which the paper's budget is long enough.
-GROKS = [name for name in MODERATE if PHIS[name] >= 7.2]
+LONG_ENOUGH = [name for name in MODERATE if PHIS[name] >= 7.2]
+
+
+def groks(t) -> list[str]:
+    """The conditions that the budget is long enough for; where none of them is trained, the moderate ones."""
+    there = set(t.rows["condition"])
+    return [name for name in LONG_ENOUGH if name in there] or trained(t, MODERATE)
+
+
 CURVES = Curves(
     name="accuracy",
     caption="Accuracy on questions that train, on held-out ones (ID), and on those of OOD facts.",
@@ -151,8 +165,8 @@ ratio = Experiment(
     title="Generalisation to unseen two-hop questions by the ratio of inferred to atomic facts",
     conditions=tuple(condition(name, phi=phi) for name, phi in PHIS.items()),
     scales={
-        "smoke": Scale(set={**SMOKE, "task.entities": 20}, only=("phi=3.6", "phi=9"), judged=False),
-        "mini": Scale(set={**MINI, "task.entities": 50}, only=("phi=3.6", "phi=9", "phi=18")),
+        "smoke": Scale(set={**SMOKE, "task.entities": 20}, only=("phi=9",), judged=False),
+        "mini": Scale(set={**MINI, "task.entities": 80}, only=("phi=3.6", "phi=18")),
         "paper": Scale(),
     },
     claims=(
@@ -166,11 +180,12 @@ ratio = Experiment(
         ),
         Claim(
             name="groks",
-            says="At phi 7.2 and 9 the held-out questions are answered (0.95) after ten times the steps of fitting",
+            says="At phi 7.2 and 9 the held-out questions are answered (0.95), but take ten times the steps of fitting",
             place="Fig. 1, Sec. 3.2",
             paper="phi 7.2: about 50 times",
-            value=lambda t: min(reaches(t, name, 0.95) / fitted_at(t, name) for name in trained(t, GROKS)),
+            value=lambda t: min(reaches(t, name, 0.95) / fitted_at(t, name) for name in groks(t)),
             expect=at_least(10),
+            note="Mini has phi 3.6 in their place, and ends about three times the steps of fitting.",
         ),
         Claim(
             name="never out of distribution",
@@ -242,7 +257,7 @@ size = Experiment(
     conditions=(condition("entities"), condition("twice the entities", entities=4000)),
     scales={
         "smoke": Scale(set={**SMOKE, "task.entities": 20, "twice the entities:task.entities": 40}, judged=False),
-        "mini": Scale(set={**MINI, "task.entities": 50, "twice the entities:task.entities": 100}),
+        "mini": Scale(set={**MINI, **UNTIL_REACHED, "task.entities": 40, "twice the entities:task.entities": 80}),
         "paper": Scale(),
     },
     claims=(
@@ -266,8 +281,8 @@ decay = Experiment(
     title="Generalisation by weight decay, at one phi",
     conditions=tuple(condition(f"decay={value:g}", decay=value) for value in (0.03, 0.1, 0.3)),
     scales={
-        "smoke": Scale(set={**SMOKE, "task.entities": 20}, only=("decay=0.03", "decay=0.3"), judged=False),
-        "mini": Scale(set={**MINI, "task.entities": 50}, only=("decay=0.03", "decay=0.3")),
+        "smoke": Scale(set={**SMOKE, "task.entities": 20}, only=("decay=0.1",), judged=False),
+        "mini": Scale(set={**MINI, **UNTIL_REACHED, "task.entities": 40}, only=("decay=0.03", "decay=0.3")),
         "paper": Scale(),
     },
     claims=(
