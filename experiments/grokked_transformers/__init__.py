@@ -35,9 +35,9 @@ Deviations, and why:
 - Seeds change initialisation and batches, not the graph. The graph is drawn by another generator than the authors'.
 - A batch leaves out the remainder of an epoch. Training accuracy is of up to 3,000 of the questions that train.
 - Mini: 80 entities with 22 facts each, of all 22 relations; 10 % OOD, so that some 390 questions test it; 3 % held out;
-  2 layers of width 128, 4 heads, no dropout, float32, lr 1e-3, 200 warm-up steps, batches of 128, 12k steps; of the
+  2 layers of width 128, 4 heads, no dropout, float32, lr 4e-4, 200 warm-up steps, batches of 128, 14k steps; of the
   ratios 3.6 and 18. `size` (40 against 80 entities) and `weight-decay` (40 entities) are at phi 18, where 0.9 comes
-  within minutes, and stop there; at phi 9 it does not come in 12k steps.
+  within minutes, and stop there; at phi 9 it does not come in so many steps.
 
 UNVERIFIED: the numbers of entities of Fig. 2b (claimed is that curves over epochs coincide; here are the paper's 2,000
 and twice as many), the decays of Fig. 13 and the phi that it was made at (here 0.03, 0.1 and 0.3 at phi 9), and whether
@@ -109,11 +109,11 @@ MINI = {
     "model.heads": 4,
     "model.mlp_width": 512,
     "model.dropout": 0.0,
-    "optimizer.base.learning_rate": 1e-3,
+    "optimizer.base.learning_rate": 4e-4,  # at 1e-3 what is fitted stays below 0.99
     "optimizer.base.warmup": 200,
     "numerics": Numerics(),
     "batch_size": 128,
-    "steps": 12_000,
+    "steps": 14_000,
 }
 # Where a claim asks for nothing later than the step to 0.9.
 UNTIL_REACHED = {"stop": Stop(split="test_inferred_iid", at_least=0.9), "task.phi": 18.0}
