@@ -106,4 +106,4 @@ def test_a_mistake_ends_both_with_the_same_line(tmp_path: Path) -> None:
     launched = launch(tmp_path / "runs", write_tiny_paper(tmp_path), "--mesh", "member=1", "--seeds", "1")
     output = launched.output()
     assert codes(launched) == [2, 2], output
-    assert "takes 1 devices, and there are 2; with several processes a mesh takes all devices" in output
+    assert "takes 1 of 2 devices; of several processes it takes all" in output

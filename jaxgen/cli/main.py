@@ -204,8 +204,20 @@ def new(slug: str, into: Path) -> None:
 
 @main.command()
 @click.argument("experiment_id", metavar="ID")
-@click.option("--topology", required=True, metavar="KIND:SHAPE", help="Such as v5e:2x4, v5p:4x4x4 or tpu7x:4x4x4.")
+@click.option(
+    "--topology",
+    required=True,
+    metavar="KIND:SHAPE",
+    help="Chips of a TPU slice, such as v5e:2x4 or v5p:4x4x4; nodes x GPUs, such as h200:8 or h100:2x8.",
+)
 @click.option("--scale", default="paper", show_default=True, help="smoke, mini or paper.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting, of every condition or (CONDITION:KEY=VALUE) of one. Repeatable.",
+)
 @click.option("--condition", metavar="NAME", help="Plan the population of this condition; by default the first.")
 @click.option("--mesh", metavar="AXIS=N,...", help="By default members apart as far as they go, then examples.")
 @remat_option
@@ -216,18 +228,20 @@ def new(slug: str, into: Path) -> None:
     metavar="N",
     help="Try N meshes, with --remat block where one does not fit without, and rank them.",
 )
-def plan(experiment_id: str, topology: str, scale: str, condition: str | None, mesh: str | None,
-         remat: Literal["none", "block"] | None, microbatches: int | None, search: int | None) -> None:  # fmt: skip
-    """What an experiment's train step needs on TPUs that are not here.
+def plan(experiment_id: str, topology: str, scale: str, settings: tuple[str, ...], condition: str | None,
+         mesh: str | None, remat: Literal["none", "block"] | None, microbatches: int | None,
+         search: int | None) -> None:  # fmt: skip
+    """What an experiment's train step needs on TPUs or GPUs that are not here.
 
-    Compiles the step for them, which needs libtpu and no TPU. Exits with 1 where it does not fit.
+    Compiles the step for them, which needs libtpu or the CUDA plugin, and neither TPU nor GPU. Where it does not fit,
+    looks for a mesh that does, and exits with 1.
     """
-    os.environ["JAX_PLATFORMS"] = "cpu"  # or jax looks for the TPU
+    os.environ["JAX_PLATFORMS"] = "cpu"  # or jax looks for the device
     from jaxgen.cli.plan import plan_command
 
     fits = plan_command(
-        experiment_id, topology=topology, scale=scale, condition=condition, mesh=mesh, remat=remat or "none",
-        microbatches=microbatches or 1, search=search,
+        experiment_id, topology=topology, scale=scale, settings=settings, condition=condition, mesh=mesh,
+        remat=remat or "none", microbatches=microbatches or 1, search=search,
     )  # fmt: skip
     sys.exit(0 if fits else 1)
 

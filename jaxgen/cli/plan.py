@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import deque
 from collections.abc import Sequence
 
@@ -14,25 +15,27 @@ from jaxgen.discovery import find
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Trajectory, populations, trajectories
 from jaxgen.plan.compile import DoesNotFit, Plan, plan
-from jaxgen.plan.search import meshes, saving_more
+from jaxgen.plan.search import find_fitting, meshes, saving_more
 from jaxgen.plan.topology import Topology, read_topology
 from jaxgen.train.mesh import MeshSizes, spread_members_then_examples
 from jaxgen.train.savings import Remat, Savings
 
 # Parts of the least time that a real step reaches.
 EFFICIENCIES = (0.5, 0.3)
+# Where a mesh does not fit, how many others are compiled to find one that does.
+MESHES_TRIED = 4
 
 
 def plan_command(
-    experiment_id: str, *, topology: str, scale: str, condition: str | None, mesh: str | None, remat: Remat,
-    microbatches: int, search: int | None,
+    experiment_id: str, *, topology: str, scale: str, settings: Sequence[str], condition: str | None, mesh: str | None,
+    remat: Remat, microbatches: int, search: int | None,
 ) -> bool:  # fmt: skip
     """Prints the plan of one population, or of the best meshes found; returns whether one fits."""
     _, experiments = find(experiment_id)
     if len(experiments) > 1:
         names = ", ".join(each.name for each in experiments)
         raise UserError(f"plan: '{experiment_id}' has several experiments; name one of: {names}")
-    found = populations(trajectories(experiments[0].at_scale(scale)))
+    found = populations(trajectories(experiments[0].at_scale(scale, settings)))
     members = _population(found, condition)
     there, savings = read_topology(topology), Savings(remat=remat, microbatches=microbatches)
     console = Console()
@@ -47,10 +50,37 @@ def plan_command(
     try:
         made = plan(members, there, sizes, savings)
     except DoesNotFit as reason:
-        console.print(f"{sizes}: [red]does not fit[/]. {reason} Another mesh may: --search 8", highlight=False)
-        return False
-    _print(console, made, members[0].condition.steps)
-    return made.fits
+        console.print(f"{sizes}: [red]does not fit[/]. {reason}", highlight=False)
+        blamed = reason.blamed
+    else:
+        _print(console, made, members[0].condition.steps)
+        if made.fits:
+            return True
+        blamed = made.blamed
+    console.print(f"[bold]to blame[/]  {_sizes(blamed)}", highlight=False)
+    options = ["--scale", scale, *(["--condition", condition] if condition else [])]
+    options += [part for setting in settings for part in ("--set", setting)]
+    options += _saving(savings)
+    command = ["jaxgen", "plan", experiment_id, "--topology", topology, *options]
+    _suggest(console, members, there, sizes, savings, command)
+    return False
+
+
+def _suggest(
+    console: Console, members: Sequence[Trajectory], topology: Topology, failed: MeshSizes, savings: Savings,
+    command: Sequence[str],
+) -> None:  # fmt: skip
+    """Looks for a mesh that fits, and prints the command that plans it."""
+    found, tried = find_fitting(members, topology, failed, savings, MESHES_TRIED)
+    if found is None:
+        console.print(
+            f"No mesh found that fits, of {tried} more compiled (at most {MESHES_TRIED}, none whose state alone is too "
+            "large). More devices, fewer members or a smaller batch may.",
+            highlight=False,
+        )
+        return
+    console.print(f"Of {tried} more compiled, this one fits, with {_size(found.bytes)} a device:", highlight=False)
+    print(shlex.join([*command, "--mesh", _short(found.mesh, Savings())]))
 
 
 def _population(found: Sequence[list[Trajectory]], condition: str | None) -> list[Trajectory]:
@@ -103,15 +133,18 @@ def _print(console: Console, made: Plan, steps: int) -> None:
         f"{'fits' if made.fits else 'does not fit'}: {_size(made.bytes)} of {_size(device.memory)} a device "
         f"(arguments {_size(made.arguments)}, outputs {_size(made.outputs)}, temporary {_size(made.temporaries)})",
     )
-    table.add_row("largest", ", ".join(f"{name} {_size(size)}" for name, size in made.largest))
+    table.add_row("largest", _sizes(made.largest))
+    compiled = f"; by the compiler's count {_count(made.compiled_flops)}FLOP of all operations on a device, a loop once"
     table.add_row(
         "work",
-        f"{_count(made.flops)}FLOP of matrix products in all; on a device {_count(made.compiled_flops)}FLOP of all "
-        f"operations by the compiler's count, {_size(made.traffic)} to and from memory",
+        f"{_count(made.flops)}FLOP of matrix products in all, {_size(made.traffic)} to and from memory on a device"
+        f"{compiled if made.compiled_flops else ''}",
     )
     for each in made.exchanges:
+        nodes = f" ({each.near} in a node)" if each.near < each.group else ""
         table.add_row(
-            "exchange", f"{each.count} {each.kind} among {each.group}: {_size(each.bytes)}, {_size(each.sent)} sent"
+            "exchange",
+            f"{each.count} {each.kind} among {each.group}{nodes}: {_size(each.bytes)}, {_size(each.sent)} sent",
         )
     table.add_row(
         "least time",
@@ -129,10 +162,19 @@ def _print(console: Console, made: Plan, steps: int) -> None:
     console.print("The least time is that of operations and bytes at the device's peaks, without latencies.")
 
 
+def _sizes(sizes: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} {_size(size)}" for name, size in sizes)
+
+
 def _short(sizes: MeshSizes, savings: Savings) -> str:
     mesh = ",".join(part for part in str(sizes).split(",") if not part.endswith("=1")) or "one device"
+    return " ".join([mesh, *_saving(savings)])
+
+
+def _saving(savings: Savings) -> list[str]:
+    """Returns the options that say it."""
     plain = Savings().facts()
-    return " ".join([mesh, *(f"{name}={value}" for name, value in savings.facts().items() if value != plain[name])])
+    return [f"--{name}={value}" for name, value in savings.facts().items() if value != plain[name]]
 
 
 def _size(count: float) -> str:

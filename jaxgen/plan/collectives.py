@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections import defaultdict
 
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8,
-          "u64": 8, "f64": 8}  # fmt: skip
-_COLLECTIVE = re.compile(
-    r" = (?P<type>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?P<start>-start)?\("
-)
-_ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
+import numpy as np
+
+from jaxgen.plan.hlo import Instruction, Module
 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """All exchanges of one kind among groups of one size."""
+    """All exchanges of one kind among groups of one size, and as many of it in each node."""
 
     kind: str
     group: int  # devices that exchange with each other
+    near: int  # of these, how many are in one node, or in reach of links of one speed
     count: int
     bytes: int  # that a device holds of the results
     sent: float  # bytes that a device sends, in rings
 
 
-def collectives(text: str, devices: int) -> list[Collective]:
-    """Returns the exchanges of a compiled module's text, those that send most first; one in a loop counts once."""
-    counts: dict[tuple[str, int], int] = defaultdict(int)
-    sizes: dict[tuple[str, int], int] = defaultdict(int)
-    for line in text.splitlines():
-        match = _COLLECTIVE.search(line)
-        if match is None:
+def collectives(module: Module, devices: int, node: int | None = None) -> list[Collective]:
+    """Returns the exchanges of a module, those that send most first.
+
+    Args:
+      module: the compiled program.
+      devices: how many run it.
+      node: how many of them, in their order, make a node; None: all.
+    """
+    counts: dict[tuple[str, int, int], int] = defaultdict(int)
+    sizes: dict[tuple[str, int, int], int] = defaultdict(int)
+    for kind, each, times in module.collectives():
+        members = _group(each, devices)
+        near = len(members) if node is None else _near(members, node)
+        if len(members) == 1:
             continue
-        arrays = [_size(kind, shape) for kind, shape in _ARRAY.findall(match["type"])]
-        # What starts an exchange gives its operands too, and the result is the larger.
-        size = max(arrays, default=0) if match["start"] and match["kind"] != "all-reduce" else sum(arrays)
-        key = match["kind"], _group(line, devices)
-        counts[key] += 1
-        sizes[key] += size
+        key = kind, len(members), near
+        counts[key] += times
+        sizes[key] += times * _result(kind, each)
     found = [
-        Collective(kind, group, counts[kind, group], size, size * _SENT[kind](group))
-        for (kind, group), size in sizes.items()
+        Collective(kind, group, near, counts[kind, group, near], size, size * _SENT[kind](group))
+        for (kind, group, near), size in sizes.items()
     ]
     return sorted(found, key=lambda each: -each.sent)
 
@@ -57,20 +58,43 @@ _SENT = {
 }
 
 
-def _size(kind: str, shape: str) -> int:
-    return _BYTES.get(kind, 0) * math.prod(int(each) for each in shape.split(",") if each)
+def _result(kind: str, each: Instruction) -> int:
+    if each.opcode == kind or kind == "all-reduce":
+        return each.bytes
+    # What starts an exchange gives its operands, its results, and numbers of its own.
+    arrays = [array for array in each.arrays if not array.scalar]
+    return sum(array.bytes for array in arrays[len(arrays) // 2 :])
 
 
-def _group(line: str, devices: int) -> int:
-    """Returns how many devices are in a group: `{{0,1},..}`, `[groups,size]<=..`, or axes of a named mesh."""
-    listed = re.search(r"replica_groups=\{\{([\d,]*)\}", line)
+def _near(members: list[int], node: int) -> int:
+    """Returns the least number of members that share a node."""
+    _, counts = np.unique([member // node for member in members], return_counts=True)
+    return int(counts.min())
+
+
+def _group(each: Instruction, devices: int) -> list[int]:
+    """Returns a group that exchanges, by the devices' numbers.
+
+    Groups are written as `{{0,1},..}`, as `[groups,size]<=[..]T(..)`, or as axes of a named mesh.
+    """
+    text = each.attributes
+    pairs = re.findall(r"\{(\d+),(\d+)\}", text) if "source_target_pairs" in text else []
+    if pairs:
+        return max(([int(source), int(target)] for source, target in pairs), key=lambda pair: abs(pair[0] - pair[1]))
+    listed = re.search(r"replica_groups=\{\{([\d,]*)\}", text)
     if listed:
-        return listed[1].count(",") + 1
-    product = re.search(r"replica_groups=\[(\d+),(\d+)\]<=", line)
+        return [int(member) for member in listed[1].split(",")]
+    product = re.search(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text)
     if product:
-        return int(product[2])
-    named = re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line)
+        shape = [int(size) for size in product[3].split(",")]
+        order = [int(axis) for axis in product[4].split(",")] if product[4] else range(len(shape))
+        ordered = np.arange(np.prod(shape)).reshape(shape).transpose(order)
+        return [int(member) for member in ordered.reshape(int(product[1]), int(product[2]))[0]]
+    named = re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", text)
     if named:
         axes = dict(re.findall(r"'(\w+)'=(\d+)", named[1]))
-        return math.prod(int(axes[axis]) for axis in re.findall(r"'(\w+)'", named[2]))
-    return devices
+        chosen = re.findall(r"'(\w+)'", named[2])
+        ids = np.arange(np.prod([int(size) for size in axes.values()])).reshape([int(size) for size in axes.values()])
+        first = tuple(slice(None) if axis in chosen else 0 for axis in axes)
+        return [int(member) for member in ids[first].ravel()]
+    return list(range(devices))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from jaxgen.experiment import Trajectory
 from jaxgen.plan.collectives import Collective, collectives
 from jaxgen.plan.flops import matmul_flops
+from jaxgen.plan.hlo import read_module
 from jaxgen.plan.topology import Topology
 from jaxgen.train.loop import stack_constants
 from jaxgen.train.mesh import MeshSizes, constants_shardings, state_shardings
@@ -21,8 +23,8 @@ from jaxgen.train.savings import Savings
 
 Tree = Any
 
-# Of the bfloat16 peak, what is left to float32 products at each precision: they are made of 1, 3 or 6 of those.
-_PRODUCTS = {"default": 1, "high": 3, "highest": 6}
+TEMPORARIES = "temporaries"
+OUTPUTS = "outputs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Plan:
     temporaries: int  # bytes
     largest: tuple[tuple[str, int], ...]  # leaves of the arguments, by bytes
     flops: int  # of matrix products, on all devices together
-    compiled_flops: float  # of all operations, on one device, as the compiler counts them
+    compiled_flops: float  # of all operations, on one device, as the compiler counts them; 0 where it does not
     traffic: float  # bytes to and from memory
     exchanges: tuple[Collective, ...]
     compute_seconds: float
@@ -68,9 +70,24 @@ class Plan:
         }  # fmt: skip
         return max(times, key=lambda name: times[name])
 
+    @property
+    def blamed(self) -> tuple[tuple[str, int], ...]:
+        """What takes most of the memory, by bytes: leaves of the arguments, outputs, temporaries."""
+        return _blamed(self.largest, self.temporaries, self.outputs)
+
 
 class DoesNotFit(Exception):
-    """The compiler found no way to fit the step into the memory of a device."""
+    """The compiler found no way to fit the step into the memory of a device.
+
+    Attributes:
+      bytes: what it would need, as far as the compiler told; 0 where it did not.
+      blamed: what takes most of it, by bytes: leaves of the arguments, temporaries.
+    """
+
+    def __init__(self, reason: str, bytes: int, blamed: tuple[tuple[str, int], ...]):
+        super().__init__(reason)
+        self.bytes = bytes
+        self.blamed = blamed
 
 
 def plan(members: Sequence[Trajectory], topology: Topology, sizes: MeshSizes, savings: Savings | None = None) -> Plan:
@@ -81,30 +98,28 @@ def plan(members: Sequence[Trajectory], topology: Topology, sizes: MeshSizes, sa
       DoesNotFit: the compiler ran out of memory; its message is the reason.
     """
     condition, savings = members[0].condition, savings or Savings()
-    sizes.check(condition, len(members))
-    savings.check(condition, sizes)
-    mesh = sizes.build(topology.devices)
-    program = Program(condition, "vmap", mesh, savings)
-    constants = jax.eval_shape(lambda: stack_constants(members, [None] * len(members)))
-    constants = _placed(constants, constants_shardings(mesh, program.rules, constants))
-    state = jax.eval_shape(program.init, constants, None)
-    state = _placed(state, state_shardings(mesh, program.rules, state))
+    program, state, constants = step_arguments(members, topology, sizes, savings)
+    mesh = program.mesh
 
     began = time.monotonic()
     traced = program.update.trace(state, constants)
     try:
-        compiled = traced.lower().compile()
+        compiled = traced.lower().compile(compiler_options=dict(topology.compiler_options))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error):
-            raise DoesNotFit(str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")) from None
+            reason = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
+            needed = _needed(reason)
+            temporaries = max(0, needed - argument_bytes(state, constants))
+            raise DoesNotFit(reason, needed, _blamed(_largest(state, constants), temporaries)) from None
         raise
     seconds = time.monotonic() - began
 
-    memory, costs = compiled.memory_analysis(), _costs(compiled)
-    exchanges = collectives(compiled.as_text(), mesh.size)
-    flops = matmul_flops(traced.jaxpr.jaxpr)
+    memory, module = compiled.memory_analysis(), read_module(compiled.as_text())
+    exchanges = collectives(module, mesh.size, topology.node)
+    flops, traffic = matmul_flops(traced.jaxpr.jaxpr), module.traffic()
     device, numerics = topology.device, condition.numerics
-    products = 1 if numerics.compute_dtype == "bfloat16" else _PRODUCTS[numerics.matmul_precision]
+    float32 = numerics.compute_dtype == "float32"
+    rate = device.float32[numerics.matmul_precision] if float32 else device.flops
     return Plan(
         topology=topology,
         mesh=sizes,
@@ -113,16 +128,40 @@ def plan(members: Sequence[Trajectory], topology: Topology, sizes: MeshSizes, sa
         arguments=memory.argument_size_in_bytes,
         outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
-        largest=_largest({"state": state, "constants": constants}),
+        largest=_largest(state, constants),
         flops=flops,
-        compiled_flops=costs.get("flops", 0.0),
-        traffic=costs.get("bytes accessed", 0.0),
+        compiled_flops=_compiled_flops(compiled),
+        traffic=traffic,
         exchanges=tuple(exchanges),
-        compute_seconds=flops / mesh.size * products / device.flops,
-        memory_seconds=costs.get("bytes accessed", 0.0) / device.bandwidth,
-        network_seconds=sum(each.sent for each in exchanges) / device.network,
+        compute_seconds=flops / mesh.size / rate,
+        memory_seconds=traffic / device.bandwidth,
+        network_seconds=sum(each.sent / topology.network(each.near) for each in exchanges),
         compile_seconds=seconds,
     )
+
+
+def step_arguments(
+    members: Sequence[Trajectory], topology: Topology, sizes: MeshSizes, savings: Savings
+) -> tuple[Program, Tree, Tree]:
+    """Returns the program of a population on the topology, and shapes of its state and constants, placed.
+
+    Raises:
+      UserError: the mesh does not fit the population or the topology.
+    """
+    condition = members[0].condition
+    sizes.check(condition, len(members))
+    savings.check(condition, sizes)
+    mesh = sizes.build(topology.devices)
+    program = Program(condition, "sequential" if condition.numerics.logical_shards else "vmap", mesh, savings)
+    constants = jax.eval_shape(lambda: stack_constants(members, [None] * len(members)))
+    constants = _placed(constants, constants_shardings(mesh, program.rules, constants))
+    state = jax.eval_shape(program.init, constants, None)
+    return program, _placed(state, state_shardings(mesh, program.rules, state)), constants
+
+
+def argument_bytes(state: Tree, constants: Tree) -> int:
+    """Returns the bytes of a device that a step's arguments take."""
+    return sum(_bytes(leaf) for leaf in jax.tree.leaves((state, constants)))
 
 
 def _placed(tree: Tree, shardings: Tree) -> Tree:
@@ -131,16 +170,28 @@ def _placed(tree: Tree, shardings: Tree) -> Tree:
     )
 
 
-def _costs(compiled: Any) -> dict[str, float]:
+def _compiled_flops(compiled: Any) -> float:
     costs = compiled.cost_analysis()
-    return (costs[0] if isinstance(costs, list) else costs) or {}
+    costs = costs[0] if isinstance(costs, list) else costs
+    return costs.get("flops", 0.0) if costs else 0.0
 
 
-def _largest(tree: Tree, count: int = 5) -> tuple[tuple[str, int], ...]:
-    sizes = {
-        str(jax.tree_util.keystr(path, simple=True, separator=".")): int(
-            np.prod(leaf.sharding.shard_shape(leaf.shape), dtype=np.int64) * leaf.dtype.itemsize
-        )
-        for path, leaf in jax.tree.flatten_with_path(tree)[0]
-    }
+def _needed(reason: str) -> int:
+    """Returns the bytes in the compiler's words `Used 26.9G of 15.8G hbm`; 0 where there are none."""
+    match = re.search(r"Used ([\d.]+)([KMGT]?)", reason)
+    return round(float(match[1]) * 1024 ** " KMGT".index(match[2] or " ")) if match else 0
+
+
+def _blamed(largest: tuple[tuple[str, int], ...], temporaries: int, outputs: int = 0) -> tuple[tuple[str, int], ...]:
+    sizes = [*largest, (TEMPORARIES, temporaries), (OUTPUTS, outputs)]
+    return tuple(sorted((each for each in sizes if each[1]), key=lambda each: -each[1]))
+
+
+def _largest(state: Tree, constants: Tree, count: int = 5) -> tuple[tuple[str, int], ...]:
+    leaves = jax.tree.flatten_with_path({"state": state, "constants": constants})[0]
+    sizes = {str(jax.tree_util.keystr(path, simple=True, separator=".")): _bytes(leaf) for path, leaf in leaves}
     return tuple(sorted(sizes.items(), key=lambda item: -item[1])[:count])
+
+
+def _bytes(leaf: Any) -> int:
+    return int(np.prod(leaf.sharding.shard_shape(leaf.shape), dtype=np.int64)) * leaf.dtype.itemsize

@@ -6,8 +6,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from jaxgen.errors import UserError
 from jaxgen.experiment import Trajectory
 from jaxgen.models.config import TransformerConfig
+from jaxgen.plan.compile import DoesNotFit, Plan, argument_bytes, plan, step_arguments
+from jaxgen.plan.topology import Topology
 from jaxgen.train.mesh import MeshSizes, examples_a_step
 from jaxgen.train.savings import Savings
 
@@ -32,6 +35,35 @@ def saving_more(members: Sequence[Trajectory], savings: Savings) -> Savings | No
     if savings.remat == "block" or not isinstance(members[0].condition.model, TransformerConfig):
         return None
     return dataclasses.replace(savings, remat="block")
+
+
+def find_fitting(
+    members: Sequence[Trajectory], topology: Topology, failed: MeshSizes, savings: Savings, most: int
+) -> tuple[Plan | None, int]:
+    """Returns the plan of a mesh other than `failed` that fits, if one is found, and how many were compiled.
+
+    At most `most` are. Members apart and parameters apart come first, as these need least memory; meshes whose state
+    alone is larger than the memory are passed over.
+    """
+    tried = 0
+    for sizes in sorted(
+        meshes(members, len(topology.devices)), key=lambda each: (each.tensor, -each.member, each.data)
+    ):
+        if tried == most:
+            break
+        if sizes == failed:
+            continue
+        try:
+            _, state, constants = step_arguments(members, topology, sizes, savings)
+            if argument_bytes(state, constants) > topology.device.memory:
+                continue
+            tried += 1
+            made = plan(members, topology, sizes, savings)
+        except (DoesNotFit, UserError):
+            continue
+        if made.fits:
+            return made, tried
+    return None, tried
 
 
 def _divisors(number: int) -> list[int]:

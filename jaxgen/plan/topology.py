@@ -1,8 +1,4 @@
-"""Devices that programs are compiled for without having them.
-
-Peaks are the vendor's, of one chip (docs.cloud.google.com/tpu/docs, pages v5e, v5p, v6e, tpu7x); where a chip shows
-as two devices each has half of it.
-"""
+"""Devices that programs are compiled for without having them: how many, of what kind, and how they hang together."""
 
 from __future__ import annotations
 
@@ -10,50 +6,48 @@ import dataclasses
 import importlib.util
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from jaxgen.errors import UserError, nearest
-
-GB = 1e9
-
-
-@dataclasses.dataclass(frozen=True)
-class Device:
-    """One device: what it can do at best."""
-
-    kind: str
-    flops: float  # bfloat16 multiplications and additions a second
-    memory: float  # bytes
-    bandwidth: float  # bytes a second, of that memory
-    network: float  # bytes a second to its neighbours, one way, all links together
-
-
-TPUS = {
-    "v5e": Device("TPU v5e", 197e12, 16 * GB, 819 * GB, 200 * GB),
-    "v5p": Device("TPU v5p", 459e12, 95 * GB, 2765 * GB, 600 * GB),
-    "v6e": Device("TPU v6e", 918e12, 32 * GB, 1638 * GB, 400 * GB),
-    "tpu7x": Device("half a TPU7x", 2307e12 / 2, 96 * 2**30, 7380 * GB / 2, 300 * GB),
-}
+from jaxgen.plan.devices import GPUS, TPUS, Device
+from jaxgen.plan.gpu_target import target_config
 
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """A slice of devices, as the compiler knows it."""
+    """A slice of TPUs, or nodes of GPUs, as the compiler knows them."""
 
     name: str
     device: Device
     devices: tuple[Any, ...]
+    node: int | None = None  # devices of a node, which follow each other in `devices`; None: all are linked alike
+    compiler_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def network(self, near: int) -> float:
+        """Returns bytes a second, one way, of a device in exchanges of which it shares a node with near - 1 others.
+
+        Between nodes they go in rings that leave a node by the adapters of all its devices that take part.
+        """
+        device = self.device
+        return device.network if self.node is None else min(device.network, near * device.between_nodes)
 
 
 def read_topology(name: str) -> Topology:
-    """Returns the topology `v5p:4x4x4`, of chips; where a chip is two devices there are twice as many.
+    """Returns the topology `v5p:4x4x4` or `h200:2x8`.
+
+    A slice is given in chips; where a chip is two devices there are twice as many. GPUs are given as nodes x GPUs of
+    a node, or the GPUs of one node.
 
     Raises:
       UserError: no such kind or shape, or what compiles for it is not installed.
     """
     kind, colon, shape = name.partition(":")
-    if kind not in TPUS:
-        raise UserError(f"topology: no kind '{kind}'{nearest(kind, TPUS)}; there is: {', '.join(TPUS)}")
+    kinds = TPUS | GPUS
+    if kind not in kinds:
+        raise UserError(f"topology: no kind '{kind}'{nearest(kind, kinds)}; there is: {', '.join(kinds)}")
+    if kind in GPUS:
+        return _gpus(name, kind, shape)
     if not colon or not re.fullmatch(r"\d+x\d+(x\d+)?", shape):
         raise UserError(f"topology: got '{name}', expected the shape of a slice, such as v5e:2x4 or v5p:4x4x4")
     if importlib.util.find_spec("libtpu") is None:
@@ -69,3 +63,24 @@ def read_topology(name: str) -> Topology:
     except Exception as error:
         raise UserError(f"topology: libtpu has no '{name}': {str(error).splitlines()[0]}") from None
     return Topology(name, TPUS[kind], tuple(described.devices))
+
+
+def _gpus(name: str, kind: str, shape: str) -> Topology:
+    match = re.fullmatch(r"(?:([1-9]\d*)x)?([1-9]\d*)", shape)
+    if match is None:
+        raise UserError(f"topology: got '{name}', expected nodes x GPUs of a node, such as {kind}:8 or {kind}:2x8")
+    nodes, node = int(match[1] or 1), int(match[2])
+    if not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (13, 12)):
+        raise UserError('topology: compiling for a GPU needs the CUDA plugin; pip install "jaxgen[cuda13]"')
+    from jax.experimental import topologies
+
+    try:
+        described = topologies.get_topology_desc(
+            kind, platform="cuda", target_config=target_config(kind), topology=f"1x{nodes}x{node}"
+        )
+    except Exception as error:
+        raise UserError(f"topology: the CUDA plugin has no '{name}': {str(error).splitlines()[0]}") from None
+    # Triton's tiles for matrix products are chosen by timing them on the device, and the untimed choice does not
+    # compile for all shapes: they are left to cuBLAS.
+    options = {"xla_gpu_enable_triton_gemm": False}
+    return Topology(name, GPUS[kind], tuple(described.devices), node if nodes > 1 else None, options)

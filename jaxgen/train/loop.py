@@ -182,8 +182,7 @@ class _Training:
         how = processes.told(self._begin_directory)
         layout, sizes = how["layout"], MeshSizes.parse(how["mesh"])
         savings = Savings(remat=how["remat"], microbatches=how["microbatches"])
-        sizes.check(self.condition, len(members))
-        savings.check(self.condition, sizes)
+        self._check(sizes, savings)
         self.program = Program(self.condition, layout, sizes.build(), savings)
         self.constants = self.program.place(stack_constants(members, starts))
         self.params = self.program.place_params(_stack([start.params for start in starts if start is not None]))
@@ -219,8 +218,7 @@ class _Training:
         in_turn = invariant or jax.devices()[0].platform == "cpu"
         layout = asked.layout or ("sequential" if in_turn else "vmap")
         how = {"layout": layout, "mesh": str(sizes), **dataclasses.asdict(Savings()), **wanted}
-        sizes.check(self.condition, len(self.members))
-        Savings(remat=how["remat"], microbatches=how["microbatches"]).check(self.condition, sizes)
+        self._check(sizes, Savings(remat=how["remat"], microbatches=how["microbatches"]))
         members = [
             {"condition": member.condition.name, "seed": member.seed, "identity": member.identity,
              "parent": member.parent and member.parent.identity, "settings": to_json(member.condition)}
@@ -228,6 +226,15 @@ class _Training:
         ]  # fmt: skip
         write_json(self.directory.run_file, {**how, "members": members, **environment.describe()})
         return how
+
+    def _check(self, sizes: MeshSizes, savings: Savings) -> None:
+        sizes.check(self.condition, len(self.members))
+        savings.check(self.condition, sizes)
+        there = len(jax.devices())
+        if processes.count() > 1 and sizes.devices < there:
+            raise UserError(
+                f"mesh: {sizes} takes {sizes.devices} of {there} devices; of several processes it takes all"
+            )
 
     def run(self) -> None:
         with self.stopwatch.during("restoring"):

@@ -70,14 +70,12 @@ class MeshSizes:
         """Returns the mesh of the first of `devices`, by default jax's own.
 
         Raises:
-          UserError: there are too few; or, of several processes, some would be left.
+          UserError: there are too few.
         """
         devices = jax.devices() if devices is None else devices
-        several = len({device.process_index for device in devices}) > 1
-        if self.devices > len(devices) or (several and self.devices < len(devices)):
+        if self.devices > len(devices):
             product = " x ".join(f"{name} {size}" for name, size in dataclasses.asdict(self).items())
-            rule = "; with several processes a mesh takes all devices" if several else ""
-            raise UserError(f"mesh: {product} takes {self.devices} devices, and there are {len(devices)}{rule}")
+            raise UserError(f"mesh: {product} takes {self.devices} devices, and there are {len(devices)}")
         grid = np.asarray(devices[: self.devices]).reshape(dataclasses.astuple(self))
         return Mesh(grid, tuple(field.name for field in dataclasses.fields(self)))
 
