@@ -56,6 +56,8 @@ def read_topology(name: str) -> Topology:
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    # One process at a time may use a TPU; any number may compile for one.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     from jax.experimental import topologies
 
     try:
@@ -80,7 +82,7 @@ def _gpus(name: str, kind: str, shape: str) -> Topology:
         )
     except Exception as error:
         raise UserError(f"topology: the CUDA plugin has no '{name}': {str(error).splitlines()[0]}") from None
-    # Triton's tiles for matrix products are chosen by timing them on the device, and the untimed choice does not
-    # compile for all shapes: they are left to cuBLAS.
-    options = {"xla_gpu_enable_triton_gemm": False}
+    # Kernels are chosen by timing them on the devices, of which all nodes tell each other, and there is none. Triton's
+    # tiles for matrix products do not compile for all shapes without that: they are left to cuBLAS.
+    options = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
     return Topology(name, GPUS[kind], tuple(described.devices), node if nodes > 1 else None, options)
