@@ -143,6 +143,25 @@ def test_bytes_to_and_from_memory_are_counted() -> None:
     assert 4 * 64 * 64 <= (many - few) / 8 <= 4 * 4 * 64 * 64
 
 
+CHIP = """
+ENTRY %main (x: f32[64,16]) -> f32[16,16] {
+  %x = f32[64,16]{1,0} parameter(0)
+  %s = ((f32[64,16]{1,0}), f32[8,16]{1,0:T(8,128)S(1)}, s32[]{:S(2)}) slice-start(%x), slice={[0:8], [0:16]}
+  %d = f32[8,16]{1,0:T(8,128)S(1)} slice-done(%s)
+  %c = (f32[8,16]{1,0}, f32[8,16]{1,0:S(1)}, u32[]{:S(2)}) copy-start(%d)
+  %e = f32[8,16]{1,0} copy-done(%c)
+  %m = (f32[8,8]{1,0}, s8[4096]{0}) custom-call(%e, %e), custom_call_target="__cublas$lt$matmul"
+  %r = f32[8,8]{1,0} get-tuple-element(%m), index=0
+  ROOT %n = f32[8,8]{1,0:S(1)} negate(%r)
+}
+"""
+
+
+def test_what_stays_on_the_chip_moves_nothing_to_or_from_memory() -> None:
+    sliced, copied, product, negated = 8 * 16, 8 * 16, 2 * 8 * 16 + 8 * 8, 8 * 8
+    assert read_module(CHIP).traffic() == 4 * (sliced + copied + product + negated)
+
+
 def test_exchanges_between_nodes_go_by_the_adapters_of_all_devices_that_take_part() -> None:
     nodes = Topology("h100:2x8", GPUS["h100"], (), node=8)
     assert nodes.network(near=1) == 50e9

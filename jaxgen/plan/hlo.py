@@ -21,7 +21,8 @@ _CALLED = re.compile(
 # Instructions that move nothing: names, and halves of those that do.
 _FREE = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "after-all",
-    "partition-id", "replica-id", "async-start", "async-update", "async-done", "copy-done", "opt-barrier",
+    "partition-id", "replica-id", "async-start", "async-update", "async-done", "copy-done", "slice-done",
+    "dynamic-slice-done", "opt-barrier",
 }  # fmt: skip
 _COLLECTIVE = re.compile(
     r"(?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?P<half>-start|-done)?"
@@ -116,13 +117,16 @@ class Module:
             return each.in_memory if each.opcode in ("iota", "rng-bit-generator") else 0
         if each.opcode == "fusion":
             return self._moved_by_fusion(each, operands)
-        if each.opcode in _SLICES:
-            return 2 * each.in_memory
+        if each.opcode.removesuffix("-start") in (*_SLICES, "copy"):
+            # What starts a slice names its operand before its result; what starts a copy, behind it.
+            result = each.arrays[1 if each.opcode.endswith("slice-start") else 0]
+            return result.bytes * (result.in_memory + bool(operands[0].in_memory))
         if each.opcode in ("dynamic-update-slice", "scatter"):
             return 2 * operands[-1 if each.opcode == "scatter" else 1].in_memory
-        if each.opcode == "copy-start":  # its result names the operand too
-            return sum(array.bytes for array in each.arrays[:2] if array.in_memory)
-        return each.in_memory + sum(operand.in_memory for operand in operands)
+        written = each.in_memory
+        if "__cublas" in each.attributes:  # the second result is room to work in
+            written = each.arrays[0].bytes
+        return written + sum(operand.in_memory for operand in operands)
 
     def _moved_by_fusion(self, fusion: Instruction, operands: list[Instruction]) -> int:
         moved = sum(self._read(fusion, i) for i, operand in enumerate(operands) if operand.in_memory)
