@@ -1,6 +1,7 @@
 """One run in the topology-invariant mode on other numbers of devices and processes: `make chaos-distributed`.
 
-It trains alone on each, and once wandering: killed on one, it goes on with the next. No bit may differ.
+It trains alone on each, and once wandering: killed on one, it goes on with the next. No bit of parameters and
+optimiser state may differ; measured losses may, in their last digit.
 """
 
 import os
@@ -11,9 +12,12 @@ import time
 from pathlib import Path
 
 import click
+import numpy as np
 
+from jaxgen.runs import load_run
 from tests.chaos import PAPER, Launched, differences
 
+LARGEST_DIFFERENCE = 1e-5
 # Processes, devices of each, and the mesh over all of them.
 TOPOLOGIES = (
     (1, 1, "data=1"),
@@ -37,6 +41,13 @@ def launch(root: Path, runs: Path, topology: tuple[int, int, str]) -> Launched:
     return Launched(command, environment, processes)
 
 
+def compare(one: Path, other: Path) -> tuple[list[str], float]:
+    """Returns which states differ, and by how much a measured value does at most, relative to 1 or its size."""
+    states = [each for each in differences(one, other) if "/recovery" in each or "/snapshots" in each]
+    first, second = (load_run(each).table.rows["value"].to_numpy() for each in (one, other))
+    return states, float(np.max(np.abs(first - second) / np.maximum(1.0, np.abs(first))))
+
+
 def run_of(runs: Path) -> Path:
     (found,) = (runs / "chaos" / "transformer").iterdir()
     return found
@@ -58,12 +69,14 @@ def main(steps: int, seed: int) -> None:
             runs = root / str(number)
             began = time.monotonic()
             launch(root, runs, topology).check(runs)
-            found = differences(run_of(root / "0"), run_of(runs))
-            differing += len(found)
+            found, furthest = compare(run_of(root / "0"), run_of(runs))
+            differing += len(found) + (furthest > LARGEST_DIFFERENCE)
             processes, devices, mesh = topology
             seconds = time.monotonic() - began
-            print(f"{processes} x {devices} devices, {mesh:16} {len(found)} differences, {seconds:.0f} s", *found)
-            sys.stdout.flush()
+            print(
+                f"{processes} x {devices} devices, {mesh:16} {len(found)} states differ, measures by {furthest:.1g}, "
+                f"{seconds:.0f} s", *found, flush=True,
+            )  # fmt: skip
         wandering, kills = root / "wandering", 0
         for topology in TOPOLOGIES[1:]:
             launched = launch(root, wandering, topology)
@@ -77,9 +90,10 @@ def main(steps: int, seed: int) -> None:
             launched.output()
             kills += 1
         launch(root, wandering, TOPOLOGIES[0]).check(wandering)
-        found = differences(run_of(root / "0"), run_of(wandering))
-        print(f"killed {kills} times and moved each time: {len(found)} differences", *found)
-    sys.exit(1 if differing or found else 0)
+        found, furthest = compare(run_of(root / "0"), run_of(wandering))
+        differing += len(found) + (furthest > LARGEST_DIFFERENCE)
+        print(f"killed {kills} times, each time moved: {len(found)} states differ, measures by {furthest:.1g}", *found)
+    sys.exit(1 if differing else 0)
 
 
 if __name__ == "__main__":
