@@ -57,7 +57,7 @@ def plan_command(
         if made.fits:
             return True
         blamed = made.blamed
-    console.print(f"[bold]to blame[/]  {_sizes(blamed)}", highlight=False)
+    console.print(f"[bold]to blame[/]  {_sizes(blamed[:3])}", highlight=False)
     options = ["--scale", scale, *(["--condition", condition] if condition else [])]
     options += [part for setting in settings for part in ("--set", setting)]
     options += _saving(savings)
@@ -154,7 +154,7 @@ def _print(console: Console, made: Plan, steps: int) -> None:
     for efficiency in EFFICIENCIES:
         rate = efficiency / made.seconds
         table.add_row(
-            f"at {efficiency:.0%}", f"{rate:,.0f} steps/s, {made.members * rate:,.0f} with all members; "
+            f"at {efficiency:.0%}", f"{_rate(rate)} steps/s, {_rate(made.members * rate)} with all members; "
             f"{steps:,} steps in {_duration(steps / rate)}",
         )  # fmt: skip
     table.add_row("compiled in", f"{made.compile_seconds:.0f} s")
@@ -179,6 +179,10 @@ def _saving(savings: Savings) -> list[str]:
 
 def _size(count: float) -> str:
     return f"{_count(count)}B"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _count(count: float) -> str:

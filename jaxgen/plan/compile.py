@@ -80,13 +80,11 @@ class DoesNotFit(Exception):
     """The compiler found no way to fit the step into the memory of a device.
 
     Attributes:
-      bytes: what it would need, as far as the compiler told; 0 where it did not.
-      blamed: what takes most of it, by bytes: leaves of the arguments, temporaries.
+      blamed: what takes most of it, by bytes: leaves of the arguments, and temporaries as far as the compiler told.
     """
 
-    def __init__(self, reason: str, bytes: int, blamed: tuple[tuple[str, int], ...]):
+    def __init__(self, reason: str, blamed: tuple[tuple[str, int], ...]):
         super().__init__(reason)
-        self.bytes = bytes
         self.blamed = blamed
 
 
@@ -108,9 +106,8 @@ def plan(members: Sequence[Trajectory], topology: Topology, sizes: MeshSizes, sa
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             reason = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
-            needed = _needed(reason)
-            temporaries = max(0, needed - argument_bytes(state, constants))
-            raise DoesNotFit(reason, needed, _blamed(_largest(state, constants), temporaries)) from None
+            temporaries = _temporaries(reason, argument_bytes(state, constants))
+            raise DoesNotFit(reason, _blamed(_largest(state, constants), temporaries)) from None
         raise
     seconds = time.monotonic() - began
 
@@ -176,10 +173,15 @@ def _compiled_flops(compiled: Any) -> float:
     return costs.get("flops", 0.0) if costs else 0.0
 
 
-def _needed(reason: str) -> int:
-    """Returns the bytes in the compiler's words `Used 26.9G of 15.8G hbm`; 0 where there are none."""
-    match = re.search(r"Used ([\d.]+)([KMGT]?)", reason)
-    return round(float(match[1]) * 1024 ** " KMGT".index(match[2] or " ")) if match else 0
+def _temporaries(reason: str, arguments: int) -> int:
+    """Returns the bytes of temporaries in the compiler's words, which tell them or the whole; 0 where they do not."""
+    told = re.search(r"temporaries \(([\d.]+)([KMGT]?)\)", reason)
+    whole = re.search(r"Used ([\d.]+)([KMGT]?)", reason)
+    match = told or whole
+    if match is None:
+        return 0
+    size = round(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
+    return size if told else max(0, size - arguments)
 
 
 def _blamed(largest: tuple[tuple[str, int], ...], temporaries: int, outputs: int = 0) -> tuple[tuple[str, int], ...]:
