@@ -86,6 +86,7 @@ SCIENCE: list[tuple[str, Any]] = [
     ("batch_size", 10),
     ("numerics.compute_dtype", "bfloat16"),
     ("numerics.matmul_precision", "high"),
+    ("numerics.logical_shards", 8),
     ("measures", (Accuracy(),)),
     ("measure_at", Every(interval=10)),
     ("stop", Stop()),

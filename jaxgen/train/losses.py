@@ -43,7 +43,8 @@ def squared_error(outputs_BKV: jax.Array, targets_BKV: jax.Array) -> jax.Array:
 
 def _mean_of_asked(value_BK: jax.Array, targets_BK: jax.Array) -> jax.Array:
     """Returns the mean (B,) over the positions whose target is not IGNORED, 0 where there is none."""
-    asked_BK = targets_BK != IGNORED
+    # An ensemble answers one target several times, as if at K positions.
+    asked_BK = jnp.broadcast_to(targets_BK != IGNORED, value_BK.shape)
     count_B = jnp.maximum(jnp.sum(asked_BK, axis=-1, dtype=jnp.float32), 1.0)
     return jnp.sum(jnp.where(asked_BK, value_BK, 0.0), axis=-1) / count_B
 
