@@ -1,15 +1,13 @@
-"""A kill of each kind; `make chaos` has a hundred."""
+"""One kill; `make chaos` has a hundred, of runs of three kinds."""
 
 import random
 from pathlib import Path
 
-import pytest
-
-from tests.chaos import KINDS, Chaos, differences
+from tests.chaos import Chaos, differences
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_run_comes_back_bit_for_bit(kind: str, tmp_path: Path) -> None:
+def test_a_killed_run_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    kind = "chain"
     chaos = Chaos(kind, tmp_path, 400, random.Random(kind))
     chaos.kill_and_compare(1)
     assert chaos.tally.kills == 1
