@@ -129,6 +129,7 @@ class Launched:
         self.processes = []
         for index in range(count):
             place = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(count), "--process", str(index)]
+            place += ["--connect-within", "60"]  # one that is killed before it is there is waited for
             whole = [*command, *(place if count > 1 else [])]
             pipe, into = subprocess.PIPE, subprocess.STDOUT
             self.processes.append(subprocess.Popen(whole, env=environment, text=True, stdout=pipe, stderr=into))

@@ -63,6 +63,10 @@ runs_option = click.option(
 )  # fmt: skip
 
 
+settings_option = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE",
+    help="Change a setting, of every condition or (CONDITION:KEY=VALUE) of one. Repeatable.",
+)  # fmt: skip
 remat_option = click.option(
     "--remat", type=click.Choice(["none", "block"]),
     help="block: gradients compute each block of a transformer again, for less memory.",
@@ -86,6 +90,8 @@ def training_options(command: Any) -> Any:
                      "default what the environment says (JAX_*, SLURM, Kubernetes, TPU pods, SkyPilot)."),
         click.option("--processes", type=click.IntRange(min=1), metavar="N", help="How many processes there are."),
         click.option("--process", type=click.IntRange(min=0), metavar="I", help="Which of them this is, from 0."),
+        click.option("--connect-within", type=click.IntRange(min=1), default=300, show_default=True, metavar="SECONDS",
+                     help="How long a process waits at the start until all others are there."),
         click.option("--require-backend", type=click.Choice(["cpu", "gpu", "tpu"]),
                      help="Refuse to run on another one."),
         microbatches_option,
@@ -120,13 +126,7 @@ def show(experiment_id: str, scale: str) -> None:
 @click.option(
     "--scale", help="smoke, mini or paper. By default paper; mini where that wants an accelerator and there is none."
 )
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a setting, of every condition or (CONDITION:KEY=VALUE) of one. Repeatable.",
-)
+@settings_option
 @click.option("--seeds", type=click.IntRange(min=1), help="How many seeds, in place of the experiment's own.")
 @click.option("--extend", type=click.IntRange(min=1), metavar="STEPS", help="Train on to this step.")
 @click.option("--fresh", is_flag=True, help="Start beside what there is, from nothing.")
@@ -211,13 +211,7 @@ def new(slug: str, into: Path) -> None:
     help="Chips of a TPU slice, such as v5e:2x4 or v5p:4x4x4; nodes x GPUs, such as h200:8 or h100:2x8.",
 )
 @click.option("--scale", default="paper", show_default=True, help="smoke, mini or paper.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a setting, of every condition or (CONDITION:KEY=VALUE) of one. Repeatable.",
-)
+@settings_option
 @click.option("--condition", metavar="NAME", help="Plan the population of this condition; by default the first.")
 @click.option("--mesh", metavar="AXIS=N,...", help="By default members apart as far as they go, then examples.")
 @remat_option

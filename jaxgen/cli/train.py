@@ -51,6 +51,7 @@ class HowToRun:
     coordinator: str | None
     processes: int | None
     process: int | None
+    connect_within: int
     require_backend: str | None
 
     def connect(self, preemption: Preemption) -> None:
@@ -59,7 +60,8 @@ class HowToRun:
         Raises:
           UserError: they are not what was asked for.
         """
-        processes.initialize(processes.resolve(self.coordinator, self.processes, self.process, os.environ))
+        place = processes.resolve(self.coordinator, self.processes, self.process, os.environ)
+        processes.initialize(place, self.connect_within)
         preemption.leaving = processes.leave
         if self.require_backend and jax.default_backend() != self.require_backend:
             raise UserError(

@@ -28,7 +28,6 @@ T = TypeVar("T")
 
 # The exit code of a process that ends because another one is gone (EX_UNAVAILABLE).
 LOST = 69
-CONNECT_SECONDS = 300
 SILENCE_SECONDS = 20.0
 # How long one process waits for what another one does: rows and checkpoints on a slow file system, or analyses.
 PATIENCE_SECONDS = 3600.0
@@ -215,8 +214,10 @@ class _Group:
 _processes: _Alone | _Group = _Alone()
 
 
-def initialize(place: Place | None) -> None:
+def initialize(place: Place | None, connect_within: int) -> None:
     """Connects this process with the others; before jax is asked for devices.
+
+    Where they do not all come within so many seconds, jax ends the process (134).
 
     Raises:
       UserError: they are not as many as was said.
@@ -232,10 +233,10 @@ def initialize(place: Place | None) -> None:
     # On CPUs two programs that run at once would mix up their messages.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     if place.count is not None:
-        _say(f"process {place.index} of {place.count} connects to {place.coordinator}, for at most {CONNECT_SECONDS} s")
+        _say(f"process {place.index} of {place.count} connects to {place.coordinator}, for at most {connect_within} s")
     jax.distributed.initialize(
         place.coordinator, place.count, place.index, local_device_ids=place.devices,
-        initialization_timeout=CONNECT_SECONDS, heartbeat_timeout_seconds=int(2 * SILENCE_SECONDS),
+        initialization_timeout=connect_within, heartbeat_timeout_seconds=int(2 * SILENCE_SECONDS),
     )  # fmt: skip
     _processes = _Group(distributed.global_state.client, jax.process_count(), jax.process_index(), place.found_by)
     if place.count not in (None, jax.process_count()):
