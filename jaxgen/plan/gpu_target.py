@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxgen.plan.devices import GPUS
+
 
 @dataclasses.dataclass(frozen=True)
 class _Chip:
@@ -14,15 +16,14 @@ class _Chip:
     compute_capability: int
     cores: int
     clock_ghz: float
-    memory: int  # bytes
     bandwidth: int  # bytes a second
     l2_cache: int  # bytes
 
 
 _CHIPS = {
-    "h100": _Chip("NVIDIA H100 80GB HBM3", 9, 132, 1.98, 84942979072, 3352320000000, 52428800),
-    "h200": _Chip("NVIDIA H200 141GB HBM3e", 9, 132, 1.98, 151397597184, 4800000000000, 52428800),
-    "b200": _Chip("NVIDIA B200", 10, 148, 1.965, 191514411008, 7672320000000, 132644864),
+    "h100": _Chip("NVIDIA H100 80GB HBM3", 9, 132, 1.98, 3352320000000, 52428800),
+    "h200": _Chip("NVIDIA H200 141GB HBM3e", 9, 132, 1.98, 4800000000000, 52428800),
+    "b200": _Chip("NVIDIA B200", 10, 148, 1.965, 7672320000000, 132644864),
 }
 
 # All of these have the limits of a compute capability of 9 or 10.
@@ -55,4 +56,4 @@ device_description_str: "{name}"
 
 def target_config(kind: str) -> str:
     """Returns the GpuTargetConfigProto of `h100`, `h200` or `b200` as text."""
-    return _TEXT.format(**dataclasses.asdict(_CHIPS[kind]))
+    return _TEXT.format(**dataclasses.asdict(_CHIPS[kind]), memory=int(GPUS[kind].memory))

@@ -182,7 +182,6 @@ class _Training:
         how = processes.told(self._begin_directory)
         layout, sizes = how["layout"], MeshSizes.parse(how["mesh"])
         savings = Savings(remat=how["remat"], microbatches=how["microbatches"])
-        self._check(sizes, savings)
         self.program = Program(self.condition, layout, sizes.build(), savings)
         self.constants = self.program.place(stack_constants(members, starts))
         self.params = self.program.place_params(_stack([start.params for start in starts if start is not None]))
@@ -208,7 +207,9 @@ class _Training:
         if self.directory.exists():
             begun = dataclasses.asdict(Savings()) | self.directory.run()  # of before there were any: none
             check_fields(self.directory.run_file, begun, {"mesh": str, "remat": str, "microbatches": int})
-            return {name: begun[name] for name in ("layout", "mesh", "remat", "microbatches")} | wanted
+            how = {name: begun[name] for name in ("layout", "mesh", "remat", "microbatches")} | wanted
+            self._check(how)
+            return how
         sizes = asked.mesh or MeshSizes()
         if asked.mesh is None and processes.count() > 1:
             sizes = spread_members_then_examples(self.condition, len(self.members), len(jax.devices()))
@@ -218,7 +219,7 @@ class _Training:
         in_turn = invariant or jax.devices()[0].platform == "cpu"
         layout = asked.layout or ("sequential" if in_turn else "vmap")
         how = {"layout": layout, "mesh": str(sizes), **dataclasses.asdict(Savings()), **wanted}
-        self._check(sizes, Savings(remat=how["remat"], microbatches=how["microbatches"]))
+        self._check(how)
         members = [
             {"condition": member.condition.name, "seed": member.seed, "identity": member.identity,
              "parent": member.parent and member.parent.identity, "settings": to_json(member.condition)}
@@ -227,9 +228,10 @@ class _Training:
         write_json(self.directory.run_file, {**how, "members": members, **environment.describe()})
         return how
 
-    def _check(self, sizes: MeshSizes, savings: Savings) -> None:
+    def _check(self, how: dict[str, Any]) -> None:
+        sizes = MeshSizes.parse(how["mesh"])
         sizes.check(self.condition, len(self.members))
-        savings.check(self.condition, sizes)
+        Savings(remat=how["remat"], microbatches=how["microbatches"]).check(self.condition, sizes)
         there = len(jax.devices())
         if processes.count() > 1 and sizes.devices < there:
             raise UserError(

@@ -130,12 +130,11 @@ def put(tree: Tree, shardings: Tree) -> Tree:
 def on_host(tree: Tree) -> Tree:
     """Returns a copy as numpy's arrays, whole; every process must call it."""
 
-    def fetch(leaf: jax.Array) -> np.ndarray:
-        if not leaf.is_fully_addressable:
-            leaf = multihost_utils.process_allgather(leaf, tiled=True)
-        return np.array(leaf)
+    def gather(leaf: jax.Array) -> Any:
+        return leaf if leaf.is_fully_addressable else multihost_utils.process_allgather(leaf, tiled=True)
 
-    return jax.tree.map(fetch, tree)
+    # device_get starts all transfers before it waits for the first.
+    return jax.tree.map(np.array, jax.device_get(jax.tree.map(gather, tree)))
 
 
 def one_device() -> Mesh:

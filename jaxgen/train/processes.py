@@ -126,7 +126,7 @@ class _Alone:
 class _Group:
     """This process among several, connected through jax's coordination service."""
 
-    def __init__(self, client: Any, count: int, index: int, found_by: str):
+    def __init__(self, client: Any, count: int, index: int):
         self.count, self.index = count, index
         self._client = client
         self._round = 0
@@ -238,7 +238,7 @@ def initialize(place: Place | None, connect_within: int) -> None:
         place.coordinator, place.count, place.index, local_device_ids=place.devices,
         initialization_timeout=connect_within, heartbeat_timeout_seconds=int(2 * SILENCE_SECONDS),
     )  # fmt: skip
-    _processes = _Group(distributed.global_state.client, jax.process_count(), jax.process_index(), place.found_by)
+    _processes = _Group(distributed.global_state.client, jax.process_count(), jax.process_index())
     if place.count not in (None, jax.process_count()):
         raise UserError(f"processes: {place.count} were named, and jax finds {jax.process_count()}")
 
