@@ -1,7 +1,11 @@
 """What every task gives: the shape of its examples, and the examples themselves.
 
 A *table* task is finite: it is enumerated once with numpy, and lives on the device whole. A *stream*
-task draws fresh training examples at every step; its splits are fixed samples, to measure on.
+task draws fresh training examples at every step; its splits are fixed samples, to measure on. A *host*
+task is a stream whose examples are made by numpy, as no compiled program could.
+
+Sequences of different lengths are padded at the end with a token of their own, whose targets are IGNORED;
+a causal model never sees it where it is asked something.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ class Split(NamedTuple):
     A NamedTuple of arrays, so it is a pytree for jax.
     """
 
-    inputs: Array  # (N, S) int32 tokens, or float32 features
+    inputs: Array  # (N, S) int32 tokens, or float32 features, or (N, S, C) float32 channels
     # (N, K) int32: the labels given, corrupted where `corrupted`, or IGNORED; or real: (N, K, V) float32
     targets: Array
     true_targets: Array  # like targets: the labels that the rule gives
@@ -44,6 +48,9 @@ class TaskShape:
     sizes: tuple[tuple[str, int], ...]  # (split, number of examples)
     features: bool = False  # whether inputs are real numbers, not tokens
     real_targets: bool = False  # whether targets are V real numbers, not one of V tokens
+    channels: int | None = None  # C, real numbers at each of the S positions; None: inputs are tokens, or features
+    # Splits of another length than S: (split, its length). All positions of every split are then read out.
+    lengths: tuple[tuple[str, int], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,10 +59,20 @@ class Task(Config):
 
     # Raised when the examples that a configuration gives change; part of a run's identity.
     version: ClassVar[int] = 1
+    # Whether `examples` takes numpy's arrays alone, so that the training examples are made by the host.
+    on_host: ClassVar[bool] = False
 
     def shape(self) -> TaskShape:
         """Returns the static sizes."""
         raise NotImplementedError
+
+    def token_names(self) -> tuple[str, ...]:
+        """Returns what the V tokens are called where people read them."""
+        return tuple(str(token) for token in range(self.shape().vocabulary))
+
+    def disjoint_by(self) -> str | None:
+        """Returns the rule that keeps training examples out of the other splits; None: no example is in two."""
+        return None
 
     def corrupts(self) -> bool:
         """Returns whether some training labels are drawn at random."""
