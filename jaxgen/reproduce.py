@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from jaxgen.train.goodput import ACTIVITIES
 from jaxgen.train.loop import Interrupted, Observer, RunArguments, train
 from jaxgen.train.losses import build_loss
 from jaxgen.train.start import Start, start_from
+from jaxgen.train.throughput import Timing
 from jaxgen.verdict import Verdict, judge_all
 
 
@@ -40,7 +41,12 @@ class Reproduction:
     table: Table
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
-    seconds: dict[str, float]  # that its trainings took, by activity, all processes together
+    timings: tuple[Timing, ...]  # of its populations
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The seconds that its trainings took, by activity."""
+        return {activity: sum(each.seconds.get(activity, 0.0) for each in self.timings) for activity in ACTIVITIES}
 
 
 def resolve(experiment: Experiment, request: Request) -> tuple[Condition, ...]:
@@ -204,17 +210,18 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     by_identity = {each.identity: each for each in run.trained()}
     rows: Rows = []
     finished: Rows = []  # claims are judged on these alone
-    notes, used = [], {}
+    notes: list[str] = []
+    timings: dict[Path, Timing] = {}
     for wanted in trajectories(conditions):
         member = by_identity.get(wanted.identity)
         if member is None:
             continue
         status = member.directory.status()
-        if member.directory.path not in used:
+        if member.directory.path not in timings:
+            timings[member.directory.path] = _timing(member.directory, status)
             notes += [
                 f"'{wanted.condition.name}' was resumed though bits may change, {each}" for each in status["drift"]
             ]
-        used[member.directory.path] = status["seconds"]
         if status["finished"]:
             _analyse(wanted, member, observer)
         name, seed, horizon = wanted.condition.name, wanted.seed, wanted.condition.steps
@@ -236,8 +243,19 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     table.save(path / "table.csv")
     claims = [verdict_json(verdict) for verdict in verdicts]
     write_json(path / "results.json", {**dataclasses.asdict(request), "claims": claims, "notes": notes})
-    seconds = {activity: sum(each.get(activity, 0.0) for each in used.values()) for activity in ACTIVITIES}
-    return Reproduction(path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), seconds)
+    return Reproduction(
+        path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), tuple(timings.values())
+    )
+
+
+def _timing(directory: PopulationDirectory, status: Mapping[str, Any]) -> Timing:
+    members = directory.run()["members"]
+    return Timing(
+        conditions=tuple(dict.fromkeys(each["condition"] for each in members)),
+        members=len(members),
+        seconds=status["seconds"],
+        throughput=status["throughput"],
+    )
 
 
 def _missing_keys(figure: Figure, table: Table) -> list[str]:

@@ -21,9 +21,9 @@ from jaxgen.tasks.base import TaskShape
 from jaxgen.tasks.modular import ModularTask
 from jaxgen.train.config import SGD
 from jaxgen.train.loop import RunArguments, SilentObserver, stack_constants, train
+from jaxgen.train.memory import Savings
 from jaxgen.train.mesh import MeshSizes
 from jaxgen.train.program import Program
-from jaxgen.train.savings import Savings
 from tests.tiny_paper import write_tiny_paper
 
 LAYERS, VOCABULARY = 3, 11

@@ -19,18 +19,18 @@ from jaxgen.experiment import Condition, Trajectory
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.plan.collectives import Collective, collectives
 from jaxgen.plan.compile import DoesNotFit, _temporaries, plan
-from jaxgen.plan.devices import GPUS, Device
-from jaxgen.plan.flops import matmul_flops
 from jaxgen.plan.hlo import read_module
 from jaxgen.plan.search import meshes, saving_more
 from jaxgen.plan.topology import Topology, read_topology
 from jaxgen.tasks.features import SlabTask
 from jaxgen.tasks.modular import ModularTask
 from jaxgen.train.config import SGD
+from jaxgen.train.devices import GPUS, Device
+from jaxgen.train.flops import matmul_flops
 from jaxgen.train.loop import stack_constants
+from jaxgen.train.memory import Savings
 from jaxgen.train.mesh import MeshSizes, spread_members_then_examples
 from jaxgen.train.program import Program
-from jaxgen.train.savings import Savings
 
 B, D, H, V = 32, 8, 16, 2
 CONDITION = Condition(
@@ -219,7 +219,7 @@ def test_without_a_compiler_one_line_says_what_to_install(
 
 def cpu(memory: float = 1e9) -> Topology:
     """Returns the devices that are here, with as much memory as the test wants them to have."""
-    device = Device("CPU", 1e12, {"default": 1e12, "high": 1e12, "highest": 1e12}, memory, 1e10, 1e9)
+    device = Device("CPU", "cpu", 1e12, {"default": 1e12, "high": 1e12, "highest": 1e12}, memory, 1e10, 1e9)
     return Topology("cpu", device, tuple(jax.devices()))
 
 

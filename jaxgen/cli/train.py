@@ -28,11 +28,11 @@ from jaxgen.train import environment, processes
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import ACTIVITIES, goodput
 from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
+from jaxgen.train.memory import Remat
 from jaxgen.train.mesh import MeshSizes
 from jaxgen.train.metrics import read_rows
 from jaxgen.train.mirrors import Mirror, TensorBoard, WeightsAndBiases
 from jaxgen.train.profile import Profile
-from jaxgen.train.savings import Remat
 
 Resume = Literal["must", "may", "never"]
 
@@ -214,6 +214,11 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
         _say(console, f"  note: {note}")
     if any(done.seconds.values()):
         _say(console, f"  time: {goodput(done.seconds)}")
+        longest = max(done.timings, key=lambda each: sum(each.seconds.values()))
+        if milliseconds := longest.milliseconds():
+            several = f" of {', '.join(longest.conditions)}" if len(done.timings) > 1 else ""
+            _say(console, f"  speed: a step{several} takes {milliseconds['50']} ms in the median, "
+                          f"{milliseconds['99']} at 99 %; {longest.rate()} of matrix products")  # fmt: skip
     _write_report(done.path / "report.html", found, [done])
     _say(console, f"report: {_shown(done.path / 'report.html')}")
 
@@ -261,7 +266,7 @@ def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -
         settings=request.settings,
         experiments=tuple(
             ExperimentReport(experiment=each.experiment, conditions=each.conditions, table=each.table,
-                             verdicts=each.verdicts, notes=each.notes)
+                             verdicts=each.verdicts, notes=each.notes, timings=each.timings)
             for each in done
         ),
     )  # fmt: skip

@@ -13,13 +13,13 @@ import numpy as np
 
 from jaxgen.experiment import Trajectory
 from jaxgen.plan.collectives import Collective, collectives
-from jaxgen.plan.flops import matmul_flops
 from jaxgen.plan.hlo import read_module
 from jaxgen.plan.topology import Topology
+from jaxgen.train.flops import matmul_flops
 from jaxgen.train.loop import stack_constants
+from jaxgen.train.memory import Savings
 from jaxgen.train.mesh import MeshSizes, constants_shardings, state_shardings
 from jaxgen.train.program import Program
-from jaxgen.train.savings import Savings
 
 Tree = Any
 
@@ -115,8 +115,7 @@ def plan(members: Sequence[Trajectory], topology: Topology, sizes: MeshSizes, sa
     exchanges = collectives(module, mesh.size, topology.node)
     flops, traffic = matmul_flops(traced.jaxpr.jaxpr), module.traffic()
     device, numerics = topology.device, condition.numerics
-    float32 = numerics.compute_dtype == "float32"
-    rate = device.float32[numerics.matmul_precision] if float32 else device.flops
+    rate = device.rate(numerics.compute_dtype, numerics.matmul_precision)
     return Plan(
         topology=topology,
         mesh=sizes,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxgen.plan.devices import GPUS
+from jaxgen.train.devices import GPUS
 
 
 @dataclasses.dataclass(frozen=True)

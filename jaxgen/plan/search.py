@@ -11,8 +11,8 @@ from jaxgen.experiment import Trajectory
 from jaxgen.models.config import TransformerConfig
 from jaxgen.plan.compile import DoesNotFit, Plan, argument_bytes, plan, step_arguments
 from jaxgen.plan.topology import Topology
+from jaxgen.train.memory import Savings
 from jaxgen.train.mesh import MeshSizes, examples_a_step
-from jaxgen.train.savings import Savings
 
 
 def meshes(members: Sequence[Trajectory], devices: int) -> list[MeshSizes]:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxgen.errors import UserError, nearest
-from jaxgen.plan.devices import GPUS, TPUS, Device
 from jaxgen.plan.gpu_target import target_config
+from jaxgen.train.devices import GPUS, TPUS, Device
 
 
 @dataclasses.dataclass(frozen=True)

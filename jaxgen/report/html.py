@@ -21,6 +21,8 @@ from jaxgen.report.axes import NARROW, WIDE
 from jaxgen.report.figures import draw
 from jaxgen.report.svg import inline_svg
 from jaxgen.table import NotMeasured, Table
+from jaxgen.train.goodput import goodput
+from jaxgen.train.throughput import Timing
 from jaxgen.verdict import Verdict
 
 OUTCOMES = ("reproduced", "not reproduced", "inconclusive", "not judged")
@@ -39,6 +41,7 @@ class ExperimentReport:
     table: Table
     verdicts: tuple[Verdict, ...] = ()
     notes: tuple[str, ...] = ()
+    timings: tuple[Timing, ...] = ()
 
     def judged(self) -> list[tuple[Claim, Verdict]]:
         """Returns every claim with its verdict; a claim without one is not judged."""
@@ -109,6 +112,7 @@ def _part(part: ExperimentReport, number: int) -> dict[str, Any]:
         "labels": _short(settings),
         "conditions": [_condition_row(each, part.table) for each in part.conditions],
         "identities": _identities(part.conditions),
+        "timings": [(each, goodput(each.seconds)) for each in part.timings if each.milliseconds()],
     }
 
 

@@ -52,9 +52,10 @@ class PopulationDirectory:
     def status(self) -> dict[str, Any]:
         """Returns the last status; that of a run of which nothing is saved where there is none."""
         if not self.status_file.exists():
-            return {"step": None, "horizon": 0, "finished": False, "seconds": {}, "members": [], "drift": []}
+            return {"step": None, "horizon": 0, "finished": False, "seconds": {}, "members": [], "drift": [],
+                    "throughput": {}}  # fmt: skip
         fields = {"step": int, "horizon": int, "finished": bool, "seconds": dict, "members": list, "drift": list}
-        data: dict[str, Any] = read_json(self.status_file, fields)
+        data: dict[str, Any] = {"throughput": {}} | read_json(self.status_file, fields)  # older ones have none
         for member in data["members"]:
             check_fields(self.status_file, member, {"step": int, "state": str})
         return data

@@ -27,7 +27,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,9 @@ from jaxgen.files import check_fields, write_json
 from jaxgen.train import environment, processes
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.flops import matmul_flops
 from jaxgen.train.goodput import Stopwatch
+from jaxgen.train.memory import Remat, Savings
 from jaxgen.train.mesh import MeshSizes, on_host, spread_members_then_examples
 from jaxgen.train.metrics import MetricsFile, Row, metric_row
 from jaxgen.train.mirrors import Mirror
@@ -48,8 +50,8 @@ from jaxgen.train.profile import Profile, Profiler
 from jaxgen.train.program import Constants, Layout, Program, State
 from jaxgen.train.resume import check_members, drift, newest_intact
 from jaxgen.train.saver import Save, Saver
-from jaxgen.train.savings import Remat, Savings
 from jaxgen.train.start import Start
+from jaxgen.train.throughput import Throughput
 from jaxgen.train.watchdog import Watchdog
 
 # A chunk takes about this long: long enough to hide the dispatch, short enough to stop soon.
@@ -158,6 +160,17 @@ def train(
         _Training(directory, members, horizon, snapshot_steps, starts, observer, arguments).run()
 
 
+class _Chunk(NamedTuple):
+    """Updates that were dispatched, and are not read yet."""
+
+    step: int  # reached by them
+    steps: int
+    token: Any  # (M,): the steps reached by the members
+    row: dict[str, Any] | None  # measured after them
+    began: float  # when they were dispatched
+    ended: float | None  # when they were done, where they were by the end of the dispatch
+
+
 class _Training:
     def __init__(
         self,
@@ -198,6 +211,7 @@ class _Training:
         self.saved_at = time.monotonic()
         self.failed_at = -float("inf")
         self.warned: tuple[str, float] = ("", 0.0)
+        self.read_at = 0.0  # when the device had done all that is read
 
     def _begin_directory(self) -> dict[str, Any]:
         """Returns how the population is trained: what was asked for, else as it was begun, else by default."""
@@ -303,41 +317,46 @@ class _Training:
         self.observer.note(f"resumed though bits may change, {text}")
 
     def _compile(self, state: State) -> None:
-        self.advance = self._compiled("advance", self.program.advance, state, self.constants, jnp.int32(1))
-        self.measure = self._compiled("measure", self.program.measure, state, self.constants)
+        traced = self.program.advance.trace(state, self.constants, jnp.int32(1))
+        flops = matmul_flops(traced.jaxpr.jaxpr)  # of one step: the loop over them counts as one turn
+        self.throughput = Throughput(flops, self.condition.numerics, self.program.mesh.size)
+        self.advance = self._compiled("advance", traced)
+        self.measure = self._compiled("measure", self.program.measure.trace(state, self.constants))
 
-    def _compiled(self, name: str, function: Any, *args: Any) -> Callable[..., Any]:
+    def _compiled(self, name: str, traced: Any) -> Callable[..., Any]:
         began, hits = time.monotonic(), environment.cache_hits()
-        compiled: Callable[..., Any] = function.lower(*args).compile()
+        compiled: Callable[..., Any] = traced.lower().compile()
         seconds, cached = time.monotonic() - began, environment.cache_hits() > hits
         self.directory.event("compiled", program=name, seconds=round(seconds, 3), cached=cached)
         self.observer.compiled(name, seconds, cached)
         return compiled
 
     def _advance_to_horizon(self, step: int, state: State) -> tuple[int, State]:
-        unread: deque[tuple[int, Any, dict[str, Any] | None]] = deque()
+        unread: deque[_Chunk] = deque()
         chunk, read_at = 1, time.monotonic()
         save_due = False
         if step == 0:
             state, first = self._measured(state)
-            unread.append((0, state.step + 0, first))
+            unread.append(_Chunk(0, 0, state.step + 0, first, began=read_at, ended=None))
             if 0 in self.snapshot_steps:
                 self._add_snapshot(0, state)
         while step < self.horizon:
             if step in self.profiler.boundaries():
                 while unread:
-                    self._read(*unread.popleft())
+                    self._read(unread.popleft())
                 self.profiler.reached(step)
             boundary = self.boundaries[bisect.bisect_right(self.boundaries, step)]
             steps = min(boundary - step, chunk)
+            began = time.monotonic()
             state, token = self.advance(state, self.constants, np.int32(steps))
+            ended = time.monotonic() if token.is_ready() else None
             step += steps
             row: dict[str, Any] | None = None
             if step in self.measure_steps:
                 state, row = self._measured(state)
-            unread.append((step, token, row))
+            unread.append(_Chunk(step, steps, token, row, began, ended))
             while len(unread) > 1:
-                self._read(*unread.popleft())
+                self._read(unread.popleft())
             now = time.monotonic()
             if now - read_at < self.arguments.chunk_seconds / 2:
                 chunk *= 2
@@ -351,7 +370,7 @@ class _Training:
             save = save_due and not busy
             if step in self.snapshot_steps or save or stop or not self.going.any():
                 while unread:
-                    self._read(*unread.popleft())
+                    self._read(unread.popleft())
                 if step in self.snapshot_steps:
                     self._add_snapshot(step, state)
                 if not self.going.any():
@@ -364,21 +383,28 @@ class _Training:
                 read_at = time.monotonic()
             self._tend_saver()
         while unread:
-            self._read(*unread.popleft())
+            self._read(unread.popleft())
         return step, state
 
     def _measured(self, state: State) -> tuple[State, dict[str, Any]]:
         row, active, hits = self.measure(state, self.constants)
         return state._replace(active=active, hits=hits), row
 
-    def _read(self, step: int, token: Any, row: dict[str, Any] | None) -> None:
-        """Waits for a chunk, and writes its rows: those of members that have come as far as `step`."""
-        reached_M = on_host(token)
+    def _read(self, chunk: _Chunk) -> None:
+        """Waits for a chunk, and writes its rows: those of members that have come as far as its step."""
+        step = chunk.step
+        reached_M = on_host(chunk.token)
         self.watchdog.heard()
-        if row is None:
+        if chunk.steps > 0 and chunk.ended is not None:
+            self.throughput.add(chunk.steps, chunk.ended - chunk.began)
+        elif chunk.steps > 0:
+            # The device began it once it had done all that was read before.
+            self.throughput.add(chunk.steps, time.monotonic() - max(chunk.began, self.read_at))
+        values = {key: np.asarray(column) for key, column in (chunk.row or {}).items()}
+        self.read_at = time.monotonic()
+        if chunk.row is None:
             self.observer.advanced(step, [])
             return
-        values = {key: np.asarray(column) for key, column in row.items()}
         failed_M, active_M = values.pop("failed"), values.pop("active")
         for i in np.flatnonzero(failed_M).tolist():
             if i not in self.failed:
@@ -448,7 +474,7 @@ class _Training:
 
     def _published(self, status: Mapping[str, Any], rows: int) -> None:
         """Tells of a recovery checkpoint that is on disk, and of the rows that it covers."""
-        self.status |= {**status, "seconds": self.stopwatch.seconds()}
+        self.status |= {**status, "seconds": self.stopwatch.seconds(), "throughput": self.throughput.facts()}
         write_json(self.directory.status_file, self.status)
         self.directory.event("saved", step=status["step"])
         for mirror in tuple(self.mirrors):

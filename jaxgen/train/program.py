@@ -27,9 +27,9 @@ from jaxgen.models.sharding import spread_examples
 from jaxgen.tasks.base import Split
 from jaxgen.train.config import Adversarial, NoisyAdamW, ScaledInit
 from jaxgen.train.losses import build_loss
+from jaxgen.train.memory import Savings
 from jaxgen.train.mesh import DATA, MEMBER, constants_shardings, one_device, put, state_shardings
 from jaxgen.train.optimizers import build_optimizer
-from jaxgen.train.savings import Savings
 from jaxgen.train.shuffle import shuffled_index
 from jaxgen.train.transformations import with_noise
 
