@@ -16,17 +16,24 @@ from jaxgen.cli import main
 from jaxgen.errors import UserError
 from jaxgen.experiment import Condition, Trajectory
 from jaxgen.models.config import EmbeddingMLPConfig, MLPConfig, ModelConfig, TransformerConfig
+from jaxgen.plan.collectives import collectives
+from jaxgen.plan.compile import step_arguments
+from jaxgen.plan.hlo import read_module
+from jaxgen.plan.topology import Topology
 from jaxgen.tasks.modular import ModularTask
 from jaxgen.train.config import AdamW, From, MAFilter, MagnitudeMask, Numerics, OptimizerConfig, OptimizerWrapper
+from jaxgen.train.devices import TPUS
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver, stack_constants, train
+from jaxgen.train.memory import Savings
 from jaxgen.train.mesh import MeshSizes, state_shardings
 from jaxgen.train.metrics import read_rows
 from jaxgen.train.program import Program, State
 from jaxgen.train.start import Start
 from tests.tiny_paper import write_tiny_paper
 
-GOLDEN = Path(__file__).parent / "golden" / "sharding.txt"
+SHARDING = Path(__file__).parent / "golden" / "sharding.txt"
+COLLECTIVES = Path(__file__).parent / "golden" / "collectives.txt"
 ADAMW = AdamW(learning_rate=1e-3, weight_decay=1.0)
 TRANSFORMER = TransformerConfig(
     layers=1, width=16, heads=4, mlp_width=32, norm="pre", attention_bias=True, mlp_bias=True, output_bias=True,
@@ -119,7 +126,7 @@ def places(name: str) -> dict[str, tuple[tuple[int, ...], tuple]]:
     }
 
 
-def table() -> str:
+def sharding_table() -> str:
     lines = []
     for name in MODELS:
         lines += ["", f"{name}, members first"]
@@ -133,7 +140,25 @@ def table() -> str:
 
 def test_where_every_parameter_lies() -> None:
     """A change shows as a difference in tests/golden/sharding.txt, which `python -m tests.test_mesh` writes."""
-    assert table() == GOLDEN.read_text(encoding="utf-8")
+    assert sharding_table() == SHARDING.read_text(encoding="utf-8")
+
+
+def collectives_table() -> str:
+    lines = ["exchanges of a step of the transformer, one member: kind, devices, times, bytes of a device's results"]
+    of = members(condition(TRANSFORMER), 1)
+    for mesh in ("data=8", "fsdp=8", "tensor=4"):
+        sizes = MeshSizes.parse(mesh)
+        topology = Topology("here", TPUS["v5e"], tuple(jax.devices()))
+        program, state, constants = step_arguments(of, topology, sizes, Savings())
+        module = read_module(program.update.lower(state, constants).compile().as_text())
+        found = sorted(collectives(module, sizes.devices), key=lambda each: each.kind)
+        lines += ["", mesh, *(f"  {each.kind:12} {each.group} {each.count:4} {each.bytes:8}" for each in found)]
+    return "\n".join(lines) + "\n"
+
+
+def test_what_devices_tell_each_other() -> None:
+    """A change shows as a difference in tests/golden/collectives.txt, which `python -m tests.test_mesh` writes."""
+    assert collectives_table() == COLLECTIVES.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -243,10 +268,6 @@ def test_the_command_line_takes_a_mesh(tmp_path: Path, monkeypatch: pytest.Monke
     assert "cannot be spread over member=5" in refused.output
 
 
-if __name__ == "__main__":
-    GOLDEN.write_text(table(), encoding="utf-8")
-
-
 INVARIANT = dataclasses.replace(condition(MLPConfig(hidden=(32, 16), dropout=0.1)), numerics=Numerics(logical_shards=8))
 
 
@@ -284,3 +305,8 @@ def test_logical_shards_are_refused_where_they_do_not_hold(
             observer=SilentObserver(), arguments=RunArguments(mesh=MeshSizes.parse(mesh)),
         )  # fmt: skip
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+if __name__ == "__main__":
+    SHARDING.write_text(sharding_table(), encoding="utf-8")
+    COLLECTIVES.write_text(collectives_table(), encoding="utf-8")
