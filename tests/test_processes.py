@@ -24,36 +24,36 @@ SLURM = {"SLURM_STEP_NODELIST": "n[1-2]", "SLURM_NTASKS": "2"}
     ("given", "variables", "found"),
     [
         ((None, None, None), {}, None),
-        (("host:12", 2, 1), JAX_TRIPLE, Place("host:12", 2, 1, "the command line")),
+        (("host:12", 2, 1), JAX_TRIPLE, Place("host:12", 2, 1)),
         (("host:12", 1, 0), {}, None),
-        ((None, None, None), JAX_TRIPLE | SLURM, Place("a:1", 4, 3, "JAX_*")),
+        ((None, None, None), JAX_TRIPLE | SLURM, Place("a:1", 4, 3)),
         (
             (None, None, None),
             {"SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2", "SKYPILOT_NODE_RANK": "1"},
-            Place("10.0.0.1:55527", 2, 1, "SkyPilot"),
+            Place("10.0.0.1:55527", 2, 1),
         ),
         ((None, None, None), {"SLURM_NTASKS": "2"}, None),  # in the batch script, outside of srun
         ((None, None, None), SLURM | {"SLURM_NTASKS": "1"}, None),
-        ((None, None, None), SLURM, Place(None, None, None, "SLURM")),
+        ((None, None, None), SLURM, Place()),
         (
             (None, None, None),
             SLURM | {"SLURM_STEP_TASKS_PER_NODE": "1(x2)", "CUDA_VISIBLE_DEVICES": "0,1,2,3"},
-            Place(None, None, None, "SLURM", [0, 1, 2, 3]),
+            Place(devices=[0, 1, 2, 3]),
         ),
         (
             (None, None, None),
             SLURM | {"SLURM_STEP_TASKS_PER_NODE": "4", "CUDA_VISIBLE_DEVICES": "0,1,2,3"},
-            Place(None, None, None, "SLURM"),
+            Place(),
         ),
         (
             (None, None, None),
             {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"},
-            Place(None, None, None, "Kubernetes"),
+            Place(),
         ),
         ((None, None, None), {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, None),
-        ((None, None, None), {"TPU_WORKER_HOSTNAMES": "a,b"}, Place(None, None, None, "TPU")),
+        ((None, None, None), {"TPU_WORKER_HOSTNAMES": "a,b"}, Place()),
         ((None, None, None), {"TPU_WORKER_HOSTNAMES": "localhost"}, None),
-        ((None, None, None), {"MEGASCALE_NUM_SLICES": "2"}, Place(None, None, None, "TPU")),
+        ((None, None, None), {"MEGASCALE_NUM_SLICES": "2"}, Place()),
     ],
 )
 def test_every_environment_says_where_a_process_is(given, variables, found) -> None:
@@ -69,6 +69,7 @@ def test_every_environment_says_where_a_process_is(given, variables, found) -> N
         (("host", 2, 0), {}, "--coordinator: got 'host', expected HOST:PORT"),
         (("host:1", 2, 2), {}, "--process: got 2 of --processes 2, expected 0 to 1"),
         ((None, None, None), {"SKYPILOT_NODE_IPS": "a\nb"}, "SKYPILOT_NODE_RANK missing"),
+        ((None, None, None), {"MEGASCALE_NUM_SLICES": "two"}, "MEGASCALE_NUM_SLICES: got 'two', expected a number"),
     ],
 )
 def test_a_place_that_is_not_whole_is_refused(given, variables, said) -> None:

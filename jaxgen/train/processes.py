@@ -39,10 +39,9 @@ GOODBYE_SECONDS = 5.0
 class Place:
     """Where a process is among all."""
 
-    coordinator: str | None  # HOST:PORT; None: jax finds it
-    count: int | None  # None: jax finds it
-    index: int | None
-    found_by: str  # in words
+    coordinator: str | None = None  # HOST:PORT; None: jax finds it
+    count: int | None = None  # None: jax finds it
+    index: int | None = None
     devices: list[int] | None = None  # of this node's; None: as jax has it
 
 
@@ -65,26 +64,27 @@ def resolve(
     """
     given = {"--coordinator": coordinator, "--processes": count, "--process": index}
     if any(value is not None for value in given.values()):
-        return _complete(given, "the command line")
+        return _complete(given)
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     if any(variables.get(name) for name in names):
         address, *numbers = (variables.get(name) or None for name in names)
-        return _complete(dict(zip(names, (address, *map(_number, names[1:], numbers)), strict=True)), "JAX_*")
+        return _complete(dict(zip(names, (address, *map(_number, names[1:], numbers)), strict=True)))
     if nodes := variables.get("SKYPILOT_NODE_IPS", "").split():
         rank = _number("SKYPILOT_NODE_RANK", variables.get("SKYPILOT_NODE_RANK"))
-        return _complete({"address": f"{nodes[0]}:55527", "count": len(nodes), "SKYPILOT_NODE_RANK": rank}, "SkyPilot")
+        return _complete({"address": f"{nodes[0]}:55527", "count": len(nodes), "SKYPILOT_NODE_RANK": rank})
     if "SLURM_STEP_NODELIST" in variables:
         tasks = _number("SLURM_NTASKS", variables.get("SLURM_STEP_NUM_TASKS") or variables.get("SLURM_NTASKS"))
         # Under SLURM jax gives each process one GPU, also where a process has the node to itself.
         alone = variables.get("SLURM_STEP_TASKS_PER_NODE", "").partition("(")[0] == "1"
         visible = [each for each in variables.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
         devices = list(range(len(visible))) if alone and visible and "JAX_LOCAL_DEVICE_IDS" not in variables else None
-        return Place(None, None, None, "SLURM", devices) if tasks and tasks > 1 else None
+        return Place(devices=devices) if tasks and tasks > 1 else None
     if "KUBERNETES_SERVICE_HOST" in variables and "JOB_COMPLETION_INDEX" in variables:
-        return Place(None, None, None, "Kubernetes")
+        return Place()
     hosts = variables.get("TPU_WORKER_HOSTNAMES") or variables.get("TPU_PROCESS_ADDRESSES") or ""
-    if len(hosts.split(",")) > 1 or int(variables.get("MEGASCALE_NUM_SLICES", "1")) > 1:
-        return Place(None, None, None, "TPU")
+    slices = _number("MEGASCALE_NUM_SLICES", variables.get("MEGASCALE_NUM_SLICES")) or 1
+    if len(hosts.split(",")) > 1 or slices > 1:
+        return Place()
     return None
 
 
@@ -94,7 +94,7 @@ def _number(name: str, text: str | None) -> int | None:
     raise UserError(f"{name}: got '{text}', expected a number")
 
 
-def _complete(parts: Mapping[str, Any], found_by: str) -> Place | None:
+def _complete(parts: Mapping[str, Any]) -> Place | None:
     missing = [name for name, value in parts.items() if value is None]
     if missing:
         raise UserError(f"processes: {', '.join(missing)} missing; {', '.join(parts)} belong together")
@@ -103,7 +103,7 @@ def _complete(parts: Mapping[str, Any], found_by: str) -> Place | None:
         raise UserError(f"{address_name}: got '{address}', expected HOST:PORT of the first process")
     if not 0 <= index < count:
         raise UserError(f"{index_name}: got {index} of {count_name} {count}, expected 0 to {count - 1}")
-    return Place(address, count, index, found_by) if count > 1 else None
+    return Place(address, count, index) if count > 1 else None
 
 
 class _Alone:
