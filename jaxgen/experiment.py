@@ -89,6 +89,7 @@ class Condition(Config):
                 raise UserError(
                     "batch_size: got nothing, expected a number: the task draws fresh examples at every step"
                 )
+            self.task.check_batch_size(self.batch_size)
         elif self.batch_size is not None and self.batch_size > train:
             raise UserError(f"batch_size: got {self.batch_size}, expected at most the {train} training examples")
         if isinstance(self.loss, Adversarial) and not self.task.shape().features:

@@ -96,6 +96,8 @@ def training_options(command: Any) -> Any:
                      help="Refuse to run on another one."),
         microbatches_option,
         remat_option,
+        click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+                     help="Processes that make the batches of a host task; 0: a thread."),
         click.option("--save-every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, metavar="SECONDS",
                      help="How often the whole state is saved."),
     ):  # fmt: skip

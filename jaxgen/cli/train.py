@@ -45,6 +45,7 @@ class HowToRun:
     mesh: str | None
     remat: Remat | None
     microbatches: int | None
+    workers: int
     allow_drift: bool
     wandb: str | None
     profile: str | None
@@ -74,6 +75,7 @@ class HowToRun:
             mesh=MeshSizes.parse(self.mesh) if self.mesh else None,
             remat=self.remat,
             microbatches=self.microbatches,
+            workers=self.workers,
             recovery_seconds=self.save_every,
             mirrors=self._mirrors,
             resume=resume,

@@ -51,6 +51,8 @@ def build_model(
             f"model: an MLP gives one answer for the whole input, the task reads out {len(shape.readout)} "
             f"positions {list(shape.readout)}; use a transformer, or a task format with one"
         )
+    if not isinstance(config, TransformerConfig) and (shape.channels is not None or shape.lengths):
+        raise UserError("model: an MLP reads examples of one length; the task gives real channels or several lengths")
     if isinstance(config, MLPConfig):
         return MLP(config, shape, compute_dtype)
     if isinstance(config, EmbeddingMLPConfig):
@@ -66,6 +68,8 @@ def build_model(
     if isinstance(config, TransformerConfig):
         if shape.features:
             raise UserError("model: a transformer reads tokens, the task gives real features; use an MLP")
+        if shape.channels is not None and config.tied:
+            raise UserError("model.tied: got true, expected false: the task gives real channels, and embeds no token")
         return Transformer(config, shape, compute_dtype, remat)
     raise UserError(
         f"model: got {type(config).__name__}, expected EmbeddingMLPConfig, EnsembleConfig, MLPConfig, "

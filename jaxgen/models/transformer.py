@@ -40,6 +40,7 @@ SHARDING_RULES: Rules = (
     (r"(query|key|value|mlp\.in)\.bias$", ("tensor",)),
     (r"(attention\.output|mlp\.out)\.kernel$", ("tensor", "fsdp")),
     (r"(embed|positions)\.embedding$", (None, "fsdp")),
+    (r"read_in\.kernel$", (None, "fsdp")),
     (r"unembed\.kernel$", ("fsdp", None)),
 )
 
@@ -54,23 +55,29 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, tokens_BS: jax.Array, train: bool = False, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
-        config, shape = self.config, self.shape
-        rate = dropout_rate if train and config.dropout > 0 else None
+        config, shape, length = self.config, self.shape, tokens_BS.shape[1]
+        readout, rate = shape.readout_at(length), dropout_rate if train and config.dropout > 0 else None
         # A scanned layer is the same program as the next, so the first one cannot be computed by vocabulary.
-        by_vocabulary = rate is None and shape.vocabulary < tokens_BS.shape[0] and not config.scan_layers
+        few = shape.channels is None and shape.vocabulary < tokens_BS.shape[0]
+        by_vocabulary = rate is None and few and not config.scan_layers
         rows_RS = tokens_BS
         if by_vocabulary:
-            rows_RS = jnp.broadcast_to(jnp.arange(shape.vocabulary)[:, None], (shape.vocabulary, shape.length))
+            rows_RS = jnp.broadcast_to(jnp.arange(shape.vocabulary)[:, None], (shape.vocabulary, length))
 
-        embedding_init = _embedding_init(config, shape.vocabulary)
-        embed = nn.Embed(shape.vocabulary, config.width, embedding_init=embedding_init, name="embed")
-        x_RSD = embed(rows_RS)
+        if shape.channels is None:
+            embedding_init = _embedding_init(config, shape.vocabulary)
+            embed = nn.Embed(shape.vocabulary, config.width, embedding_init=embedding_init, name="embed")
+            x_RSD = embed(rows_RS)
+        else:
+            kernel_init, bias_init = _inner_inits(config, shape.channels)
+            x_RSD = _dense(config.width, True, kernel_init, bias_init, self.compute_dtype, "read_in")(tokens_BS)
+            x_RSD = x_RSD.astype(jnp.float32)
         if config.positions == "learned":
-            embedding_init = _embedding_init(config, shape.length)
-            positions = nn.Embed(shape.length, config.width, embedding_init=embedding_init, name="positions")
-            x_RSD += positions(jnp.arange(shape.length))[None]
+            embedding_init = _embedding_init(config, shape.longest())
+            positions = nn.Embed(shape.longest(), config.width, embedding_init=embedding_init, name="positions")
+            x_RSD += positions(jnp.arange(length))[None]
         elif config.positions == "sinusoidal":
-            x_RSD += sinusoids(shape.length, config.width)[None]
+            x_RSD += sinusoids(length, config.width)[None]
         x_RSD = _dropout(self, x_RSD, rate)
 
         x_BQD = x_RSD if by_vocabulary else spread_examples(x_RSD)
@@ -78,7 +85,7 @@ class Transformer(nn.Module):
         if config.scan_layers and last > 0:
             x_BQD = self._scanned(x_BQD, rate, last)
         for i in range(last if config.scan_layers else 0, config.layers):
-            answers = shape.readout if i == last else tuple(range(shape.length))
+            answers = readout if i == last else tuple(range(length))
             block = (nn.remat(Block) if self.remat else Block)(config, answers, self.compute_dtype, name=f"block_{i}")
             x_BQD = spread_examples(block(x_BQD, rate, tokens_BS if by_vocabulary and i == 0 else None))
         if config.norm == "pre":
@@ -109,7 +116,7 @@ class Transformer(nn.Module):
         )
         # The loop itself keeps what is computed again apart from what was computed before.
         kind = nn.remat(Block, prevent_cse=False) if self.remat else Block
-        block = kind(self.config, tuple(range(self.shape.length)), self.compute_dtype, name=SCANNED)
+        block = kind(self.config, tuple(range(x_BSD.shape[1])), self.compute_dtype, name=SCANNED)
         x_BSD, _ = scan(block, x_BSD, None)
         return x_BSD
 

@@ -3,6 +3,7 @@
 from jaxgen.tasks.base import Split, Task, TaskShape
 from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
+from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
 from jaxgen.tasks.modular import ModularTask, PermutationTask
 from jaxgen.tasks.relational import CompositionTask
 from jaxgen.tasks.sequence import AdditionTask, InductionTask, SkipTrigramTask
@@ -10,10 +11,14 @@ from jaxgen.tasks.teacher import TeacherTask
 
 __all__ = [
     "AdditionTask",
+    "Buckets",
     "CompositionTask",
+    "Curriculum",
     "DigitsTask",
     "InductionTask",
+    "Mixture",
     "ModularTask",
+    "Part",
     "PermutationTask",
     "SkipTrigramTask",
     "SlabTask",

@@ -52,6 +52,20 @@ class TaskShape:
     # Splits of another length than S: (split, its length). All positions of every split are then read out.
     lengths: tuple[tuple[str, int], ...] = ()
 
+    def blank(self) -> Array:
+        """Returns inputs of one example: zeros (1, S) or (1, S, C), of the right dtype."""
+        channels = () if self.channels is None else (self.channels,)
+        real = self.features or self.channels is not None
+        return np.zeros((1, self.length, *channels), np.float32 if real else np.int32)
+
+    def longest(self) -> int:
+        """Returns the length of the longest examples of any split."""
+        return max(self.length, *(length for _, length in self.lengths), 0)
+
+    def readout_at(self, length: int) -> tuple[int, ...]:
+        """Returns the positions that are read out of examples of a length."""
+        return self.readout if length == self.length else tuple(range(length))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task(Config):
@@ -90,6 +104,21 @@ class Task(Config):
         """Returns W, the random words that a fresh training example is made of; None: it trains on the table."""
         return None
 
+    def parts(self) -> tuple[Task, ...]:
+        """Returns the tasks that a batch may be of, whose lengths may differ; one batch is wholly of one."""
+        return (self,)
+
+    def part_at(self, step: Array, xp: Any) -> Array:
+        """Returns the place in `parts` of the task that the batch of a step is of, an int32 like `step`."""
+        return xp.zeros_like(step)
+
+    def check_batch_size(self, size: int) -> None:
+        """Raises `UserError` where there can be no batch of so many examples."""
+
+    def batch(self, words_BW: Array, rows_B: np.ndarray, xp: Any) -> Split:
+        """Makes the rows `rows_B` of a batch, each of its own words; where in the batch a row is may matter to it."""
+        return self.examples(words_BW, xp)
+
     def examples(self, words_NW: Array, xp: Any) -> Split:
         """Makes N examples of uniform uint32 words (N, W), each of its own row alone.
 
@@ -98,6 +127,12 @@ class Task(Config):
           xp: the module of their functions, numpy or jax.numpy.
         """
         raise NotImplementedError
+
+
+def cut(split: Split, length: int, answers: int) -> Split:
+    """Returns examples less the positions beyond `length` and the read-out positions beyond `answers`."""
+    targets, true_targets = split.targets[:, :answers], split.true_targets[:, :answers]
+    return Split(split.inputs[:, :length], targets, true_targets, split.corrupted)
 
 
 def random_order(count: int, *, seed: int, stream: int) -> np.ndarray:
@@ -112,6 +147,14 @@ def random_words(count: int, *, seed: int, stream: int) -> np.ndarray:
     """Returns `count` uint64 words of the Philox stream keyed by (seed, stream)."""
     key = np.array([seed, stream], dtype=np.uint64)
     return np.random.Philox(key=key).random_raw(count)
+
+
+def words_at(first: int, count: int, words: int, *, seed: int, stream: int) -> np.ndarray:
+    """Returns uint32 words (count, words) of the examples `first`, `first + 1` ..., each a pure function of
+    (seed, stream, its number, words)."""
+    blocks = -(-words // 8)  # Philox gives 8 at each value of its counter
+    philox = np.random.Philox(key=np.array([seed, stream], dtype=np.uint64), counter=first * blocks)
+    return philox.random_raw(count * blocks * 4).view(np.uint32).reshape(count, -1)[:, :words]
 
 
 def random_uniforms(shape: tuple[int, ...], *, seed: int, stream: int) -> np.ndarray:

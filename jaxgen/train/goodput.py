@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 # What the process is at, in the order in which a reader wants it.
-ACTIVITIES = ("training", "compiling", "saving", "restoring", "waiting")
+ACTIVITIES = ("training", "input", "compiling", "saving", "restoring", "waiting")
 
 
 class Stopwatch:

@@ -40,6 +40,7 @@ from jaxgen.files import check_fields, write_json
 from jaxgen.train import environment, processes
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.feed import HostFeed, feed_like
 from jaxgen.train.flops import matmul_flops
 from jaxgen.train.goodput import Stopwatch
 from jaxgen.train.memory import Remat, Savings
@@ -119,6 +120,7 @@ class RunArguments:
     recovery_seconds: float = RECOVERY_SECONDS
     chunk_seconds: float = CHUNK_SECONDS
     mirrors: Callable[[PopulationDirectory, Sequence[str]], list[Mirror]] = lambda *_: []
+    workers: int = 0  # processes that make the batches of a host task; 0: a thread
     profile: Profile | None = None  # trace these steps, into the population's profile/
     resume: Literal["must", "may"] = "must"  # may: where all that was saved is damaged, start again
     allow_drift: bool = False  # resume with other versions, devices or flags, though bits may change
@@ -211,6 +213,7 @@ class _Training:
         self.saved_at = time.monotonic()
         self.failed_at = -float("inf")
         self.warned: tuple[str, float] = ("", 0.0)
+        self.feed: HostFeed | None = None  # of a host task
         self.read_at = 0.0  # when the device had done all that is read
 
     def _begin_directory(self) -> dict[str, Any]:
@@ -263,6 +266,8 @@ class _Training:
                 processes.gathered(None)  # the first exchange between devices waits for a late process 30 s at most
             self.observer.unsaved(True)
             self.watchdog = Watchdog()
+            if self.constants.feed is not None:
+                self.feed = HostFeed(self.members, self.program.mesh, step, self.horizon, self.arguments.workers)
             try:
                 step, state = self._advance_to_horizon(step, state)
             finally:
@@ -347,6 +352,8 @@ class _Training:
                 self.profiler.reached(step)
             boundary = self.boundaries[bisect.bisect_right(self.boundaries, step)]
             steps = min(boundary - step, chunk)
+            if self.feed is not None:
+                steps = min(steps, self._fed(self.feed, step) - step)
             began = time.monotonic()
             state, token = self.advance(state, self.constants, np.int32(steps))
             ended = time.monotonic() if token.is_ready() else None
@@ -385,6 +392,13 @@ class _Training:
         while unread:
             self._read(unread.popleft())
         return step, state
+
+    def _fed(self, feed: HostFeed, step: int) -> int:
+        """Sees to it that the batch of a step is at hand, and returns the first step whose batch is not."""
+        if step >= feed.end:
+            with self.stopwatch.during("input"):
+                self.constants = self.constants._replace(feed=feed.next())
+        return feed.end
 
     def _measured(self, state: State) -> tuple[State, dict[str, Any]]:
         row, active, hits = self.measure(state, self.constants)
@@ -551,7 +565,7 @@ def stack_constants(members: Sequence[Trajectory], starts: Sequence[Start | None
     if any(start is None for start in starts) and any(start is not None for start in starts):
         raise UserError("a population's members start all from a parent or all from an initialisation")
     masks = [start.mask for start in starts if start is not None and start.mask is not None]
-    return _stack(
+    stacked: Constants = _stack(
         [
             Constants(
                 splits={name: jax.tree.map(jnp.asarray, split) for name, split in table.items()},
@@ -567,3 +581,4 @@ def stack_constants(members: Sequence[Trajectory], starts: Sequence[Start | None
             )
         ]
     )
+    return stacked._replace(feed=feed_like(members))

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 
 from jaxgen.errors import UserError
 from jaxgen.experiment import Condition
@@ -52,8 +51,7 @@ def _check_parts(name: str, parts: int, condition: Condition, sizes: MeshSizes) 
             f"{spread}; their number must be one of {', '.join(map(str, fit))}"
         )
     shape = condition.task.shape()
-    inputs = jax.ShapeDtypeStruct((1, shape.length), jnp.float32 if shape.features else jnp.int32)
-    variables = jax.eval_shape(build_model(condition.model, shape).init, jax.random.key(0), inputs)
+    variables = jax.eval_shape(build_model(condition.model, shape).init, jax.random.key(0), shape.blank())
     if set(variables) != {"params"}:
         beside = ", ".join(sorted(set(variables) - {"params"}))
         raise UserError(

@@ -164,13 +164,21 @@ def state_shardings(mesh: Mesh, rules: Rules, state: Tree) -> Tree:
 
 
 def constants_shardings(mesh: Mesh, rules: Rules, constants: Tree) -> Tree:
-    """Returns where each leaf of a population's constants lies: masks as parameters, all else whole for each member."""
+    """Returns where each leaf of a population's constants lies: masks as parameters, a feed's batches by their rows,
+    all else whole for each member."""
 
     def place(path: Any, leaf: Any) -> NamedSharding:
         name = _name(path)
+        if name.startswith("feed.batches."):
+            return feed_sharding(mesh)
         return _place(mesh, name, leaf, rules if name.startswith("mask.") else ())
 
     return jax.tree.map_with_path(place, constants)
+
+
+def feed_sharding(mesh: Mesh) -> NamedSharding:
+    """Returns where arrays (members, steps, rows, ...) of a feed's batches lie."""
+    return NamedSharding(mesh, P(MEMBER, None, (DATA, "fsdp")))
 
 
 def _place(mesh: Mesh, name: str, leaf: Any, rules: Rules) -> NamedSharding:

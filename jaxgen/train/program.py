@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -24,7 +25,7 @@ from jaxgen.measures.evaluation import Evaluation
 from jaxgen.measures.perturbation import strongest
 from jaxgen.models.build import build_model, sharding_rules
 from jaxgen.models.sharding import spread_examples
-from jaxgen.tasks.base import Split
+from jaxgen.tasks.base import Split, Task, cut
 from jaxgen.train.config import Adversarial, NoisyAdamW, ScaledInit
 from jaxgen.train.losses import build_loss
 from jaxgen.train.memory import Savings
@@ -51,6 +52,13 @@ class State(NamedTuple):
     hits: jax.Array  # () int32: measuring steps running at which the stopping rule held
 
 
+class Feed(NamedTuple):
+    """Training batches that the host made, of steps that follow each other."""
+
+    first: jax.Array  # () int32: the step of the first
+    batches: Split  # with the C steps in front
+
+
 class Constants(NamedTuple):
     """What training reads: the member's tables, numbers and mask."""
 
@@ -58,6 +66,7 @@ class Constants(NamedTuple):
     scalars: dict[str, jax.Array]  # the numbers marked PerMember, by dotted path
     seed: jax.Array  # () int32
     mask: Tree | None  # like params, 0 where a parameter is held at zero; None: no mask
+    feed: Feed | None = None  # None: batches are made in the program
 
 
 def _key(constants: Constants, stream: int, step: jax.Array | None = None) -> jax.Array:
@@ -162,14 +171,19 @@ class Program:
         no, zero = jnp.zeros((), jnp.bool_), jnp.zeros((), jnp.int32)
         return State(params, variables, opt_state, step=zero, active=~no, failed=no, hits=zero)
 
-    def _batch(self, constants: Constants, step: jax.Array) -> Split:
-        train, size, task = constants.splits["train"], self.condition.batch_size, self.condition.task
+    def _batch(self, constants: Constants, step: jax.Array, part: Task) -> Split:
+        """Returns the batch of a step, which is of the task `part`."""
+        train, size = constants.splits["train"], self.condition.batch_size
         if size is None:
             return train
-        words = task.stream_words()
+        if constants.feed is not None:
+            feed, shape = constants.feed, part.shape()
+            fed = jax.tree.map(lambda column: column[step - feed.first], feed.batches)
+            return cut(fed, shape.length, len(shape.readout))
+        words = part.stream_words()
         if words is not None:
             drawn = jax.random.bits(_key(constants, _BATCH, step), (size, words), jnp.uint32)
-            return task.examples(drawn, jnp)
+            return part.batch(drawn, np.arange(size), jnp)
         count = train.inputs.shape[0]
         batches = count // size  # an epoch leaves out the remainder, other examples each time
         key = _key(constants, _BATCH, step // batches)
@@ -248,13 +262,23 @@ class Program:
         (loss, model_state), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
         return loss, model_state, grads
 
+    def _gradients_at(self, params: Tree, state: State, constants: Constants) -> tuple[jax.Array, Tree, Tree]:
+        """Returns what `_gradients` does, of the batch of the state's step."""
+
+        def of(part: Task) -> tuple[jax.Array, Tree, Tree]:
+            batch = jax.tree.map(spread_examples, self._batch(constants, state.step, part))
+            return self._gradients(params, state, constants, batch)
+
+        task = self.condition.task
+        branches = [functools.partial(of, part) for part in task.parts()]
+        return branches[0]() if len(branches) == 1 else jax.lax.switch(task.part_at(state.step, jnp), branches)
+
     def _step_member(self, state: State, constants: Constants) -> State:
-        batch = jax.tree.map(spread_examples, self._batch(constants, state.step))
         params, optimizer = state.params, self.condition.optimizer
         if isinstance(optimizer, NoisyAdamW) and optimizer.weight_noise > 0:
             weight_noise = constants.scalars["optimizer.weight_noise"]
             params = with_noise(params, weight_noise, _key(constants, _WEIGHT_NOISE, state.step))
-        loss, model_state, grads = self._gradients(params, state, constants, batch)
+        loss, model_state, grads = self._gradients_at(params, state, constants)
         # Optax raises floats to integer powers, which the strict promotion of the tests forbids.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = self._optimizer(constants.scalars).update(

@@ -1,0 +1,158 @@
+"""Training batches that the host makes: ahead of the device, in a thread or in processes of their own.
+
+The batch of step s is a pure function of (task, seed, s), so nothing of it is saved, and neither the number of
+processes, devices or workers nor how steps are fed together changes it. Each process makes the rows that its own
+devices hold.
+
+Shape letters: M members, C steps that are fed together, B examples of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxgen.experiment import Trajectory
+from jaxgen.tasks.base import IGNORED, Split, Task, words_at
+from jaxgen.train.mesh import MEMBER, feed_sharding, put
+from jaxgen.train.program import Feed
+
+# Keys the words of training examples, which must be others than those of the tables.
+TRAINING_STREAM = 2**32
+# As many steps are fed together as fit in here: enough to be worth a transfer, little enough to be ready soon.
+FEED_BYTES = 4 * 2**20
+MOST_STEPS = 256
+AHEAD = 2
+
+
+def host_batch(task: Task, seed: int, step: int, batch_size: int, rows: range) -> Split:
+    """Returns the rows `rows` of the batch of a step, numpy's."""
+    part = task.parts()[int(task.part_at(np.int32(step), np))]
+    words = part.stream_words()
+    assert words is not None
+    drawn = words_at(step * batch_size + rows.start, len(rows), words, seed=seed, stream=TRAINING_STREAM)
+    return part.batch(drawn, np.array(rows), np)
+
+
+class FeedSource:
+    """Feeds by their number, of the rows `rows` of the batches of some members; a data source of Grain's."""
+
+    def __init__(self, members: Sequence[tuple[Task, int]], batch_size: int, steps: int, count: int, rows: range):
+        self.members, self.batch_size, self.steps, self.count, self.rows = members, batch_size, steps, count, rows
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: Any) -> Split:
+        """Returns the batches (M, C, B, ...) of steps number C to (number + 1) C - 1."""
+        first = int(number) * self.steps
+        return _stack([_stack([self._batch(task, seed, first + i) for i in range(self.steps)])
+                       for task, seed in self.members])  # fmt: skip
+
+    def _batch(self, task: Task, seed: int, step: int) -> Split:
+        batch, shape = host_batch(task, seed, step, self.batch_size, self.rows), task.shape()
+        return _widen(batch, shape.length, len(shape.readout))
+
+
+class HostFeed:
+    """The feeds of a population, from a step on.
+
+    Args:
+      members: the population.
+      mesh: where their batches lie.
+      step: the first step that is wanted.
+      horizon: the first that is not.
+      workers: how many processes make them; 0: a thread of this one.
+    """
+
+    def __init__(self, members: Sequence[Trajectory], mesh: Mesh, step: int, horizon: int, workers: int):
+        import absl.flags  # here, since most runs need neither, and they take two seconds
+        import grain
+
+        condition = members[0].condition
+        assert condition.batch_size is not None
+        self._batch_size, self._count = condition.batch_size, len(members)
+        self._rows_lie, self._members_lie = feed_sharding(mesh), NamedSharding(mesh, P(MEMBER))
+        pairs = [(each.condition.task, each.seed) for each in members]
+        self.steps = steps_together(pairs, self._batch_size)
+        self.end = step // self.steps * self.steps  # the first step after those at hand
+        self._members, self._rows = self._own()
+        feeds = -(-horizon // self.steps)
+        source = FeedSource([pairs[i] for i in self._members], self._batch_size, self.steps, feeds, self._rows)
+        ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
+        dataset = grain.MapDataset.source(source)[self.end // self.steps :].to_iter_dataset(ahead)
+        if workers:
+            absl.flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own, and this is no program of absl's
+            options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
+            dataset = dataset.mp_prefetch(options)
+        self._feeds: Iterator[Split] = iter(dataset)
+
+    def next(self) -> Feed:
+        """Returns the feed of the steps from `end` on, waiting until it is made, and moves `end`."""
+        first_M = put(np.full(self._count, self.end, np.int32), self._members_lie)
+        own = next(self._feeds)
+        self.end += self.steps
+        return Feed(first_M, jax.tree.map(self._place, own))
+
+    def _own(self) -> tuple[range, range]:
+        """Returns the members and the rows that devices of this process hold."""
+        shape = (self._count, self.steps, self._batch_size)
+        places = self._rows_lie.addressable_devices_indices_map(shape).values()
+        spans = [[place[axis].indices(shape[axis])[:2] for place in places if place] for axis in (0, 2)]
+        members, rows = (range(min(a for a, _ in span), max(b for _, b in span)) for span in spans)
+        return members, rows
+
+    def _place(self, own: np.ndarray) -> jax.Array:
+        shape = (self._count, self.steps, self._batch_size, *own.shape[3:])
+
+        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None
+            members, rows = (index[axis].indices(shape[axis]) for axis in (0, 2))
+            at, to = self._members.start, self._rows.start
+            return own[members[0] - at : members[1] - at, :, rows[0] - to : rows[1] - to]
+
+        return jax.make_array_from_callback(shape, self._rows_lie, part)
+
+
+def steps_together(members: Sequence[tuple[Task, int]], batch_size: int) -> int:
+    """Returns C."""
+    shape = members[0][0].shape()
+    bytes_ = 4 * (shape.length * (shape.channels or 1) + 2 * len(shape.readout)) + 1
+    return max(1, min(MOST_STEPS, FEED_BYTES // (len(members) * batch_size * bytes_)))
+
+
+def feed_like(members: Sequence[Trajectory]) -> Feed | None:
+    """Returns a feed of zeros, as a population is given it; None where it needs none."""
+    condition = members[0].condition
+    if not condition.task.on_host:
+        return None
+    assert condition.batch_size is not None
+    pairs = [(each.condition.task, each.seed) for each in members]
+    source = FeedSource(pairs[:1], condition.batch_size, 1, 1, range(condition.batch_size))
+    sizes = (len(members), steps_together(pairs, condition.batch_size))
+    return Feed(
+        jnp.zeros(len(members), jnp.int32),
+        Split(*(np.broadcast_to(column, sizes + column.shape[2:]) for column in source[0])),
+    )
+
+
+def _stack(splits: Sequence[Split]) -> Split:
+    return Split(*(np.stack(columns) for columns in zip(*splits, strict=True)))
+
+
+def _widen(split: Split, length: int, answers: int) -> Split:
+    """Returns examples with zeros at the end of the inputs, and IGNORED targets, up to the sizes given."""
+
+    def widen(column: np.ndarray, size: int, value: int) -> np.ndarray:
+        widths = [(0, 0)] * column.ndim
+        widths[1] = (0, size - column.shape[1])
+        return np.pad(column, widths, constant_values=value) if size > column.shape[1] else column
+
+    targets, true = (widen(column, answers, IGNORED) for column in (split.targets, split.true_targets))
+    return Split(widen(split.inputs, length, 0), targets, true, split.corrupted)
