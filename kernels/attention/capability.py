@@ -1,0 +1,114 @@
+"""What each kernel can do, as data; and why it cannot do the rest.
+
+`python -m jaxgen.kernels.attention.bench --capabilities` prints the table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from jaxgen.kernels.attention.problem import Problem
+
+NEVER_RUN = "compiled for these devices, never run on one"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """One implementation of forward and gradient.
+
+    Attributes:
+      name: its module in this folder.
+      implementation: what it is asked for by.
+      platform: `tpu` or `gpu`.
+      dtypes: types of numbers, and the type each is computed as.
+      width: the smallest and the largest width of a head, and what it must be a multiple of.
+      longest: the largest length S; None: any.
+      capabilities: the compute capabilities (major) of GPUs that it is written for; empty: of all.
+      lacks: features of a problem that it has not, each with the reason.
+      compiled_for: devices that tests compile it for.
+      run_on: kinds of devices (`device_kind`) where it ran, gave the reference's numbers and was faster than XLA.
+    """
+
+    name: str
+    implementation: str
+    platform: str
+    dtypes: Mapping[str, str]
+    width: tuple[int, int, int]
+    longest: int | None = None
+    capabilities: tuple[int, ...] = ()
+    lacks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    compiled_for: tuple[str, ...] = ()
+    run_on: tuple[str, ...] = ()
+
+    def why_not(self, problem: Problem, device: Any) -> str | None:
+        """Returns why the kernel cannot solve `problem` on `device`; None where it can."""
+        least, most, multiple = self.width
+        if platform_of(device) != self.platform:
+            return f"it runs on a {self.platform}, the device is a {platform_of(device)} ({device.device_kind})"
+        if self.platform == "gpu" and self.capabilities:
+            major = int(str(getattr(device, "compute_capability", "0")).split(".")[0])
+            if major not in self.capabilities:
+                needed = " or ".join(f"{each}.x" for each in self.capabilities)
+                return f"it is written for compute capability {needed}, {device.device_kind} has {major}.x"
+        if problem.dtype not in self.dtypes:
+            return f"it has no {problem.dtype}, only {', '.join(self.dtypes)}"
+        if not least <= problem.width <= most or problem.width % multiple:
+            return f"heads are {problem.width} wide, expected {least} to {most} and a multiple of {multiple}"
+        if self.longest is not None and problem.length > self.longest:
+            return f"there are {problem.length} positions, expected {self.longest} at most"
+        for feature, reason in self.lacks.items():
+            if _has(problem, feature):
+                return f"it has no {feature}: {reason}"
+        return None
+
+
+def platform_of(device: Any) -> str:
+    """Returns `cpu`, `gpu` or `tpu`."""
+    return {"cuda": "gpu", "rocm": "gpu"}.get(device.platform, device.platform)
+
+
+def _has(problem: Problem, feature: str) -> bool:
+    if feature == "q_positions":
+        return problem.positions != tuple(range(problem.length))
+    return {"bias": problem.bias, "segment_ids": problem.segments, "window": problem.window is not None}[feature]
+
+
+_NO_BIAS = "its gradient would be as large as the scores, which the kernel never writes to memory"
+_TPU_TYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float32"}
+_TPUS = ("v5e", "v5p", "v6e", "tpu7x")
+
+KERNELS = (
+    Kernel(
+        "tpu_short", "pallas", "tpu", _TPU_TYPES, (8, 256, 8), longest=64, lacks={"bias": _NO_BIAS}, compiled_for=_TPUS
+    ),
+    Kernel("tpu_flash", "pallas", "tpu", _TPU_TYPES, (8, 256, 8), lacks={"bias": _NO_BIAS}, compiled_for=_TPUS),
+    Kernel(
+        "cudnn",
+        "cudnn",
+        "gpu",
+        {"bfloat16": "bfloat16", "float16": "float16"},
+        (8, 256, 8),
+        lacks={
+            "bias": "its gradient has limits of its own (an even length, say); ask for xla",
+            "segment_ids": "it would need a mask as large as the scores; ask for pallas or xla",
+            "q_positions": "its causal mask begins at the first position of each",
+        },
+        compiled_for=("h200",),
+    ),
+)
+
+
+def kernels(implementation: str) -> tuple[Kernel, ...]:
+    """Returns the kernels of an implementation, the one to prefer first."""
+    return tuple(kernel for kernel in KERNELS if kernel.implementation == implementation)
+
+
+def installed() -> dict[str, str]:
+    """Returns the version of jax, and of what kernels are compared with; `absent` where there is none."""
+    others = {name: importlib.util.find_spec(name) is not None for name in ("tokamax", "torch")}
+    return {"jax": jax.__version__} | {name: "installed" if there else "absent" for name, there in others.items()}

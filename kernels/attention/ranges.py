@@ -1,0 +1,42 @@
+"""Which blocks of keys the queries of a block see, and which blocks of queries see a block of keys.
+
+Shape letters: see problem.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxgen.kernels.attention.blocks import Blocks
+from jaxgen.kernels.attention.problem import Problem
+
+
+def key_blocks(problem: Problem, blocks: Blocks, query_count: int, key_count: int) -> np.ndarray:
+    """Returns the first and the last block of keys of each block of queries (2, query_count) int32; segments aside."""
+    first, last = _keys(problem, blocks, query_count)
+    return np.stack([first // blocks.keys, np.minimum(last // blocks.keys, key_count - 1)]).astype(np.int32)
+
+
+def query_blocks(problem: Problem, blocks: Blocks, query_count: int, key_count: int) -> np.ndarray:
+    """Returns the first and the last block of queries of each block of keys (2, key_count) int32.
+
+    Where no query sees a block of keys the first comes after the last, and both are blocks that there are but for the
+    first of none.
+    """
+    first, last = key_blocks(problem, blocks, query_count, key_count)
+    j = np.arange(key_count)[:, None]
+    seeing = (first <= j) & (j <= last)
+    found = np.stack([seeing.argmax(axis=1), query_count - 1 - seeing[:, ::-1].argmax(axis=1)])
+    found[:, ~seeing.any(axis=1)] = [[1], [0]]
+    return found.astype(np.int32)
+
+
+def _keys(problem: Problem, blocks: Blocks, query_count: int) -> tuple[np.ndarray, np.ndarray]:
+    positions = np.array(problem.positions)
+    positions = np.pad(positions, (0, query_count * blocks.queries - len(positions)), mode="edge")
+    positions = positions.reshape(query_count, blocks.queries)
+    least, most = positions.min(axis=1), positions.max(axis=1)
+    window = problem.length if problem.window is None else problem.window
+    first = np.maximum(least - window + 1, 0)
+    last = most if problem.causal else np.minimum(most + window - 1, problem.length - 1)
+    return first, last
