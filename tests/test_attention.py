@@ -11,8 +11,9 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jaxgen.kernels.attention import attention
+from jaxgen.kernels.attention import Interpreter, attention
 
+TPU, GPU = Interpreter("tpu"), Interpreter("gpu")
 # How far from float64 a result of a type may be, of numbers about 1.
 CLOSE = {"float32": 2e-5, "bfloat16": 5e-2, "float16": 6e-3}
 
@@ -130,11 +131,11 @@ def test_xla_is_the_definition(problem: dict[str, Any]) -> None:
 @example(problem=HARD | {"length": 33, "batch": 5, "q_positions": (32,), "window": None})
 @example(problem=HARD | {"length": 64, "batch": 3, "dtype": "bfloat16"})
 def test_the_short_kernel_of_tpus(problem: dict[str, Any]) -> None:
-    check(problem, implementation="pallas", interpret="tpu")
+    check(problem, implementation="pallas", device=TPU)
 
 
 @settings(max_examples=6)
 @given(problem=problems(300).filter(lambda problem: problem["length"] > 64))
 @example(problem=HARD | {"length": 300, "batch": 1})
 def test_the_flash_kernel_of_tpus(problem: dict[str, Any]) -> None:
-    check(problem, implementation="pallas", interpret="tpu")
+    check(problem, implementation="pallas", device=TPU)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
@@ -24,7 +26,12 @@ from jaxgen.tasks.base import TaskShape
 
 
 def build_model(
-    config: ModelConfig, shape: TaskShape, compute_dtype: DTypeLike = jnp.float32, *, remat: bool = False
+    config: ModelConfig,
+    shape: TaskShape,
+    compute_dtype: DTypeLike = jnp.float32,
+    *,
+    remat: bool = False,
+    attention_device: Any = None,
 ) -> nn.Module:
     """Returns the module of `config` for examples of `shape`.
 
@@ -42,6 +49,8 @@ def build_model(
       shape: the sizes of the task's examples.
       compute_dtype: the type of the matrix products; norms, softmax and residual sums are float32.
       remat: whether gradients compute the inside of each block of a transformer again, and keep it not.
+      attention_device: one to choose attention's kernel for, by `config.attention`; None: there is no kernel, and what
+        a transformer computes can be tapped and has gradients of any order.
 
     Raises:
       UserError: the network cannot read or answer such examples.
@@ -70,7 +79,7 @@ def build_model(
             raise UserError("model: a transformer reads tokens, the task gives real features; use an MLP")
         if shape.channels is not None and config.tied:
             raise UserError("model.tied: got true, expected false: the task gives real channels, and embeds no token")
-        return Transformer(config, shape, compute_dtype, remat)
+        return Transformer(config, shape, compute_dtype, remat, attention_device)
     raise UserError(
         f"model: got {type(config).__name__}, expected EmbeddingMLPConfig, EnsembleConfig, MLPConfig, "
         f"TransformerConfig or TwoLayerConfig"

@@ -116,6 +116,9 @@ class TransformerConfig(ModelConfig):
     # All layers but the last run as one scan over their stacked parameters: a deep network compiles as fast as a
     # shallow one. It starts from other draws of the same distribution.
     scan_layers: bool = added(False)
+    # How training computes attention: xla, what XLA makes of it; pallas, the kernels of jaxgen.kernels.attention;
+    # cudnn; auto, a kernel where one was measured to be faster on the device, else xla. By name it is that or an error.
+    attention: Literal["auto", "xla", "pallas", "cudnn"] = added("xla")
 
     def validate(self) -> None:
         if self.width % self.heads:

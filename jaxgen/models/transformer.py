@@ -15,6 +15,7 @@ read-out positions, D width, H heads, C width of a head, M width of the MLP, V v
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from jaxgen.models.attention import attend, attention_choice, attention_scale
 from jaxgen.models.config import TransformerConfig
 from jaxgen.models.mlp import ACTIVATIONS, Initializer, dropout, torch_uniform
 from jaxgen.models.sharding import Rules, spread_examples, whole
@@ -52,6 +54,7 @@ class Transformer(nn.Module):
     shape: TaskShape
     compute_dtype: DTypeLike
     remat: bool = False
+    attention_device: Any = None
 
     @nn.compact
     def __call__(self, tokens_BS: jax.Array, train: bool = False, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
@@ -86,7 +89,8 @@ class Transformer(nn.Module):
             x_BQD = self._scanned(x_BQD, rate, last)
         for i in range(last if config.scan_layers else 0, config.layers):
             answers = readout if i == last else tuple(range(length))
-            block = (nn.remat(Block) if self.remat else Block)(config, answers, self.compute_dtype, name=f"block_{i}")
+            kind = nn.remat(Block) if self.remat else Block
+            block = kind(config, answers, self.compute_dtype, self.attention_device, name=f"block_{i}")
             x_BQD = spread_examples(block(x_BQD, rate, tokens_BS if by_vocabulary and i == 0 else None))
         if config.norm == "pre":
             x_BQD = _layer_norm("norm_final")(x_BQD)
@@ -116,7 +120,8 @@ class Transformer(nn.Module):
         )
         # The loop itself keeps what is computed again apart from what was computed before.
         kind = nn.remat(Block, prevent_cse=False) if self.remat else Block
-        block = kind(self.config, tuple(range(x_BSD.shape[1])), self.compute_dtype, name=SCANNED)
+        everywhere = tuple(range(x_BSD.shape[1]))
+        block = kind(self.config, everywhere, self.compute_dtype, self.attention_device, name=SCANNED)
         x_BSD, _ = scan(block, x_BSD, None)
         return x_BSD
 
@@ -127,6 +132,7 @@ class Block(nn.Module):
     config: TransformerConfig
     answers: Positions
     dtype: DTypeLike
+    attention_device: Any
 
     @nn.compact
     def __call__(self, x_RSD: jax.Array, rate: float | jax.Array | None, tokens_BS: jax.Array | None) -> jax.Array:
@@ -142,7 +148,8 @@ class Block(nn.Module):
         x_BQD = _rows(_at(x_RSD, self.answers), _at(tokens_BS, self.answers) if tokens_BS is not None else None)
 
         h_RSD = _layer_norm("norm_attention")(x_RSD) if pre else x_RSD
-        h_BQD = Attention(config, self.answers, self.dtype, name="attention")(h_RSD, tokens_BS)
+        attention = Attention(config, self.answers, self.dtype, self.attention_device, name="attention")
+        h_BQD = attention(h_RSD, tokens_BS)
         x_BQD = spread_examples(x_BQD + _dropout(self, h_BQD, rate))
         x_BQD = _layer_norm("norm_attention")(x_BQD) if post else x_BQD
 
@@ -154,40 +161,55 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention of the positions `answers` to all positions."""
+    """Multi-head attention of the positions `answers` to all positions.
+
+    A device is one to choose a kernel for; None: attention is written out, every pattern can be tapped, and it has
+    gradients of any order.
+    """
 
     config: TransformerConfig
     answers: Positions
     dtype: DTypeLike
+    device: Any
 
     @nn.compact
     def __call__(self, x_RSD: jax.Array, tokens_BS: jax.Array | None) -> jax.Array:
         config = self.config
         kernel_init, bias_init = _inner_inits(config, config.width)
 
+        taken = "xla"
+        if self.device is not None:
+            taken = attention_choice(config, self.answers, x_RSD.shape[1], self.dtype, self.device).taken
+
         def project(name: str, x: jax.Array, tokens: jax.Array | None) -> jax.Array:
             dense = _dense(config.width, config.attention_bias, kernel_init, bias_init, self.dtype, name)
             y = _rows(dense(x), tokens)
-            return y.reshape(*y.shape[:2], config.heads, -1).swapaxes(1, 2)
+            y_BSHC = y.reshape(*y.shape[:2], config.heads, -1)
+            return y_BSHC.swapaxes(1, 2) if taken == "xla" else y_BSHC
 
         answer_tokens_BQ = _at(tokens_BS, self.answers) if tokens_BS is not None else None
-        q_BHQC = project("query", _at(x_RSD, self.answers), answer_tokens_BQ)
-        k_BHSC = project("key", x_RSD, tokens_BS)
-        v_BHSC = project("value", x_RSD, tokens_BS)
-
-        # On a CPU these batched products are over twice as fast as a broadcast multiply and sum, even at 3 positions;
-        # heads before positions and three separate projections are at least as fast as the other orders.
-        scores_BHQS = jnp.einsum("bhqc,bhsc->bhqs", q_BHQC, k_BHSC, preferred_element_type=jnp.float32)
-        scores_BHQS *= q_BHQC.shape[-1] ** (-1.0 if config.mup else -0.5)
-        if config.causal:
-            seen_QS = np.arange(x_RSD.shape[1])[None] <= np.array(self.answers)[:, None]
-            scores_BHQS = jnp.where(seen_QS[None, None], scores_BHQS, -jnp.inf)
-        pattern_BHQS = Tap(name="pattern")(jax.nn.softmax(scores_BHQS, axis=-1))
-        z_BQHC = jnp.einsum("bhqs,bhsc->bqhc", pattern_BHQS.astype(self.dtype), v_BHSC)
+        q = project("query", _at(x_RSD, self.answers), answer_tokens_BQ)
+        k = project("key", x_RSD, tokens_BS)
+        v = project("value", x_RSD, tokens_BS)
+        if taken == "xla":
+            z_BQHC = self._written_out(q, k, v)
+        else:
+            z_BQHC = attend(config, self.answers, taken, self.device, q, k, v)
 
         kernel_init, bias_init = _residual_inits(config, config.width)
         output = _dense(config.width, config.attention_bias, kernel_init, bias_init, self.dtype, "output")
         return output(z_BQHC.reshape(*z_BQHC.shape[:2], -1)).astype(jnp.float32)
+
+    def _written_out(self, q_BHQC: jax.Array, k_BHSC: jax.Array, v_BHSC: jax.Array) -> jax.Array:
+        # On a CPU these batched products are over twice as fast as a broadcast multiply and sum, even at 3 positions;
+        # heads before positions and three separate projections are at least as fast as the other orders.
+        scores_BHQS = jnp.einsum("bhqc,bhsc->bhqs", q_BHQC, k_BHSC, preferred_element_type=jnp.float32)
+        scores_BHQS *= attention_scale(self.config)
+        if self.config.causal:
+            seen_QS = np.arange(k_BHSC.shape[2])[None] <= np.array(self.answers)[:, None]
+            scores_BHQS = jnp.where(seen_QS[None, None], scores_BHQS, -jnp.inf)
+        pattern_BHQS = Tap(name="pattern")(jax.nn.softmax(scores_BHQS, axis=-1))
+        return jnp.einsum("bhqs,bhsc->bqhc", pattern_BHQS.astype(self.dtype), v_BHSC)
 
 
 class FeedForward(nn.Module):

@@ -11,8 +11,8 @@ from jax.extend import core
 def matmul_flops(jaxpr: Any) -> int:
     """Returns the floating point operations of all matrix products of a jaxpr, two for each multiply and add.
 
-    A scan counts as often as it turns, a branch as its largest, a loop of unknown length as one turn. In a
-    `shard_map` every device does its part; the parts of all are counted.
+    A scan counts as often as it turns, a branch as its largest, a loop of unknown length as one turn, a kernel
+    as often as its grid is large. In a `shard_map` every device does its part; the parts of all are counted.
     """
     return sum(_equation_flops(equation) for equation in jaxpr.eqns)
 
@@ -30,6 +30,8 @@ def _equation_flops(equation: Any) -> int:
         return max(inner)
     if equation.primitive.name == "scan":
         return int(sum(inner) * equation.params["length"])
+    if equation.primitive.name == "pallas_call":
+        return sum(inner) * math.prod(equation.params["grid_mapping"].grid)
     if equation.primitive.name == "shard_map":
         manual = equation.params["newly_manual_axes"]
         return sum(inner) * math.prod(size for axis, size in equation.params["mesh"].shape.items() if axis in manual)

@@ -37,6 +37,7 @@ from jaxgen.config import per_member_values, to_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import Trajectory
 from jaxgen.files import check_fields, write_json
+from jaxgen.models.attention import attention_choices, kernels_taken
 from jaxgen.train import environment, processes
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.directory import PopulationDirectory
@@ -203,7 +204,7 @@ class _Training:
         self.status = directory.status()
         self.stopwatch = Stopwatch(self.status["seconds"])
         where = {} if self.condition.numerics.logical_shards else environment.topology() | {"mesh": str(sizes)}
-        self.fingerprint = environment.fingerprint() | where | savings.facts()
+        self.fingerprint = environment.fingerprint() | where | savings.facts() | kernels_taken(self._attention())
         self.recovery = CheckpointStore(directory.path / "recovery", keep=2)
         self.snapshots = CheckpointStore(directory.path / "snapshots")
         self.saver = Saver()
@@ -242,10 +243,18 @@ class _Training:
              "parent": member.parent and member.parent.identity, "settings": to_json(member.condition)}
             for member in self.members
         ]  # fmt: skip
-        write_json(self.directory.run_file, {**how, "members": members, **environment.describe()})
+        about = {**how, **self._attention(), "members": members, **environment.describe()}
+        write_json(self.directory.run_file, about)
         return how
 
+    def _attention(self) -> dict[str, Any]:
+        """Returns which kernels attention takes, and why; checks that those asked for can be taken."""
+        condition = self.condition
+        dtype = condition.numerics.compute_dtype
+        return attention_choices(condition.model, condition.task.shape(), dtype, jax.devices()[0])
+
     def _check(self, how: dict[str, Any]) -> None:
+        self._attention()
         sizes = MeshSizes.parse(how["mesh"])
         sizes.check(self.condition, len(self.members))
         Savings(remat=how["remat"], microbatches=how["microbatches"]).check(self.condition, sizes)

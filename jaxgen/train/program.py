@@ -96,7 +96,14 @@ class Program:
         compute_dtype = jnp.dtype(condition.numerics.compute_dtype)
         remat = self.savings.remat == "block"
         self.module: nn.Module = build_model(condition.model, self.shape, compute_dtype)
-        self.training_module: nn.Module = build_model(condition.model, self.shape, compute_dtype, remat=remat)
+        # Measures look inside, and differentiate more than once; training takes a kernel where it is asked to.
+        self.training_module: nn.Module = build_model(
+            condition.model,
+            self.shape,
+            compute_dtype,
+            remat=remat,
+            attention_device=self.mesh.devices.flat[0],
+        )
         self.shards = condition.numerics.logical_shards
         # These passes decide by what is around an operation, such as an exchange, in which order and precision it adds.
         options = {"xla_disable_hlo_passes": "algsimp,fusion"} if self.shards else None

@@ -3,7 +3,7 @@
 `attention` is the one entry; docs/attention.md tells what there is.
 """
 
-from jaxgen.kernels.attention.dispatch import Choice, Implementation, attention, choose
+from jaxgen.kernels.attention.dispatch import Choice, Implementation, Interpreter, attention, choose
 from jaxgen.kernels.attention.problem import Problem, Unsupported
 
-__all__ = ["Choice", "Implementation", "Problem", "Unsupported", "attention", "choose"]
+__all__ = ["Choice", "Implementation", "Interpreter", "Problem", "Unsupported", "attention", "choose"]

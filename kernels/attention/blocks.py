@@ -51,3 +51,15 @@ def tpu_blocks(problem: Problem) -> Blocks:
     """Returns the blocks of a TPU for heads of this width and type; the TPUs have one table."""
     size = 2 if problem.dtype == "bfloat16" else 4
     return next(row.blocks for row in TPU if row.bytes == size and problem.width <= row.width)
+
+
+# A warpgroup's 64 queries; its registers hold 64 x keys scores and 64 x width sums in float32, 128 of them a thread.
+GPU = (
+    TunedBlocks(128, 2, Blocks(64, 128), COUNTED),
+    TunedBlocks(256, 2, Blocks(64, 64), COUNTED),
+)
+
+
+def gpu_blocks(problem: Problem) -> Blocks:
+    """Returns the blocks of a Hopper GPU for heads of this width."""
+    return next(row.blocks for row in GPU if problem.width <= row.width)

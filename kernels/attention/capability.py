@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
+from jaxgen.kernels.attention import gpu_short
 from jaxgen.kernels.attention.problem import Problem
 
 NEVER_RUN = "compiled for these devices, never run on one"
@@ -29,6 +30,7 @@ class Kernel:
       width: the smallest and the largest width of a head, and what it must be a multiple of.
       longest: the largest length S; None: any.
       capabilities: the compute capabilities (major) of GPUs that it is written for; empty: of all.
+      shared_bytes: of a problem, the shared memory that a block of threads takes; None: little.
       lacks: features of a problem that it has not, each with the reason.
       compiled_for: devices that tests compile it for.
       run_on: kinds of devices (`device_kind`) where it ran, gave the reference's numbers and was faster than XLA.
@@ -41,6 +43,7 @@ class Kernel:
     width: tuple[int, int, int]
     longest: int | None = None
     capabilities: tuple[int, ...] = ()
+    shared_bytes: Callable[[Problem], int] | None = None
     lacks: Mapping[str, str] = dataclasses.field(default_factory=dict)
     compiled_for: tuple[str, ...] = ()
     run_on: tuple[str, ...] = ()
@@ -61,6 +64,11 @@ class Kernel:
             return f"heads are {problem.width} wide, expected {least} to {most} and a multiple of {multiple}"
         if self.longest is not None and problem.length > self.longest:
             return f"there are {problem.length} positions, expected {self.longest} at most"
+        if self.shared_bytes is not None and self.shared_bytes(problem) > gpu_short.SHARED_BYTES:
+            return (
+                f"{problem.group} heads, {problem.width} wide, that share keys take {self.shared_bytes(problem)} "
+                f"bytes of shared memory, there are {gpu_short.SHARED_BYTES}"
+            )
         for feature, reason in self.lacks.items():
             if _has(problem, feature):
                 return f"it has no {feature}: {reason}"
@@ -80,6 +88,7 @@ def _has(problem: Problem, feature: str) -> bool:
 
 _NO_BIAS = "its gradient would be as large as the scores, which the kernel never writes to memory"
 _TPU_TYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float32"}
+_GPU_TYPES = {"bfloat16": "bfloat16", "float16": "float16"}
 _TPUS = ("v5e", "v5p", "v6e", "tpu7x")
 
 KERNELS = (
@@ -88,10 +97,32 @@ KERNELS = (
     ),
     Kernel("tpu_flash", "pallas", "tpu", _TPU_TYPES, (8, 256, 8), lacks={"bias": _NO_BIAS}, compiled_for=_TPUS),
     Kernel(
+        "gpu_short",
+        "pallas",
+        "gpu",
+        _GPU_TYPES,
+        (16, 256, 16),
+        longest=64,
+        capabilities=(9,),
+        shared_bytes=gpu_short.shared_bytes,
+        lacks={"bias": _NO_BIAS},
+        compiled_for=("h200",),
+    ),
+    Kernel(
+        "gpu_flash",
+        "pallas",
+        "gpu",
+        _GPU_TYPES,
+        (16, 256, 16),
+        capabilities=(9,),
+        lacks={"bias": _NO_BIAS},
+        compiled_for=("h200",),
+    ),
+    Kernel(
         "cudnn",
         "cudnn",
         "gpu",
-        {"bfloat16": "bfloat16", "float16": "float16"},
+        _GPU_TYPES,
         (8, 256, 8),
         lacks={
             "bias": "its gradient has limits of its own (an even length, say); ask for xla",

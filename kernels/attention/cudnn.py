@@ -6,8 +6,6 @@ into the batch (dispatch.py) needs all that is kept to lie by example. Shape let
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 
 from jaxgen.kernels.attention.problem import Problem
@@ -20,7 +18,7 @@ def forward(
     v_BSGC: jax.Array,
     segment_ids_BS: None,
     *,
-    interpret: Any = False,
+    interpret: bool = False,
 ) -> tuple[jax.Array, None]:
     """Returns the output (B, Q, H, C), and nothing that the gradient needs beside the inputs."""
     window = None if problem.window is None else (problem.window - 1, 0 if problem.causal else problem.window - 1)
@@ -46,7 +44,7 @@ def backward(
     residual: None,
     do_BQHC: jax.Array,
     *,
-    interpret: Any = False,
+    interpret: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns the gradients of queries, keys and values."""
     _, gradients = jax.vjp(lambda q, k, v: forward(problem, q, k, v, None)[0], q_BQHC, k_BSGC, v_BSGC)

@@ -13,14 +13,32 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxgen.kernels.attention import cudnn, tpu_flash, tpu_short
+from jaxgen.kernels.attention import cudnn, gpu_flash, gpu_short, tpu_flash, tpu_short
 from jaxgen.kernels.attention.capability import kernels, platform_of
 from jaxgen.kernels.attention.problem import Problem, Unsupported, describe
 from jaxgen.kernels.attention.reference import plain, reference
 
 Implementation = Literal["auto", "xla", "pallas", "cudnn", "reference"]
 
-_MODULES: dict[str, Any] = {"cudnn": cudnn, "tpu_flash": tpu_flash, "tpu_short": tpu_short}
+_MODULES: dict[str, Any] = {
+    "cudnn": cudnn,
+    "gpu_flash": gpu_flash,
+    "gpu_short": gpu_short,
+    "tpu_flash": tpu_flash,
+    "tpu_short": tpu_short,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Interpreter:
+    """Stands for a device, `tpu` or `gpu`, whose kernels run as plain operations of the one that there is: for tests.
+
+    A GPU's need a jax that has an interpreter of Mosaic GPU (0.12 has), and matrix products there are plain ones.
+    """
+
+    platform: Literal["tpu", "gpu"]
+    device_kind: str = "interpreter"
+    compute_capability: str = "9.0"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +88,6 @@ def attention(
     q_positions: Sequence[int] | None = None,
     implementation: Implementation = "auto",
     device: Any = None,
-    interpret: Literal["tpu", "gpu"] | None = None,
 ) -> jax.Array:
     """Returns softmax(scale q k + bias) v, (B, Q, H, C) of the inputs' type.
 
@@ -88,8 +105,7 @@ def attention(
       scale: what the products of queries and keys are multiplied by; None: 1 / sqrt(C).
       q_positions: where the Q queries stand among the S positions; None: there is one at each.
       implementation: see `choose`; `pallas` is this folder's kernels, `reference` its definition.
-      device: one that the program is for; None: jax's first.
-      interpret: runs the kernels of a TPU or GPU as plain operations of whatever device there is, to test them.
+      device: one that the program is for, or an `Interpreter`; None: jax's first.
 
     Raises:
       ValueError: arguments that do not fit each other.
@@ -99,27 +115,17 @@ def attention(
         q_BQHC, k_BSGC, v_BSGC, causal=causal, segment_ids=segment_ids, bias=bias, window=window, scale=scale,
         q_positions=q_positions,
     )  # fmt: skip
-    if interpret is not None:
-        device = _Interpreted(interpret)
-    taken = choose(problem, implementation, jax.devices()[0] if device is None else device)
+    device = jax.devices()[0] if device is None else device
+    taken = choose(problem, implementation, device)
     if taken.kernel is None:
         function = reference if taken.taken == "reference" else plain
         return function(problem, q_BQHC, k_BSGC, v_BSGC, segment_ids, bias)
     kernel = next(each for each in kernels(taken.taken) if each.name == taken.kernel)
     dtype = kernel.dtypes[problem.dtype]
-    call = _Call(taken.kernel, interpret is not None)
+    call = _Call(taken.kernel, isinstance(device, Interpreter))
     q, k, v = (x.astype(dtype) for x in (q_BQHC, k_BSGC, v_BSGC))
     o_BQHC = _attention(call, dataclasses.replace(problem, dtype=dtype), q, k, v, segment_ids)
     return o_BQHC.astype(q_BQHC.dtype)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Interpreted:
-    """Stands for a device whose kernels are interpreted."""
-
-    platform: str
-    device_kind: str = "interpreter"
-    compute_capability: str = "9.0"
 
 
 @dataclasses.dataclass(frozen=True)

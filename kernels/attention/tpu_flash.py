@@ -40,7 +40,7 @@ def forward(
     v_BSGC: jax.Array,
     segment_ids_BS: jax.Array | None,
     *,
-    interpret: Any = False,
+    interpret: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the output (B, Q, H, C), and the base-2 logarithm of each query's sum of exponentials (B, H, 1, Q)."""
     blocks = _blocks(problem)
@@ -99,7 +99,7 @@ def backward(
     logs_BH1Q: jax.Array,
     do_BQHC: jax.Array,
     *,
-    interpret: Any = False,
+    interpret: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns the gradients of queries, keys and values."""
     blocks = _blocks(problem)
@@ -116,7 +116,7 @@ def backward(
 
 
 def _query_gradient(
-    problem: Problem, blocks: Blocks, rows: _Rows, inputs: tuple[jax.Array, ...], interpret: Any
+    problem: Problem, blocks: Blocks, rows: _Rows, inputs: tuple[jax.Array, ...], interpret: bool
 ) -> Any:
     q, k = inputs[:2]
     batch, heads, queries, width = q.shape
@@ -146,7 +146,9 @@ def _query_gradient(
     )(jnp.asarray(seen), *inputs, *ids)
 
 
-def _key_gradients(problem: Problem, blocks: Blocks, rows: _Rows, inputs: tuple[jax.Array, ...], interpret: Any) -> Any:
+def _key_gradients(
+    problem: Problem, blocks: Blocks, rows: _Rows, inputs: tuple[jax.Array, ...], interpret: bool
+) -> Any:
     q, k = inputs[:2]
     batch, kv_heads, length, width = k.shape
     # The heads of queries of a head of keys, and their blocks, come one after another and add up.

@@ -63,7 +63,7 @@ def forward(
     v_BSGC: jax.Array,
     segment_ids_BS: jax.Array | None,
     *,
-    interpret: Any = False,
+    interpret: bool = False,
 ) -> tuple[jax.Array, None]:
     """Returns the output (B, Q, H, C), and nothing that the gradient needs beside the inputs."""
     outputs = _call(problem, _forward_kernel, (q_BQHC,), (k_BSGC, v_BSGC), 1, 0, segment_ids_BS, interpret)
@@ -80,7 +80,7 @@ def backward(
     residual: None,
     do_BQHC: jax.Array,
     *,
-    interpret: Any = False,
+    interpret: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns the gradients of queries, keys and values."""
     dq, dk, dv = _call(
@@ -97,7 +97,7 @@ def _call(
     query_outputs: int,
     key_outputs: int,
     segment_ids_BS: jax.Array | None,
-    interpret: Any,
+    interpret: bool,
 ) -> list[jax.Array]:
     """Runs `kernel` on arrays like the queries and like the keys, and returns as many like each."""
     q, k = of_queries[0], of_keys[0]

@@ -1,0 +1,115 @@
+"""Which kernel a transformer's attention takes, and how it is spread over devices.
+
+Shape letters: B batch, S positions, Q positions that a layer answers at, H heads, C width of a head.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+from jax.sharding import PartitionSpec as P
+from jax.typing import DTypeLike
+
+from jaxgen.errors import UserError
+from jaxgen.kernels.attention import Choice, Problem, Unsupported, attention, choose
+from jaxgen.models.config import ModelConfig, TransformerConfig
+from jaxgen.models.sharding import EXAMPLES
+from jaxgen.tasks.base import TaskShape
+
+
+def attention_scale(config: TransformerConfig) -> float:
+    """Returns what scores are multiplied by."""
+    return (config.width // config.heads) ** (-1.0 if config.mup else -0.5)
+
+
+def attention_choice(
+    config: TransformerConfig, answers: tuple[int, ...], length: int, dtype: DTypeLike, device: Any
+) -> Choice:
+    """Returns what a layer that answers at `answers` takes on a device.
+
+    Raises:
+      UserError: the implementation that the configuration names cannot do it; the message says why.
+    """
+    problem = Problem(
+        positions=answers,
+        length=length,
+        heads=config.heads,
+        kv_heads=config.heads,
+        width=config.width // config.heads,
+        dtype=jax.numpy.dtype(dtype).name,
+        causal=config.causal,
+        window=None,
+        segments=False,
+        bias=False,
+        scale=attention_scale(config),
+    )
+    try:
+        return choose(problem, config.attention, device)
+    except Unsupported as error:
+        raise UserError(f"model.attention: {error}; ask for auto or xla") from None
+
+
+def attention_choices(config: ModelConfig, shape: TaskShape, dtype: DTypeLike, device: Any) -> dict[str, Any]:
+    """Returns what the layers of a model take while it trains, for run.json: empty where there is no attention.
+
+    Raises:
+      UserError: the implementation that the configuration names cannot do it; the message says why.
+    """
+    if not isinstance(config, TransformerConfig):
+        return {}
+    layers = {"last_layer": shape.readout}
+    if config.layers > 1:
+        layers["layers_before"] = tuple(range(shape.length))
+    choices = {name: attention_choice(config, answers, shape.length, dtype, device) for name, answers in layers.items()}
+    taken = {name: {"taken": each.taken, "kernel": each.kernel, "why": each.why} for name, each in choices.items()}
+    return {"attention": {"asked": config.attention, **taken}}
+
+
+def kernels_taken(choices: dict[str, Any]) -> dict[str, str]:
+    """Returns what the bits of training depend on in `attention_choices`: nothing where only xla was asked for."""
+    of = choices.get("attention", {"asked": "xla"})
+    layers = {name: str(each["kernel"] or each["taken"]) for name, each in of.items() if name != "asked"}
+    return {} if of["asked"] == "xla" else {f"attention of {name}": kernel for name, kernel in layers.items()}
+
+
+def attend(
+    config: TransformerConfig,
+    answers: tuple[int, ...],
+    implementation: Any,
+    device: Any,
+    q_BQHC: jax.Array,
+    k_BSHC: jax.Array,
+    v_BSHC: jax.Array,
+) -> jax.Array:
+    """Returns attention's output (B, Q, H, C) from a kernel; each device does its own examples and heads.
+
+    A kernel is a program of one device, which the compiler cannot spread.
+    """
+
+    def alone(q_BQHC: jax.Array, k_BSHC: jax.Array, v_BSHC: jax.Array) -> jax.Array:
+        return attention(
+            q_BQHC,
+            k_BSHC,
+            v_BSHC,
+            causal=config.causal,
+            scale=attention_scale(config),
+            q_positions=answers,
+            implementation=implementation,
+            device=device,
+        )
+
+    mesh = jax.sharding.get_abstract_mesh()
+    free = frozenset(mesh.axis_names) - frozenset(mesh.manual_axes)
+    if not free:
+        return alone(q_BQHC, k_BSHC, v_BSHC)
+
+    def over(size: int, *names: str) -> tuple[str, ...] | None:
+        """Returns the axes that a dimension is spread over; none where it does not divide evenly."""
+        spread = tuple(name for name in names if name in free)
+        return spread if size % math.prod(mesh.shape[name] for name in spread) == 0 else None
+
+    spec = P(over(q_BQHC.shape[0], *EXAMPLES), None, over(config.heads, "tensor"))
+    spread = jax.shard_map(alone, in_specs=(spec,) * 3, out_specs=spec, axis_names=free, check_vma=False)
+    return spread(q_BQHC, k_BSHC, v_BSHC)

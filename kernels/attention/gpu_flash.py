@@ -1,0 +1,423 @@
+"""Attention of long sequences on a Hopper GPU: blocks of keys pass by, and no scores go to memory (2205.14135).
+
+Two warpgroups compute, each with 64 rows of its own, and one copies what they go through, a few blocks ahead
+(Shah et al., 2407.08608, without its hand-made schedule of the two). The gradient has one kernel for queries and one
+for keys and values, causal or not; both compute the probabilities again from the saved logarithm of their sum.
+Queries that stand at some positions alone are put there, among zeros. Where heads share keys, each gives a gradient of
+them, and these are summed outside.
+
+Shape letters: see problem.py; I rows of queries, J rows of keys.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from jaxgen.kernels.attention.blocks import gpu_blocks
+from jaxgen.kernels.attention.gpu_products import WGMMA, interpreter, load, tile_product, tiles
+from jaxgen.kernels.attention.packing import HIDDEN, NOWHERE
+from jaxgen.kernels.attention.problem import Problem
+
+Ref = Any
+
+ROWS = 64  # of a warpgroup
+LOG2E = math.log2(math.e)
+COPY_REGISTERS = 40
+ACROSS, DOWN = WGMMA.reduce(1), WGMMA.reduce(0)  # a number for each row, for each column
+
+
+def _groups(problem: Problem) -> int:
+    """Returns how many warpgroups compute: two, or the one whose rows still fit into shared memory."""
+    return 2 if problem.width <= 128 else 1
+
+
+def forward(
+    problem: Problem,
+    q_BQHC: jax.Array,
+    k_BSGC: jax.Array,
+    v_BSGC: jax.Array,
+    segment_ids_BS: jax.Array | None,
+    *,
+    interpret: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the output (B, Q, H, C), and the base-2 logarithm of each row's sum of exponentials (B, H, S)."""
+    rows = _Rows(problem, segment_ids_BS)
+    q, k, v = rows.queries(q_BQHC), rows.keys(k_BSGC), rows.keys(v_BSGC)
+    batch, length, heads, width = q.shape
+    groups, product = _groups(problem), functools.partial(tile_product, interpret=interpret)
+    found = _launch(
+        functools.partial(_forward, product, problem, rows.keys_at_a_time, length),
+        [q, k, v, *rows.segments],
+        [jax.ShapeDtypeStruct(q.shape, q.dtype), jax.ShapeDtypeStruct((batch, heads, length), jnp.float32)],
+        [
+            _own(groups, width, q.dtype),
+            _row(groups, jnp.float32),
+            *([_row(groups, jnp.int32)] if rows.segments else []),
+        ],
+        (batch, heads, length // (groups * ROWS)),
+        interpret,
+    )
+    return rows.of_queries(found[0]), found[1]
+
+
+def backward(
+    problem: Problem,
+    q_BQHC: jax.Array,
+    k_BSGC: jax.Array,
+    v_BSGC: jax.Array,
+    segment_ids_BS: jax.Array | None,
+    o_BQHC: jax.Array,
+    logs_BHS: jax.Array,
+    do_BQHC: jax.Array,
+    *,
+    interpret: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the gradients of queries, keys and values."""
+    rows = _Rows(problem, segment_ids_BS)
+    q, do, k, v = rows.queries(q_BQHC), rows.queries(do_BQHC), rows.keys(k_BSGC), rows.keys(v_BSGC)
+    batch, length, heads, width = q.shape
+    groups, product = _groups(problem), functools.partial(tile_product, interpret=interpret)
+    # What the softmax takes off every query's score gradients: sum over keys of p dp, which is that of o do.
+    o = rows.queries(o_BQHC)
+    taken_BHS = jnp.sum(o.astype(jnp.float32) * do.astype(jnp.float32), axis=-1).swapaxes(1, 2)
+    inputs = [q, k, v, do, logs_BHS, taken_BHS, *rows.segments]
+    grid = (batch, heads, length // (groups * ROWS))
+    own, own_ids = _own(groups, width, q.dtype), [_row(groups, jnp.int32)] if rows.segments else []
+    numbers = [_row(groups, jnp.float32)] * 2
+    (dq,) = _launch(
+        functools.partial(_query_gradient, product, problem, rows.keys_at_a_time, length),
+        inputs,
+        [jax.ShapeDtypeStruct(q.shape, q.dtype)],
+        [own, own, *numbers, *own_ids],
+        grid,
+        interpret,
+    )
+    # Gradients to be summed are float32 where there is room for them.
+    summed = jnp.dtype(jnp.float32) if problem.group > 1 and groups > 1 else q.dtype
+    of_keys = jax.ShapeDtypeStruct(q.shape, summed)
+    out = [] if summed == q.dtype else [_own(groups, width, summed)]
+    dk, dv = _launch(
+        functools.partial(_key_gradients, product, problem, length),
+        inputs,
+        [of_keys, of_keys],
+        [own, own, *own_ids, *out],
+        grid,
+        interpret,
+    )
+    if problem.group > 1:
+        shape = (batch, length, problem.kv_heads, problem.group, width)
+        dk, dv = (x.astype(jnp.float32).reshape(shape).sum(axis=3).astype(q.dtype) for x in (dk, dv))
+    return rows.of_queries(dq), rows.of_keys(dk), rows.of_keys(dv)
+
+
+class _Rows:
+    """How arrays are laid out for the kernels: as they are, padded to whole blocks."""
+
+    def __init__(self, problem: Problem, segment_ids_BS: jax.Array | None):
+        self.problem = problem
+        self.keys_at_a_time = gpu_blocks(problem).keys
+        self.more = -problem.length % max(_groups(problem) * ROWS, self.keys_at_a_time)
+        self.segments = []
+        if segment_ids_BS is not None:
+            self.segments = [jnp.pad(segment_ids_BS, ((0, 0), (0, self.more)), constant_values=NOWHERE)]
+
+    def keys(self, x_BSGC: jax.Array) -> jax.Array:
+        return jnp.pad(x_BSGC, ((0, 0), (0, self.more), (0, 0), (0, 0)))
+
+    def of_keys(self, x_BSGC: jax.Array) -> jax.Array:
+        return x_BSGC[:, : self.problem.length]
+
+    def queries(self, x_BQHC: jax.Array) -> jax.Array:
+        batch, queries, *head = x_BQHC.shape
+        if queries < self.problem.length:
+            empty = jnp.zeros((batch, self.problem.length, *head), x_BQHC.dtype)
+            x_BQHC = empty.at[:, np.array(self.problem.positions)].set(x_BQHC)
+        return self.keys(x_BQHC)
+
+    def of_queries(self, x_BSHC: jax.Array) -> jax.Array:
+        x_BSHC = self.of_keys(x_BSHC)
+        return x_BSHC if len(self.problem.positions) == x_BSHC.shape[1] else x_BSHC[:, np.array(self.problem.positions)]
+
+
+def _own(groups: int, width: int, dtype: Any) -> Any:
+    return plgpu.SMEM((groups, ROWS, width), dtype, transforms=tiles(width, dtype))
+
+
+def _row(groups: int, dtype: Any) -> Any:
+    return plgpu.SMEM((groups, ROWS), dtype)
+
+
+def _launch(
+    body: Any,
+    inputs: list[jax.Array],
+    outputs: list[jax.ShapeDtypeStruct],
+    scratch: list[Any],
+    grid: tuple[int, int, int],
+    interpret: bool,
+) -> list[jax.Array]:
+    """Runs `body(inputs, outputs, scratch, barrier)` for every example, head and pair of warpgroups."""
+    count, groups = len(inputs) + len(outputs), scratch[0].shape[0]
+
+    def kernel(*refs: Ref) -> None:
+        body(refs[: len(inputs)], refs[len(inputs) : count], refs[count:-1], refs[-1])
+
+    found = plgpu.kernel(
+        kernel,
+        out_type=outputs,
+        scratch_types=[*scratch, plgpu.Barrier(num_barriers=groups)],
+        grid=grid[::-1],
+        grid_names=("block", "head", "example"),
+        num_threads=groups + 1,
+        thread_name="group",
+        compiler_params=plgpu.CompilerParams(approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Lane),
+        interpret=interpreter(interpret),
+    )(*inputs)
+    return list(found)
+
+
+def _place(problem: Problem) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Returns example, head, head of keys, warpgroup, and the first of the block's rows."""
+    head = jax.lax.axis_index("head")
+    first = jax.lax.axis_index("block") * (_groups(problem) * ROWS)
+    return (
+        jax.lax.axis_index("example"),
+        head,
+        jax.lax.div(head, jnp.int32(problem.group)),
+        jax.lax.axis_index("group"),
+        first,
+    )
+
+
+def _copy_in(pairs: list[tuple[Ref, Ref]], barrier_ref: Ref) -> None:
+    # One after another: a barrier counts one arrival.
+    for source, target in pairs:
+        plgpu.copy_gmem_to_smem(source, target, barrier_ref)
+        plgpu.barrier_wait(barrier_ref)
+
+
+def _copy_out(pairs: list[tuple[Ref, Ref]]) -> None:
+    plgpu.commit_smem()
+    for source, target in pairs:
+        plgpu.copy_smem_to_gmem(source, target)
+    plgpu.wait_smem_to_gmem(0)
+
+
+def _pipeline(groups: int, step: Any, context: Any, first: Any, count: Any, blocks: list[Any]) -> None:
+    """Has the warpgroups go through `count` blocks from `first` on: references, shapes of blocks, transforms."""
+
+    def spec(shape: tuple[int, ...], transforms: Any) -> plgpu.BlockSpec:
+        return plgpu.BlockSpec(shape, lambda i: (first + i,) + (0,) * (len(shape) - 1), transforms=transforms)
+
+    plgpu.emit_pipeline_warp_specialized(
+        step,
+        grid=(count,),
+        max_concurrent_steps=2,
+        num_compute_wgs=groups,
+        memory_registers=COPY_REGISTERS,
+        wg_axis="group",
+        compute_context=context,
+        in_specs=[spec(shape, transforms) for _, shape, transforms in blocks],
+    )(*(ref for ref, _, _ in blocks))
+
+
+def _zeros(*shape: int) -> jax.Array:
+    return plgpu.layout_cast(jnp.zeros(shape, jnp.float32), WGMMA if len(shape) == 2 else ACROSS)
+
+
+def _spread(row: jax.Array, like: jax.Array, dimension: int = 0) -> jax.Array:
+    return jax.lax.broadcast_in_dim(row, like.shape, [dimension])
+
+
+def _steps(problem: Problem, length: int, first: jax.Array, rows: int, at_a_time: int, keys: bool) -> Any:
+    """Returns the first block, and how many there are, of what rows `first` to `first + rows` see.
+
+    Or, for `keys`, of what sees them.
+    """
+    window = length if problem.window is None else problem.window
+    ahead = window if keys or not problem.causal else 1
+    behind = window if not keys or not problem.causal else 1
+    begin = jnp.maximum(first - (behind - 1), 0)
+    end = jnp.minimum(first + rows + (ahead - 1), length)
+    begin = jax.lax.div(begin, jnp.int32(at_a_time))
+    return begin, jax.lax.div(end + (at_a_time - 1), jnp.int32(at_a_time)) - begin
+
+
+def _hide(
+    problem: Problem, scores: jax.Array, length: int, query: jax.Array, key: jax.Array, down: int, ids: Any
+) -> jax.Array:
+    """Returns scores with `HIDDEN` where a query does not see a key.
+
+    Args:
+      problem: the problem.
+      scores: of queries and keys that begin at `query` and `key`.
+      length: positions, with the padding.
+      query: the first query.
+      key: the first key.
+      down: the dimension of the queries.
+      ids: segments of the rows and of the columns, if there are any.
+    """
+    seen = None
+
+    def only(where: jax.Array) -> None:
+        nonlocal seen
+        seen = where if seen is None else seen & where
+
+    queries = plgpu.broadcasted_iota(jnp.int32, scores.shape, down, layout=WGMMA) + query
+    keys = plgpu.broadcasted_iota(jnp.int32, scores.shape, 1 - down, layout=WGMMA) + key
+    if problem.length < length:
+        only(keys < problem.length)
+    if problem.causal:
+        only(keys <= queries)
+    if problem.window is not None:
+        only((queries - keys < problem.window) & (keys - queries < problem.window))
+    if ids is not None:
+        only(_spread(ids[0], scores, 0) == _spread(ids[1], scores, 1))
+    return scores if seen is None else jnp.where(seen, scores, HIDDEN)
+
+
+def _forward(
+    product: Any, problem: Problem, at_a_time: int, length: int, inputs: Any, outputs: Any, scratch: Any, barrier: Ref
+) -> None:
+    q_ref, k_ref, v_ref, *ids_ref = inputs
+    o_ref, logs_ref = outputs
+    own_ref, row_ref, *own_ids_ref = scratch
+    example, head, kv_head, group, base = _place(problem)
+    first, count = _steps(problem, length, base, _groups(problem) * ROWS, at_a_time, keys=False)
+    query = base + group * ROWS
+    mine = pl.ds(query, ROWS)
+
+    def context(pipeline: Any) -> None:
+        pairs = [(q_ref.at[example, mine, head], own_ref.at[group])]
+        if ids_ref:
+            pairs.append((ids_ref[0].at[example, mine], own_ids_ref[0].at[group]))
+        _copy_in(pairs, barrier.at[group])
+        most = plgpu.layout_cast(jnp.full((ROWS,), HIDDEN, jnp.float32), ACROSS)
+        o, most, total = pipeline((_zeros(ROWS, problem.width), most, _zeros(ROWS)))
+        own_ref.at[group][...] = (o / _spread(total, o)).astype(q_ref.dtype)
+        row_ref.at[group][...] = most + jnp.log(total) * LOG2E
+        _copy_out(
+            [(own_ref.at[group], o_ref.at[example, mine, head]), (row_ref.at[group], logs_ref.at[example, head, mine])]
+        )
+
+    def step(indices: Any, k_block: Ref, v_block: Ref, *rest: Any) -> Any:
+        *ids_block, carry = rest
+        o, most, total = carry
+        key = (first + indices[0]) * at_a_time
+        scores = product(own_ref.at[group], k_block, right_transposed=True) * (problem.scale * LOG2E)
+        ids = _ids(own_ids_ref, ids_block, group)
+        scores = _hide(problem, scores, length, query, key, 0, ids)
+        next_most = jnp.maximum(most, scores.max(axis=1))
+        p = jnp.exp2(scores - _spread(next_most, scores))
+        shrink = jnp.exp2(most - next_most)
+        o = product(p.astype(v_block.dtype), v_block, add=o * _spread(shrink, o))
+        return o, next_most, total * shrink + p.sum(axis=1)
+
+    lies = tiles(problem.width, q_ref.dtype)
+    blocks: list[Any] = [(ref.at[example, :, kv_head], (at_a_time, problem.width), lies) for ref in (k_ref, v_ref)]
+    blocks += [(ref.at[example], (at_a_time,), ()) for ref in ids_ref]
+    _pipeline(_groups(problem), step, context, first, count, blocks)
+
+
+def _ids(own_ids_ref: Any, ids_block: Any, group: jax.Array) -> Any:
+    if not own_ids_ref:
+        return None
+    return load(own_ids_ref[0].at[group], ACROSS), load(ids_block[0], DOWN)
+
+
+def _query_gradient(
+    product: Any, problem: Problem, at_a_time: int, length: int, inputs: Any, outputs: Any, scratch: Any, barrier: Ref
+) -> None:
+    q_ref, k_ref, v_ref, do_ref, logs_ref, taken_ref, *ids_ref = inputs
+    (dq_ref,) = outputs
+    own_q_ref, own_do_ref, own_logs_ref, own_taken_ref, *own_ids_ref = scratch
+    example, head, kv_head, group, base = _place(problem)
+    first, count = _steps(problem, length, base, _groups(problem) * ROWS, at_a_time, keys=False)
+    query = base + group * ROWS
+    mine = pl.ds(query, ROWS)
+
+    def context(pipeline: Any) -> None:
+        pairs = [
+            (q_ref.at[example, mine, head], own_q_ref.at[group]),
+            (do_ref.at[example, mine, head], own_do_ref.at[group]),
+            (logs_ref.at[example, head, mine], own_logs_ref.at[group]),
+            (taken_ref.at[example, head, mine], own_taken_ref.at[group]),
+        ]
+        if ids_ref:
+            pairs.append((ids_ref[0].at[example, mine], own_ids_ref[0].at[group]))
+        _copy_in(pairs, barrier.at[group])
+        dq = pipeline(_zeros(ROWS, problem.width))
+        own_q_ref.at[group][...] = dq.astype(q_ref.dtype)
+        _copy_out([(own_q_ref.at[group], dq_ref.at[example, mine, head])])
+
+    def step(indices: Any, k_block: Ref, v_block: Ref, *rest: Any) -> Any:
+        *ids_block, dq = rest
+        key = (first + indices[0]) * at_a_time
+        scores = product(own_q_ref.at[group], k_block, right_transposed=True) * (problem.scale * LOG2E)
+        scores = _hide(problem, scores, length, query, key, 0, _ids(own_ids_ref, ids_block, group))
+        logs = load(own_logs_ref.at[group], ACROSS)
+        taken = load(own_taken_ref.at[group], ACROSS)
+        p = jnp.exp2(scores - _spread(logs, scores))
+        dp = product(own_do_ref.at[group], v_block, right_transposed=True)
+        ds = p * (dp - _spread(taken, dp)) * problem.scale
+        return product(ds.astype(k_block.dtype), k_block, add=dq)
+
+    lies = tiles(problem.width, q_ref.dtype)
+    blocks: list[Any] = [(ref.at[example, :, kv_head], (at_a_time, problem.width), lies) for ref in (k_ref, v_ref)]
+    blocks += [(ref.at[example], (at_a_time,), ()) for ref in ids_ref]
+    _pipeline(_groups(problem), step, context, first, count, blocks)
+
+
+def _key_gradients(
+    product: Any, problem: Problem, length: int, inputs: Any, outputs: Any, scratch: Any, barrier: Ref
+) -> None:
+    q_ref, k_ref, v_ref, do_ref, logs_ref, taken_ref, *ids_ref = inputs
+    dk_ref, dv_ref = outputs
+    own_k_ref, own_v_ref, *rest_ref = scratch
+    own_ids_ref, out_ref = rest_ref[: len(ids_ref)], rest_ref[len(ids_ref) :]
+    example, head, kv_head, group, base = _place(problem)
+    first, count = _steps(problem, length, base, _groups(problem) * ROWS, ROWS, keys=True)
+    key = base + group * ROWS
+    mine = pl.ds(key, ROWS)
+
+    def context(pipeline: Any) -> None:
+        pairs = [
+            (k_ref.at[example, mine, kv_head], own_k_ref.at[group]),
+            (v_ref.at[example, mine, kv_head], own_v_ref.at[group]),
+        ]
+        if ids_ref:
+            pairs.append((ids_ref[0].at[example, mine], own_ids_ref[0].at[group]))
+        _copy_in(pairs, barrier.at[group])
+        zeros = _zeros(ROWS, problem.width)
+        gradients = pipeline((zeros, zeros))
+        for gradient, own_ref, target_ref in zip(gradients, (own_k_ref, own_v_ref), (dk_ref, dv_ref), strict=True):
+            place_ref = out_ref[0] if out_ref else own_ref
+            place_ref.at[group][...] = gradient.astype(target_ref.dtype)
+            _copy_out([(place_ref.at[group], target_ref.at[example, mine, head])])
+
+    def step(indices: Any, q_block: Ref, do_block: Ref, logs_block: Ref, taken_block: Ref, *rest: Any) -> Any:
+        *ids_block, carry = rest
+        dk, dv = carry
+        query = (first + indices[0]) * ROWS
+        # Keys go down, so that each product has a factor in registers as it is.
+        scores = product(own_k_ref.at[group], q_block, right_transposed=True) * (problem.scale * LOG2E)
+        scores = _hide(problem, scores, length, query, key, 1, _ids(own_ids_ref, ids_block, group))
+        logs, taken = (load(ref, DOWN) for ref in (logs_block, taken_block))
+        p = jnp.exp2(scores - _spread(logs, scores, 1))
+        dv = product(p.astype(do_block.dtype), do_block, add=dv)
+        dp = product(own_v_ref.at[group], do_block, right_transposed=True)
+        ds = p * (dp - _spread(taken, dp, 1)) * problem.scale
+        return product(ds.astype(q_block.dtype), q_block, add=dk), dv
+
+    lies = tiles(problem.width, q_ref.dtype)
+    blocks: list[Any] = [(ref.at[example, :, head], (ROWS, problem.width), lies) for ref in (q_ref, do_ref)]
+    blocks += [(ref.at[example, head], (ROWS,), ()) for ref in (logs_ref, taken_ref)]
+    blocks += [(ref.at[example], (ROWS,), ()) for ref in ids_ref]
+    _pipeline(_groups(problem), step, context, first, count, blocks)

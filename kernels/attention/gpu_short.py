@@ -1,0 +1,232 @@
+"""Attention of short sequences on a Hopper GPU: several sequences in a tile of 64 rows, one pass over memory each way.
+
+A warpgroup has a tile and goes through its heads, the next of which is copied while it works. The scores of a head are
+one product of 64 x 64, masked down to the sequences on its diagonal; the gradient computes the probabilities again and
+gives all three gradients from one kernel, in which every row is written by one program alone. Sequences are padded to
+a power of two; queries that stand at some positions alone are put there, among zeros.
+
+Shape letters: see problem.py; N rows of all tiles.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from jaxgen.kernels.attention.gpu_products import WGMMA, interpreter, load, tile_product, tiles
+from jaxgen.kernels.attention.packing import NOWHERE
+from jaxgen.kernels.attention.problem import Problem
+
+Ref = Any
+
+ROWS = 64
+# What a block of threads can have, less what barriers and segments take.
+SHARED_BYTES = 232448 - 4096
+LOG2E = math.log2(math.e)
+
+
+def shared_bytes(problem: Problem, stages: int = 1) -> int:
+    """Returns what the gradient of a head of keys takes: `stages` times four inputs, three outputs, two squares."""
+    blocks = stages * (2 * problem.group + 2) + problem.group + 2
+    return (blocks * ROWS * problem.width + 2 * ROWS * ROWS) * jnp.dtype(problem.dtype).itemsize
+
+
+def forward(
+    problem: Problem,
+    q_BQHC: jax.Array,
+    k_BSGC: jax.Array,
+    v_BSGC: jax.Array,
+    segment_ids_BS: jax.Array | None,
+    *,
+    interpret: bool = False,
+) -> tuple[jax.Array, None]:
+    """Returns the output (B, Q, H, C), and nothing that the gradient needs beside the inputs."""
+    rows = _Rows(problem, q_BQHC.shape[0], segment_ids_BS)
+    inputs = [rows.queries(q_BQHC), rows.keys(k_BSGC), rows.keys(v_BSGC)]
+    (o,) = _call(problem, _forward_body, rows, inputs, [inputs[0]], interpret)
+    return rows.of_queries(o), None
+
+
+def backward(
+    problem: Problem,
+    q_BQHC: jax.Array,
+    k_BSGC: jax.Array,
+    v_BSGC: jax.Array,
+    segment_ids_BS: jax.Array | None,
+    o_BQHC: jax.Array,
+    residual: None,
+    do_BQHC: jax.Array,
+    *,
+    interpret: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the gradients of queries, keys and values."""
+    rows = _Rows(problem, q_BQHC.shape[0], segment_ids_BS)
+    inputs = [rows.queries(q_BQHC), rows.queries(do_BQHC), rows.keys(k_BSGC), rows.keys(v_BSGC)]
+    dq, dk, dv = _call(problem, _backward_body, rows, inputs, [inputs[0], *inputs[2:]], interpret)
+    return rows.of_queries(dq), rows.of_keys(dk), rows.of_keys(dv)
+
+
+class _Rows:
+    """How arrays are laid out for the kernel: rows of all heads, sequences padded to `length`."""
+
+    def __init__(self, problem: Problem, batch: int, segment_ids_BS: jax.Array | None):
+        self.problem, self.batch = problem, batch
+        self.length = 1 << (problem.length - 1).bit_length()
+        self.more = -batch % (ROWS // self.length)
+        self.segments = None
+        if segment_ids_BS is not None:
+            ids = jnp.pad(segment_ids_BS, self._padding(2), constant_values=NOWHERE)
+            self.segments = ids.reshape(-1)
+
+    def _padding(self, dimensions: int) -> tuple[tuple[int, int], ...]:
+        return ((0, self.more), (0, self.length - self.problem.length)) + ((0, 0),) * (dimensions - 2)
+
+    def keys(self, x_BSGC: jax.Array) -> jax.Array:
+        rows = (self.batch + self.more) * self.length
+        return jnp.pad(x_BSGC, self._padding(4)).reshape(rows, -1)
+
+    def of_keys(self, x_NC: jax.Array) -> jax.Array:
+        x_BSGC = x_NC.reshape(self.batch + self.more, self.length, -1, self.problem.width)
+        return x_BSGC[: self.batch, : self.problem.length]
+
+    def queries(self, x_BQHC: jax.Array) -> jax.Array:
+        batch, queries, *head = x_BQHC.shape
+        if queries < self.problem.length:
+            empty = jnp.zeros((batch, self.problem.length, *head), x_BQHC.dtype)
+            x_BQHC = empty.at[:, np.array(self.problem.positions)].set(x_BQHC)
+        return self.keys(x_BQHC)
+
+    def of_queries(self, x_NC: jax.Array) -> jax.Array:
+        x_BSHC = self.of_keys(x_NC)
+        return x_BSHC if len(self.problem.positions) == x_BSHC.shape[1] else x_BSHC[:, np.array(self.problem.positions)]
+
+
+def _call(
+    problem: Problem, body: Any, rows: _Rows, inputs: list[jax.Array], outputs: list[jax.Array], interpret: bool
+) -> list[jax.Array]:
+    """Runs `body` on every tile and head of keys."""
+    arrays = inputs if rows.segments is None else [*inputs, rows.segments]
+
+    def kernel(*refs: Ref) -> None:
+        arrays_refs, output_refs = refs[: len(arrays)], refs[len(arrays) : len(arrays) + len(outputs)]
+        block_refs = refs[len(arrays) + len(outputs) :][: len(outputs)]
+        scratch_refs = refs[len(arrays) + 2 * len(outputs) :]
+        tile = jax.lax.axis_index("tile")
+
+        def step(indices: Any, *input_refs: Ref) -> None:
+            # The last head's results have been read before these take their place.
+            plgpu.wait_smem_to_gmem(0)
+            body(problem, rows.length, (*input_refs, *block_refs), scratch_refs, interpret)
+            plgpu.commit_smem()
+            for block_ref, output_ref in zip(block_refs, output_refs, strict=True):
+                columns = block_ref.shape[1]
+                place = (pl.ds(tile * ROWS, ROWS), pl.ds(indices[0] * columns, columns))
+                plgpu.copy_smem_to_gmem(block_ref, output_ref.at[place])
+
+        def spec(x: jax.Array) -> plgpu.BlockSpec:
+            if x.ndim == 1:
+                return plgpu.BlockSpec((ROWS,), lambda g: (tile,))
+            return plgpu.BlockSpec((ROWS, x.shape[1] // problem.kv_heads), lambda g: (tile, g), transforms=transforms)
+
+        plgpu.emit_pipeline(
+            step, grid=(problem.kv_heads,), in_specs=[spec(x) for x in arrays], max_concurrent_steps=stages
+        )(*arrays_refs)
+        plgpu.wait_smem_to_gmem(0)
+
+    # Both factors of a product lie alike, by the width of a head.
+    transforms = () if interpret else tiles(problem.width, inputs[0].dtype)
+    square = plgpu.SMEM((ROWS, ROWS), inputs[0].dtype, transforms=transforms)
+    stages = 2 if problem.kv_heads > 1 and shared_bytes(problem, stages=2) <= SHARED_BYTES else 1
+    found = plgpu.kernel(
+        kernel,
+        out_type=[jax.ShapeDtypeStruct(x.shape, x.dtype) for x in outputs],
+        scratch_types=[
+            *[plgpu.SMEM((ROWS, x.shape[1] // problem.kv_heads), x.dtype, transforms=transforms) for x in outputs],
+            *[square] * (2 if body is _backward_body else 0),
+        ],
+        grid=(inputs[0].shape[0] // ROWS,),
+        grid_names=("tile",),
+        compiler_params=plgpu.CompilerParams(approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Lane),
+        interpret=interpreter(interpret),
+    )(*arrays)
+    return list(found)
+
+
+def _forward_body(problem: Problem, length: int, blocks: Any, scratch: Any, interpret: bool) -> None:
+    q_ref, k_ref, v_ref, *ids_ref, o_ref = blocks
+    product = functools.partial(tile_product, interpret=interpret)
+    hidden = _hidden(problem, length, ids_ref, interpret)
+    for n in range(problem.group):
+        head = (slice(None), pl.ds(n * problem.width, problem.width))
+        p, total = _probabilities(problem, product(q_ref.at[head], k_ref, right_transposed=True), hidden)
+        o = product(p.astype(v_ref.dtype), v_ref) / jax.lax.broadcast_in_dim(total, (ROWS, problem.width), [0])
+        o_ref.at[head][...] = o.astype(o_ref.dtype)
+
+
+def _backward_body(problem: Problem, length: int, blocks: Any, scratch: Any, interpret: bool) -> None:
+    q_ref, do_ref, k_ref, v_ref, *ids_ref, dq_ref, dk_ref, dv_ref = blocks
+    p_ref, ds_ref = scratch
+    product = functools.partial(tile_product, interpret=interpret)
+    hidden = _hidden(problem, length, ids_ref, interpret)
+    dk = dv = plgpu.layout_cast(jnp.zeros((ROWS, problem.width), jnp.float32), WGMMA)
+    for n in range(problem.group):
+        head = (slice(None), pl.ds(n * problem.width, problem.width))
+        p, total = _probabilities(problem, product(q_ref.at[head], k_ref, right_transposed=True), hidden)
+        p /= jax.lax.broadcast_in_dim(total, p.shape, [0])
+        dp = product(do_ref.at[head], v_ref, right_transposed=True)
+        ds = p * (dp - jax.lax.broadcast_in_dim((p * dp).sum(axis=1), p.shape, [0])) * problem.scale
+        ds = ds.astype(k_ref.dtype)
+        dq_ref.at[head][...] = product(ds, k_ref).astype(dq_ref.dtype)
+        # Only what lies in shared memory can be transposed on its way into a product.
+        p_ref[...] = p.astype(k_ref.dtype)
+        ds_ref[...] = ds
+        plgpu.commit_smem()
+        dv = product(p_ref, do_ref.at[head], left_transposed=True, add=dv)
+        dk = product(ds_ref, q_ref.at[head], left_transposed=True, add=dk)
+    dk_ref[...] = dk.astype(dk_ref.dtype)
+    dv_ref[...] = dv.astype(dv_ref.dtype)
+
+
+def _hidden(problem: Problem, length: int, ids_ref: list[Ref], interpret: bool) -> jax.Array | None:
+    """Returns (64, 64) bool: which keys a query does not see; None where it sees all."""
+    if length == ROWS == problem.length and not (problem.causal or problem.window or ids_ref):
+        return None
+
+    def index(dimension: int) -> jax.Array:
+        return plgpu.broadcasted_iota(jnp.int32, (ROWS, ROWS), dimension, layout=WGMMA)
+
+    # Lengths are powers of two: rows of one sequence differ in its lower bits alone.
+    query, key = index(0), index(1)
+    bits = length.bit_length() - 1
+    seen = (query >> bits) == (key >> bits)
+    if problem.length < length:
+        seen &= (key & (length - 1)) < problem.length
+    if problem.causal:
+        seen &= key <= query
+    if problem.window is not None:
+        seen &= (query - key < problem.window) & (key - query < problem.window)
+    if ids_ref:
+        of_queries, of_keys = (_along(ids_ref[0], dimension) for dimension in (0, 1))
+        seen &= of_queries == of_keys
+    return ~seen
+
+
+def _along(ids_ref: Ref, dimension: int) -> jax.Array:
+    ids = load(ids_ref, WGMMA.reduce(1 - dimension))
+    return jax.lax.broadcast_in_dim(ids, (ROWS, ROWS), [dimension])
+
+
+def _probabilities(problem: Problem, scores: jax.Array, hidden: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Returns what the keys' probabilities are in proportion to, float32, and its sum over the keys (64,)."""
+    scores *= problem.scale * LOG2E
+    if hidden is not None:
+        scores = jnp.where(hidden, -1e30, scores)
+    p = jnp.exp2(scores - jax.lax.broadcast_in_dim(scores.max(axis=1), scores.shape, [0]))
+    return p, p.sum(axis=1)
