@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
 from jaxgen.kernels.attention import gpu_short
+from jaxgen.kernels.attention.gpu_products import HAS_INTERPRETER
 from jaxgen.kernels.attention.problem import Problem
 
-NEVER_RUN = "compiled for these devices, never run on one"
+INTERPRETER = "interpreter"  # the kind of a device that stands for one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Kernel:
             if major not in self.capabilities:
                 needed = " or ".join(f"{each}.x" for each in self.capabilities)
                 return f"it is written for compute capability {needed}, {device.device_kind} has {major}.x"
+        if device.device_kind == INTERPRETER and self.platform == "gpu" and not HAS_INTERPRETER:
+            return f"jax {jax.__version__} has no interpreter of Mosaic GPU; 0.12 has"
         if problem.dtype not in self.dtypes:
             return f"it has no {problem.dtype}, only {', '.join(self.dtypes)}"
         if not least <= problem.width <= most or problem.width % multiple:
@@ -137,9 +139,3 @@ KERNELS = (
 def kernels(implementation: str) -> tuple[Kernel, ...]:
     """Returns the kernels of an implementation, the one to prefer first."""
     return tuple(kernel for kernel in KERNELS if kernel.implementation == implementation)
-
-
-def installed() -> dict[str, str]:
-    """Returns the version of jax, and of what kernels are compared with; `absent` where there is none."""
-    others = {name: importlib.util.find_spec(name) is not None for name in ("tokamax", "torch")}
-    return {"jax": jax.__version__} | {name: "installed" if there else "absent" for name, there in others.items()}

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.kernels.attention import cudnn, gpu_flash, gpu_short, tpu_flash, tpu_short
-from jaxgen.kernels.attention.capability import kernels, platform_of
+from jaxgen.kernels.attention.capability import INTERPRETER, kernels, platform_of
 from jaxgen.kernels.attention.problem import Problem, Unsupported, describe
 from jaxgen.kernels.attention.reference import plain, reference
 
@@ -37,7 +37,7 @@ class Interpreter:
     """
 
     platform: Literal["tpu", "gpu"]
-    device_kind: str = "interpreter"
+    device_kind: str = INTERPRETER
     compute_capability: str = "9.0"
 
 
@@ -100,7 +100,7 @@ def attention(
       v_BSGC: values.
       causal: whether a query sees no key after its own position.
       segment_ids: (B, S) int32; a query sees keys of its own position's segment alone. Padding is a segment, too.
-      bias: added to the scores, of a shape that spreads to (B, H, Q, S).
+      bias: (B, H, Q, S), or 1 in the place of any; added to the scores.
       window: a query sees keys less than so many positions away.
       scale: what the products of queries and keys are multiplied by; None: 1 / sqrt(C).
       q_positions: where the Q queries stand among the S positions; None: there is one at each.

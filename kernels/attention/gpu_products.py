@@ -21,9 +21,13 @@ WGMMA = plgpu.Layout.WGMMA
 _NO_INDEX = ((),) if "idx" in inspect.signature(plgpu.load).parameters else ()
 
 
-def interpreter(interpret: bool) -> Any:
-    """Returns what a kernel is to be interpreted by, if it is, that finds unordered accesses, too; else None."""
-    return getattr(plgpu, "InterpretGPUParams")(detect_races=True) if interpret else None  # noqa: B009
+# Newer versions have an interpreter of Mosaic GPU.
+HAS_INTERPRETER = hasattr(plgpu, "InterpretGPUParams")
+
+
+def interpreter(*, find_races: bool) -> Any:
+    """Returns what a kernel is interpreted by; races are accesses of shared memory that nothing orders."""
+    return getattr(plgpu, "InterpretGPUParams")(detect_races=find_races)  # noqa: B009
 
 
 def load(ref: Ref, layout: Any) -> jax.Array:

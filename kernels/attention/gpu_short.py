@@ -154,7 +154,7 @@ def _call(
         grid=(inputs[0].shape[0] // ROWS,),
         grid_names=("tile",),
         compiler_params=plgpu.CompilerParams(approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Lane),
-        interpret=interpreter(interpret),
+        interpret=interpreter(find_races=True) if interpret else None,
     )(*arrays)
     return list(found)
 

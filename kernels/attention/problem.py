@@ -23,7 +23,7 @@ class Problem:
     """An attention of a batch of any size. Hashable, so a program is compiled once for each.
 
     Attributes:
-      positions: of the queries, Q numbers below `length`.
+      positions: of the queries, Q rising numbers below `length`.
       length: S.
       heads: H, a multiple of `kv_heads`.
       kv_heads: G.
@@ -94,14 +94,15 @@ def describe(
     if q_positions is None and queries != length:
         raise ValueError(f"attention: {queries} queries of {length} positions need q_positions, where they stand")
     positions = tuple(range(length)) if q_positions is None else tuple(int(position) for position in q_positions)
-    if len(positions) != queries or not all(0 <= position < length for position in positions):
-        raise ValueError(f"attention: got q_positions {positions}, expected {queries} numbers from 0 to {length - 1}")
+    if len(positions) != queries or sorted({*positions} & {*range(length)}) != [*positions]:
+        raise ValueError(
+            f"attention: got q_positions {positions}, expected {queries} rising numbers from 0 to {length - 1}"
+        )
     if segment_ids is not None and segment_ids.shape != (batch, length):
         raise ValueError(f"attention: got segment_ids {segment_ids.shape}, expected ({batch}, {length})")
-    if bias is not None and np.broadcast_shapes(bias.shape, (batch, heads, queries, length)) != (
-        batch, heads, queries, length
-    ):  # fmt: skip
-        raise ValueError(f"attention: got bias {bias.shape}, expected one that spreads to (B, H, Q, S)")
+    whole = (batch, heads, queries, length)
+    if bias is not None and not (bias.ndim == 4 and all(n in (1, m) for n, m in zip(bias.shape, whole, strict=True))):
+        raise ValueError(f"attention: got bias {bias.shape}, expected {whole}, or 1 in the place of any of them")
     if window is not None and window < 1:
         raise ValueError(f"attention: got window {window}, expected at least 1: a position sees itself")
     return Problem(
