@@ -1,5 +1,7 @@
 """Tasks, one file a family; all are imported here, so that a saved configuration finds its kind."""
 
+from jaxgen.tasks.algorithms import CountTask, HintedSortTask, StringTask
+from jaxgen.tasks.arithmetic import ArithmeticTask
 from jaxgen.tasks.base import Split, Task, TaskShape
 from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
@@ -14,7 +16,11 @@ __all__ = [
     "Buckets",
     "CompositionTask",
     "Curriculum",
+    "ArithmeticTask",
+    "CompositionTask",
+    "CountTask",
     "DigitsTask",
+    "HintedSortTask",
     "InductionTask",
     "Mixture",
     "ModularTask",
@@ -23,6 +29,7 @@ __all__ = [
     "SkipTrigramTask",
     "SlabTask",
     "Split",
+    "StringTask",
     "Task",
     "TaskShape",
     "TeacherTask",

@@ -1,0 +1,148 @@
+"""Decimal numbers of many lengths, added, multiplied and incremented (What Algorithms can Transformers Learn,
+arXiv 2310.16028, and the increment task of Task Hinting, arXiv 2310.00726).
+
+Shape letters: N examples, W random words, D digits of a number, the lowest first, P places of a prompt or an answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from jaxgen.config import NonNegativeInt
+from jaxgen.errors import UserError
+from jaxgen.tasks.algorithms import interleaved
+from jaxgen.tasks.base import Array
+from jaxgen.tasks.lengths import LengthTask, Question, taken
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArithmeticTask(LengthTask):
+    """`0 8 8 + 0 4 2 > 1 3 0`: operands of `length` uniform digits, the highest first, and what follows from them.
+
+    All numbers of an example are padded with zeros to one width: length + 1, or twice the length for a product. With
+    `reverse_answer` the answer shows its lowest digit first, the operands as before. With `index_hints=H`
+    each digit comes after a marker of its place, the same in operands and answer, `h3 0 h4 8 h5 8`:
+    consecutive ones of H, the first drawn uniformly, so that all are trained (the paper's example program starts
+    at the first; width and markers are its own, what it does for products is not known to us). `x+1` has one operand.
+    """
+
+    operation: Literal["x+y", "x*y", "x+1"] = "x+y"
+    reverse_answer: bool = False
+    index_hints: NonNegativeInt = 0
+
+    def validate(self) -> None:
+        super().validate()
+        width = self._width(self.longest())
+        if 0 < self.index_hints < width:
+            raise UserError(
+                f"task.index_hints: got {self.index_hints} markers, expected at least {width}: "
+                f"numbers of length {self.longest()} are written with so many digits"
+            )
+
+    def symbols(self) -> tuple[str, ...]:
+        return (
+            *"0123456789",
+            *self.operation[1] * (self._operands() == 2),
+            *(f"h{i}" for i in range(self.index_hints)),
+        )
+
+    def places(self, longest: int) -> tuple[int, int]:
+        written = self._each() * self._width(longest)
+        return self._operands() * written + self._operands() - 1, written
+
+    def question_words(self, longest: int) -> int:
+        return 1 + self._operands() * longest
+
+    def variety(self, length: int) -> float:
+        return self._operands() * length
+
+    def question(self, words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
+        width_N = self._width(length_N)
+        inside_1D = xp.arange(longest, dtype=xp.int32)[None] < length_N[:, None]
+        operands = [
+            xp.where(inside_1D, (drawn_ND % 10).astype(xp.int32), 0)
+            for drawn_ND in xp.split(words_NW[:, 1:], self._operands(), axis=1)
+        ]
+        spare = self._width(longest) - longest
+        a_ND, *others = (xp.concatenate([each, xp.zeros_like(each[:, :spare])], axis=1) for each in operands)
+        if self.operation == "x*y":
+            answer_ND = product(a_ND, others[0], 10, xp)
+        elif self.operation == "x+y":
+            answer_ND = carried(a_ND + others[0], 10, 18, xp)
+        else:
+            one_1D = (xp.arange(a_ND.shape[1]) == 0).astype(xp.int32)[None]
+            answer_ND = carried(a_ND + one_1D, 10, 10, xp)
+
+        spare_N = (max(self.index_hints, self._width(longest)) + 1 - width_N).astype(xp.uint32)
+        first_N1 = 10 + self._operands() - 1 + (words_NW[:, 0] % spare_N).astype(xp.int32)[:, None]
+        prompt_NP = self._written(a_ND, width_N, first_N1, False, xp)
+        prompt_N = self._each() * width_N
+        if others:
+            # The second operand and its sign come right behind the first, wherever that ends.
+            second_NP = self._written(others[0], width_N, first_N1, False, xp)
+            place_1P = xp.arange(2 * prompt_NP.shape[1] + 1, dtype=xp.int32)[None]
+            behind_NP = place_1P - prompt_N[:, None]
+            first_NP = taken(prompt_NP, place_1P + xp.zeros_like(behind_NP), xp)
+            after_NP = xp.where(behind_NP == 0, 10, taken(second_NP, behind_NP - 1, xp))
+            prompt_NP = xp.where(behind_NP < 0, first_NP, after_NP)
+            prompt_N = 2 * prompt_N + 1
+        answer_NP = self._written(answer_ND, width_N, first_N1, self.reverse_answer, xp)
+        return Question(prompt_NP, prompt_N, answer_NP, self._each() * width_N)
+
+    def _operands(self) -> int:
+        return 1 if self.operation == "x+1" else 2
+
+    def _each(self) -> int:
+        """Returns the tokens that a digit is written with."""
+        return 2 if self.index_hints else 1
+
+    def _width(self, length: Any) -> Any:
+        return 2 * length if self.operation == "x*y" else length + 1
+
+    def _written(self, digit_ND: Array, width_N: Array, first_N1: Array, lowest_first: bool, xp: Any) -> Array:
+        """Returns the tokens (N, P): digits in their order, each behind its marker if there are any."""
+        place_1D = xp.arange(digit_ND.shape[1], dtype=xp.int32)[None]
+        from_highest_ND = width_N[:, None] - 1 - place_1D
+        if lowest_first:
+            shown_ND, marker_ND = digit_ND, first_N1 + from_highest_ND
+        else:
+            shown_ND, marker_ND = taken(digit_ND, from_highest_ND, xp), first_N1 + place_1D
+        return interleaved(marker_ND, shown_ND, xp) if self.index_hints else shown_ND
+
+
+def product(a_ND: Array, b_ND: Array, base: int, xp: Any) -> Array:
+    """Returns the lowest D digits (N, D) int32 of a product."""
+    sum_ND = xp.zeros_like(a_ND)
+    for i in range(a_ND.shape[1]):
+        sum_ND += a_ND[:, i : i + 1] * shifted(b_ND, i, xp)
+    return carried(sum_ND, base, a_ND.shape[1] * (base - 1) ** 2, xp)
+
+
+def carried(sum_ND: Array, base: int, most: int, xp: Any) -> Array:
+    """Returns the digits (N, D) int32 of a number whose places hold sums from 0 to `most`; what is above is dropped."""
+    while most > 2 * base - 2:
+        sum_ND = sum_ND % base + shifted(sum_ND // base, 1, xp)
+        most = base - 1 + most // base
+    return (sum_ND + carries(sum_ND, base, 0, xp)[:, :-1]) % base
+
+
+def carries(sum_ND: Array, base: int, first: int, xp: Any) -> Array:
+    """Returns the carries 0 or 1 (N, D + 1) into every place and out of the last, `first` into the lowest.
+
+    The sums are below twice the base, less one: a place that is not base - 1 carries or not whatever comes in, so
+    each carry is that of the nearest such place below. No loop goes over the digits.
+    """
+    place_1D = xp.arange(1, sum_ND.shape[1] + 1, dtype=xp.int32)[None]
+    known_ND = xp.where(sum_ND != base - 1, 2 * place_1D + (sum_ND >= base).astype(xp.int32), 0)
+    latest_ND = xp.concatenate([xp.full_like(known_ND[:, :1], first), known_ND], axis=1)
+    reach = 1
+    while reach < latest_ND.shape[1]:
+        latest_ND = xp.maximum(latest_ND, shifted(latest_ND, reach, xp))
+        reach *= 2
+    return latest_ND % 2
+
+
+def shifted(x_ND: Array, places: int, xp: Any) -> Array:
+    """Returns x (N, D) moved up by some places, with zeros below."""
+    return xp.concatenate([xp.zeros_like(x_ND[:, :places]), x_ND[:, : x_ND.shape[1] - places]], axis=1)

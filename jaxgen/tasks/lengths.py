@@ -1,0 +1,223 @@
+"""Questions of many lengths: trained on short ones, tested on longer ones.
+
+Shape letters: N examples, W random words, P places of a prompt, A of an answer, T tokens of a sequence, S input
+positions, C positions of a packed context, Q sequences that are enough to fill it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxgen.config import PositiveInt
+from jaxgen.errors import UserError
+from jaxgen.tasks.base import IGNORED, Array, Split, Task, TaskShape, random_words
+
+# Tokens after the symbols of a task, in this order.
+SPECIAL = ("<start>", ">", "<end>", "<pad>")
+
+# Streams of random words: questions of one length L have the stream L.
+_TRAIN_STREAM, _LONGER_STREAM = 0, 2**32
+
+
+class Question(NamedTuple):
+    """N prompts and their answers; what stands behind the length of one is of no account."""
+
+    prompt_NP: Array  # (N, P) int32 symbols
+    prompt_N: Array  # (N,) int32: how many
+    answer_NA: Array  # (N, A) int32 symbols
+    answer_N: Array  # (N,) int32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LengthTask(Task):
+    """A stream of questions whose length is uniform from `min_length` to `max_length`.
+
+    A sequence is `<start> prompt > answer <end>`, padded with `<pad>` at the end. Every token of the answer and the
+    `<end>` is asked for at the token before it; all positions are read out, and nothing else is asked.
+
+    Splits, all of fixed samples of `test_examples`: `train` is drawn as the stream is, `length_L` of every L of
+    `test_lengths` has that length alone, and `longer` has lengths uniform from max_length + 1 to `test_up_to`.
+
+    With `context=C` training shows a window of C tokens on an endless tape of sequences, which starts anywhere in one
+    of them (its answer is not asked for, unless it is there whole) and may end anywhere: thus a table of learned
+    positions is trained at all C of them (What Algorithms can Transformers Learn, arXiv 2310.16028; how the
+    paper draws the shift is not known to us). The other splits always show one sequence, from position 0.
+    """
+
+    max_length: PositiveInt
+    min_length: PositiveInt = 1
+    test_lengths: tuple[PositiveInt, ...] = ()
+    test_up_to: PositiveInt | None = None
+    test_examples: PositiveInt = 512
+    context: PositiveInt | None = None
+
+    def validate(self) -> None:
+        if self.min_length > self.max_length:
+            raise UserError(f"task.min_length: got {self.min_length}, expected at most max_length={self.max_length}")
+        if len(set(self.test_lengths)) < len(self.test_lengths):
+            raise UserError(f"task.test_lengths: got {list(self.test_lengths)}, expected every length once")
+        if self.test_up_to is not None and self.test_up_to <= self.max_length:
+            raise UserError(f"task.test_up_to: got {self.test_up_to}, expected above max_length={self.max_length}")
+        if self.context is not None and self.context < self._inputs(self.longest()):
+            raise UserError(
+                f"task.context: got {self.context} positions, expected at least {self._inputs(self.longest())}: "
+                f"so many has an example of length {self.longest()}"
+            )
+
+    def symbols(self) -> tuple[str, ...]:
+        """Returns the names of the tokens that prompts and answers are made of; they come before `SPECIAL`."""
+        raise NotImplementedError
+
+    def places(self, longest: int) -> tuple[int, int]:
+        """Returns P and A of questions of length `longest` and below. A prompt has at least its length's symbols."""
+        raise NotImplementedError
+
+    def question_words(self, longest: int) -> int:
+        """Returns the random words that a question of length `longest` or below is made of."""
+        raise NotImplementedError
+
+    def question(self, words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
+        """Makes N questions of lengths (N,) int32, none above `longest`, each of its own row of words alone."""
+        raise NotImplementedError
+
+    def training_question(self, words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
+        """Makes questions to train on, where these differ from those that are tested."""
+        return self.question(words_NW, length_N, longest, xp)
+
+    def variety(self, length: int) -> float:
+        """Returns log10 of how many different questions of a length there are, about."""
+        raise NotImplementedError
+
+    def shown_length(self, length: int) -> int:
+        """Returns the length that questions asked for at `length` have, where a task rounds."""
+        return length
+
+    def longest(self) -> int:
+        """Returns the largest length of any split."""
+        return max(self.max_length, *self.test_lengths, self.test_up_to or 0)
+
+    def token_names(self) -> tuple[str, ...]:
+        return self.symbols() + SPECIAL
+
+    def shape(self) -> TaskShape:
+        length = self.context or self._inputs(self.max_length)
+        inputs = [(name, self._inputs(high)) for name, (_, high) in self._tests().items()]
+        return TaskShape(
+            vocabulary=len(self.token_names()),
+            length=length,
+            readout=tuple(range(length)),
+            sizes=tuple((name, self.test_examples) for name in ("train", *self._tests())),
+            lengths=tuple((name, count) for name, count in inputs if count != length),
+        )
+
+    def disjoint_by(self) -> str:
+        longest = self.shown_length(self.max_length)
+        apart = [
+            name
+            for name, (low, high) in self._tests().items()
+            if self.shown_length(low) > longest or high < self.min_length
+        ]
+        shared = [name for name in ("train", *self._tests()) if name not in apart]
+        chance = [
+            f"1e{round(-self.variety(length) - math.log10(self.max_length - self.min_length + 1))} (length {length})"
+            for length in (self.min_length, self.max_length)
+        ]
+        return (
+            f"the stream's lengths are {self.min_length} to {longest}"
+            + f", those of {', '.join(apart)} are others" * bool(apart)
+            + f"; an example of {', '.join(shared)} may be met in it by chance, at any draw with a probability of "
+            + f"about {' to '.join(dict.fromkeys(chance))}"
+        )
+
+    def table(self, seed: int) -> dict[str, Split]:
+        words = self._words(self.test_examples, self.stream_words(), seed, _TRAIN_STREAM)
+        splits = {"train": self.examples(words, np)}
+        for name, (low, high) in self._tests().items():
+            words = self._words(
+                self.test_examples, 1 + self.question_words(high), seed, low if low == high else _LONGER_STREAM
+            )
+            question = self.question(words[:, 1:], _length(words, low, high), high, np)
+            splits[name] = _split(*self.laid_out(question, high, np), np)
+        return splits
+
+    def stream_words(self) -> int:
+        one = 1 + self.question_words(self.max_length)
+        return one if self.context is None else 1 + self._packed_sequences() * one
+
+    def examples(self, words_NW: Array, xp: Any) -> Split:
+        if self.context is not None:
+            return self._packed(words_NW, xp)
+        question = self._trained(words_NW, xp)
+        return _split(*self.laid_out(question, self.max_length, xp), xp)
+
+    def laid_out(self, question: Question, longest: int, xp: Any) -> tuple[Array, Array]:
+        """Returns the inputs (N, S) and the targets (N, S) int32 of one sequence each."""
+        tokens_NT, asked_NT = self._sequences(question, longest, xp)
+        return tokens_NT[:, :-1], xp.where(asked_NT, tokens_NT, xp.int32(IGNORED))[:, 1:]
+
+    def _tests(self) -> dict[str, tuple[int, int]]:
+        """Returns the shortest and the longest length of every split but `train`."""
+        tests = {f"length_{length}": (length, length) for length in self.test_lengths}
+        return tests if self.test_up_to is None else tests | {"longer": (self.max_length + 1, self.test_up_to)}
+
+    def _inputs(self, longest: int) -> int:
+        return sum(self.places(longest)) + 2
+
+    def _words(self, rows: int, columns: int, seed: int, stream: int) -> np.ndarray:
+        words = random_words(rows * columns, seed=seed, stream=stream) >> np.uint64(32)
+        return words.astype(np.uint32).reshape(rows, columns)
+
+    def _trained(self, words_NW: Array, xp: Any) -> Question:
+        length_N = _length(words_NW, self.min_length, self.max_length)
+        return self.training_question(words_NW[:, 1:], length_N, self.max_length, xp)
+
+    def _sequences(self, question: Question, longest: int, xp: Any) -> tuple[Array, Array]:
+        """Returns the tokens (N, T) int32, and whether each is asked for."""
+        start, answer, end, pad = (xp.int32(len(self.symbols()) + i) for i in range(len(SPECIAL)))
+        place_1T = xp.arange(self._inputs(longest) + 1, dtype=xp.int32)[None]
+        answer_N1 = question.prompt_N[:, None] + 1
+        end_N1 = answer_N1 + 1 + question.answer_N[:, None]
+        tokens_NT = xp.where(place_1T < end_N1, taken(question.answer_NA, place_1T - answer_N1 - 1, xp), pad)
+        prompt_NT = taken(question.prompt_NP, place_1T - 1 + xp.zeros_like(answer_N1), xp)
+        tokens_NT = xp.where(place_1T < answer_N1, prompt_NT, tokens_NT)
+        tokens_NT = xp.where(place_1T == 0, start, xp.where(place_1T == answer_N1, answer, tokens_NT))
+        tokens_NT = xp.where(place_1T == end_N1, end, tokens_NT)
+        return tokens_NT, (place_1T > answer_N1) & (place_1T <= end_N1)
+
+    def _packed_sequences(self) -> int:
+        """Returns Q: even if all are shortest, and all but a token of the first is cut off, they fill C + 1 tokens."""
+        assert self.context is not None
+        return 1 + math.ceil(self.context / (self.min_length + 3))
+
+    def _packed(self, words_NW: Array, xp: Any) -> Split:
+        assert self.context is not None
+        rows, count = words_NW.shape[0], self._packed_sequences()
+        question = self._trained(words_NW[:, 1:].reshape(rows * count, -1), xp)
+        tokens, asked = (each.reshape(rows, -1) for each in self._sequences(question, self.max_length, xp))
+        length_NQ = (question.prompt_N + question.answer_N + 3).reshape(rows, count)
+        end_NQ = xp.cumsum(length_NQ, axis=1, dtype=xp.int32)
+        shift_N1 = (words_NW[:, :1] % length_NQ[:, :1].astype(xp.uint32)).astype(xp.int32)
+        place_NC = shift_N1 + xp.arange(self.context + 1, dtype=xp.int32)[None]
+        which_NC = xp.sum(end_NQ[:, None] <= place_NC[:, :, None], axis=2, dtype=xp.int32)
+        within_NC = place_NC - taken(end_NQ - length_NQ, which_NC, xp)
+        index_NC = which_NC * (tokens.shape[1] // count) + within_NC
+        tokens_NC, asked_NC = taken(tokens, index_NC, xp), taken(asked, index_NC, xp)
+        asked_NC &= (which_NC > 0) | (shift_N1 == 0)
+        return _split(tokens_NC[:, :-1], xp.where(asked_NC, tokens_NC, xp.int32(IGNORED))[:, 1:], xp)
+
+
+def taken(x_NP: Array, index_NT: Array, xp: Any) -> Array:
+    """Returns x (N, T) at the indices (N, T) of every row; the first or the last for one that is outside."""
+    return xp.take_along_axis(x_NP, xp.clip(index_NT, 0, x_NP.shape[1] - 1), axis=1)
+
+
+def _length(words_NW: Array, low: int, high: int) -> Array:
+    return (words_NW[:, 0] % (high - low + 1)).astype(np.int32) + np.int32(low)
+
+
+def _split(inputs_NS: Array, targets_NS: Array, xp: Any) -> Split:
+    return Split(inputs_NS, targets_NS, targets_NS, xp.zeros(inputs_NS.shape[:1], dtype=bool))
