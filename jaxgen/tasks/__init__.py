@@ -3,6 +3,7 @@
 from jaxgen.tasks.algorithms import CountTask, HintedSortTask, StringTask
 from jaxgen.tasks.arithmetic import ArithmeticTask
 from jaxgen.tasks.base import Split, Task, TaskShape
+from jaxgen.tasks.chomsky import ChomskyTask
 from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
 from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
@@ -17,6 +18,7 @@ __all__ = [
     "CompositionTask",
     "Curriculum",
     "ArithmeticTask",
+    "ChomskyTask",
     "CompositionTask",
     "CountTask",
     "DigitsTask",

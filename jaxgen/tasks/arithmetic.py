@@ -13,7 +13,7 @@ from jaxgen.config import NonNegativeInt
 from jaxgen.errors import UserError
 from jaxgen.tasks.algorithms import interleaved
 from jaxgen.tasks.base import Array
-from jaxgen.tasks.lengths import LengthTask, Question, taken
+from jaxgen.tasks.lengths import LengthTask, Question, taken, while_loop
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,10 +113,16 @@ class ArithmeticTask(LengthTask):
 
 def product(a_ND: Array, b_ND: Array, base: int, xp: Any) -> Array:
     """Returns the lowest D digits (N, D) int32 of a product."""
-    sum_ND = xp.zeros_like(a_ND)
-    for i in range(a_ND.shape[1]):
-        sum_ND += a_ND[:, i : i + 1] * shifted(b_ND, i, xp)
-    return carried(sum_ND, base, a_ND.shape[1] * (base - 1) ** 2, xp)
+
+    def add(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        place, b_ND, sum_ND = state
+        digit_N1 = taken(a_ND, xp.zeros_like(a_ND[:, :1]) + place, xp)
+        return place + xp.int32(1), shifted(b_ND, 1, xp), sum_ND + digit_N1 * b_ND
+
+    count = a_ND.shape[1]
+    state = (xp.int32(0), b_ND, xp.zeros_like(a_ND))
+    _, _, sum_ND = while_loop(lambda state: state[0] < count, add, state, xp)
+    return carried(sum_ND, base, count * (base - 1) ** 2, xp)
 
 
 def carried(sum_ND: Array, base: int, most: int, xp: Any) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -213,6 +214,18 @@ class LengthTask(Task):
 def taken(x_NP: Array, index_NT: Array, xp: Any) -> Array:
     """Returns x (N, T) at the indices (N, T) of every row; the first or the last for one that is outside."""
     return xp.take_along_axis(x_NP, xp.clip(index_NT, 0, x_NP.shape[1] - 1), axis=1)
+
+
+def while_loop(unfinished: Callable[[Any], Any], body: Callable[[Any], Any], state: Any, xp: Any) -> Any:
+    """Returns the state after `body` while `unfinished`, in Python for numpy's arrays, compiled for jax's."""
+    if xp.__name__ != "numpy":
+        # Here, because a configuration is made without jax.
+        from jax import lax
+
+        return lax.while_loop(unfinished, body, state)
+    while unfinished(state):
+        state = body(state)
+    return state
 
 
 def _length(words_NW: Array, low: int, high: int) -> Array:
