@@ -7,6 +7,7 @@ from jaxgen.tasks.chomsky import ChomskyTask
 from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
 from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
+from jaxgen.tasks.in_context import BallsAndUrnsTask, InContextClassificationTask, InContextRegressionTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
 from jaxgen.tasks.relational import CompositionTask
 from jaxgen.tasks.sequence import AdditionTask, InductionTask, SkipTrigramTask
@@ -18,11 +19,14 @@ __all__ = [
     "CompositionTask",
     "Curriculum",
     "ArithmeticTask",
+    "BallsAndUrnsTask",
     "ChomskyTask",
     "CompositionTask",
     "CountTask",
     "DigitsTask",
     "HintedSortTask",
+    "InContextClassificationTask",
+    "InContextRegressionTask",
     "InductionTask",
     "Mixture",
     "ModularTask",
