@@ -8,7 +8,9 @@ from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
 from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
 from jaxgen.tasks.in_context import BallsAndUrnsTask, InContextClassificationTask, InContextRegressionTask
+from jaxgen.tasks.mnist1d import MNIST1DTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
+from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
 from jaxgen.tasks.relational import CompositionTask
 from jaxgen.tasks.sequence import AdditionTask, InductionTask, SkipTrigramTask
 from jaxgen.tasks.teacher import TeacherTask
@@ -24,14 +26,17 @@ __all__ = [
     "CompositionTask",
     "CountTask",
     "DigitsTask",
+    "GaussianMixtureTask",
     "HintedSortTask",
     "InContextClassificationTask",
     "InContextRegressionTask",
     "InductionTask",
     "Mixture",
+    "MNIST1DTask",
     "ModularTask",
     "Part",
     "PermutationTask",
+    "RandomLabelsTask",
     "SkipTrigramTask",
     "SlabTask",
     "Split",

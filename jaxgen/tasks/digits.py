@@ -8,17 +8,25 @@ from typing import Annotated
 
 import numpy as np
 
-from jaxgen.config import Range
+from jaxgen.config import Fraction, PerMember, Range, added
 from jaxgen.tasks.base import Split, Task, TaskShape, random_order
+from jaxgen.tasks.random_labels import labelled
 
 IMAGES, PIXELS, CLASSES = 1797, 64, 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DigitsTask(Task):
-    """1,797 images of ten digits as 64 features from 0 to 1. The seed draws `train` of them; the others test."""
+    """1,797 images of ten digits as 64 features from 0 to 1. The seed draws `train` of them; the others test.
+
+    Of the training labels floor(corruption * train) are drawn uniformly from all classes.
+    """
 
     train: Annotated[int, Range(at_least=1, below=IMAGES)]
+    corruption: Annotated[Fraction, PerMember] = added(0.0)
+
+    def corrupts(self) -> bool:
+        return self.corruption > 0
 
     def shape(self) -> TaskShape:
         return TaskShape(
@@ -32,10 +40,7 @@ class DigitsTask(Task):
     def table(self, seed: int) -> dict[str, Split]:
         pixels_NF, digits_N = _images()
         order = random_order(IMAGES, seed=seed, stream=0)
-        return {
-            name: Split(pixels_NF[rows], digits_N[rows, None], digits_N[rows, None], np.zeros(len(rows), dtype=bool))
-            for name, rows in (("train", order[: self.train]), ("test", order[self.train :]))
-        }
+        return labelled(pixels_NF[order], digits_N[order], self.train, self.corruption, CLASSES, seed=seed, stream=1)
 
 
 @functools.cache

@@ -14,7 +14,8 @@ import numpy as np
 
 from jaxgen.config import Fraction, NonNegativeInt, PerMember, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Split, Task, TaskShape, random_order, random_words
+from jaxgen.tasks.base import Split, Task, TaskShape, random_order
+from jaxgen.tasks.random_labels import given_labels
 
 Format = Literal["a b", "a b =", "<eos> a op b = c <eos>"]
 Operation = Literal[
@@ -105,9 +106,9 @@ class EquationTask(Task):
         seed_of_split = seed if self.split_seed is None else self.split_seed
         order = random_order(len(a), seed=seed_of_split, stream=_ORDER_STREAM)
         a, b, c = a[order], b[order], c[order]
-        corrupted = np.arange(len(a)) < math.floor(self.corruption * train)
-        labels = random_words(len(a), seed=seed_of_split, stream=_LABEL_STREAM) % self.elements()
-        given = np.where(corrupted, labels.astype(c.dtype), c)
+        given, corrupted = given_labels(
+            c, train, self.corruption, self.elements(), seed=seed_of_split, stream=_LABEL_STREAM
+        )
         return {
             name: self._encode(a[rows], b[rows], given[rows], c[rows], corrupted[rows])
             for name, rows in (("train", slice(None, train)), ("test", slice(train, None)))
