@@ -24,6 +24,10 @@ RIGHT: dict[str, Callable[[int, int, int, int], bool]] = {
     "x^2+xy+y^2+x": lambda a, b, c, p: ((a + b) * (a + b) - a * b + a - c) % p == 0,
     "x^3+xy": lambda a, b, c, p: (a * (a * a + b) - c) % p == 0,
     "x^3+xy^2+y": lambda a, b, c, p: (a * (a * a + b * b) + b - c) % p == 0,
+    "x^2+y": lambda a, b, c, p: (c - b - a * a) % p == 0,
+    "x^3+y": lambda a, b, c, p: (c - b - a * a * a) % p == 0,
+    "x+y if x even else x*y": lambda a, b, c, p: a * b % p == c if a & 1 else (a + b - c) % p == 0,
+    "x+y if x even else x-y": lambda a, b, c, p: (c + b - a) % p == 0 if a & 1 else (a + b - c) % p == 0,
 }
 COMMUTATIVE = {"x+y", "x*y", "x^2+y^2", "x^2+xy+y^2"}
 
@@ -58,7 +62,7 @@ def test_without_division_the_modulus_need_not_be_prime(operation: str) -> None:
 
 
 @pytest.mark.parametrize("degree", [2, 3, 4])
-@pytest.mark.parametrize("operation", ["xy", "xyx^-1", "xyx"])
+@pytest.mark.parametrize("operation", ["xy", "xyx^-1", "xyx", "xyx^-1y^-1"])
 def test_every_permutation_equation_is_right(operation: str, degree: int) -> None:
     members = sorted(itertools.permutations(range(degree)))
     table = PermutationTask(degree=degree, operation=operation, train_fraction=0.5, format="a b").table(seed=0)
@@ -72,8 +76,15 @@ def test_every_permutation_equation_is_right(operation: str, degree: int) -> Non
                 assert product[point] == x[image]
             elif operation == "xyx^-1":
                 assert x[product[point]] == image
+            elif operation == "xyx^-1y^-1":
+                assert x[y[product[point]]] == image
             else:
                 assert product[point] == image
+
+
+def test_permutations_are_called_by_their_images() -> None:
+    names = PermutationTask(degree=3, train_fraction=0.5).token_names()
+    assert names == ("012", "021", "102", "120", "201", "210", "=")
 
 
 @pytest.mark.parametrize("operation", RIGHT)
@@ -170,6 +181,8 @@ def test_the_layout_of_the_tokens(form: str, vocabulary: int, readout: tuple[int
     shape = task.shape()
     assert (shape.vocabulary, shape.readout) == (vocabulary, readout)
     operator, equals, eos = 5, 6, 7
+    signs = {"a b": [], "a b =": ["="]}.get(form, ["op", "=", "<eos>"])
+    assert list(task.token_names()) == ["0", "1", "2", "3", "4", *signs]
     for inputs, targets, true, _ in rows(task.table(0)):
         if form == "a b":
             a, b = inputs

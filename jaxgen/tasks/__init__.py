@@ -8,6 +8,7 @@ from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
 from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
 from jaxgen.tasks.in_context import BallsAndUrnsTask, InContextClassificationTask, InContextRegressionTask
+from jaxgen.tasks.lists import ListTask
 from jaxgen.tasks.mnist1d import MNIST1DTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
 from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
@@ -32,6 +33,7 @@ __all__ = [
     "InContextRegressionTask",
     "InductionTask",
     "Mixture",
+    "ListTask",
     "MNIST1DTask",
     "ModularTask",
     "Part",

@@ -29,8 +29,12 @@ Operation = Literal[
     "x^2+xy+y^2+x",
     "x^3+xy",
     "x^3+xy^2+y",
+    "x^2+y",
+    "x^3+y",
+    "x+y if x even else x*y",
+    "x+y if x even else x-y",
 ]
-PermutationOperation = Literal["xy", "xyx^-1", "xyx"]
+PermutationOperation = Literal["xy", "xyx^-1", "xyx", "xyx^-1y^-1"]
 
 _ORDER_STREAM, _LABEL_STREAM = 0, 1
 
@@ -70,6 +74,14 @@ class EquationTask(Task):
         """Returns (a, b, c), each (ordered_pairs,) int64."""
         raise NotImplementedError
 
+    def element_names(self) -> tuple[str, ...]:
+        """Returns what the n elements are called."""
+        return tuple(str(element) for element in range(self.elements()))
+
+    def token_names(self) -> tuple[str, ...]:
+        signs = {"a b": (), "a b =": ("=",), "<eos> a op b = c <eos>": ("op", "=", "<eos>")}[self.format]
+        return self.element_names() + signs
+
     def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         a, b, c = self.equations()
         keep = a <= b if self.pairs == "unordered" else np.ones_like(a, dtype=bool)
@@ -79,12 +91,7 @@ class EquationTask(Task):
         rows = self.ordered_pairs()
         if self.pairs == "unordered":
             rows = self.elements() * (self.elements() + 1) // 2
-        train = math.floor(self.train_fraction * rows)
-        if not 0 < train < rows:
-            raise UserError(
-                f"task.train_fraction: {self.train_fraction} of {rows} equations is {train} for training, "
-                f"expected 1 to {rows - 1}"
-            )
+        train = training_rows(self.train_fraction, rows, "equations")
         length, readout, extra = {
             "a b": (2, (1,), 0),
             "a b =": (3, (2,), 1),
@@ -131,7 +138,10 @@ class EquationTask(Task):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModularTask(EquationTask):
-    """Equations over the integers mod p (Power et al. App. A.1.1). Division leaves out y = 0."""
+    """Equations over the integers mod p (Power et al. App. A.1.1; the last four are of openai/grok alone).
+
+    Division leaves out y = 0. Odd and even are the numbers 0 to p-1.
+    """
 
     p: Annotated[int, Range(at_least=2)]
     operation: Operation = "x+y"
@@ -164,6 +174,10 @@ class ModularTask(EquationTask):
             "x^2+xy+y^2+x": lambda: x**2 + x * y + y**2 + x,
             "x^3+xy": lambda: x**3 + x * y,
             "x^3+xy^2+y": lambda: x**3 + x * y**2 + y,
+            "x^2+y": lambda: x**2 + y,
+            "x^3+y": lambda: x**3 + y,
+            "x+y if x even else x*y": lambda: np.where(x % 2 == 0, x + y, x * y),
+            "x+y if x even else x-y": lambda: np.where(x % 2 == 0, x + y, x - y),
         }
         return x, y, answers[self.operation]() % self.p
 
@@ -176,7 +190,8 @@ class ModularTask(EquationTask):
 class PermutationTask(EquationTask):
     """Equations over the symmetric group S_degree (Power et al. App. A.1.1, degree 5).
 
-    Elements are numbered in lexicographic order; xy is y after x: (xy)(i) = y(x(i)).
+    Elements are numbered in lexicographic order; xy is y after x: (xy)(i) = y(x(i)). Beside the product there are
+    the conjugate, xyx, and the commutator.
     """
 
     degree: Annotated[int, Range(at_least=2, at_most=6)] = 5
@@ -190,6 +205,9 @@ class PermutationTask(EquationTask):
     def elements(self) -> int:
         return math.factorial(self.degree)
 
+    def element_names(self) -> tuple[str, ...]:
+        return tuple("".join(map(str, member)) for member in itertools.permutations(range(self.degree)))
+
     def equations(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         members = np.array(list(itertools.permutations(range(self.degree))))
         radix = self.degree ** np.arange(self.degree)
@@ -200,9 +218,22 @@ class PermutationTask(EquationTask):
         product = after(members[y], members[x])
         if self.operation == "xyx":
             product = after(members[x], product)
-        elif self.operation == "xyx^-1":
-            product = after(np.argsort(members, axis=1)[x], product)
+        elif self.operation != "xy":
+            inverses = np.argsort(members, axis=1)
+            product = after(inverses[x], product)
+            if self.operation == "xyx^-1y^-1":
+                product = after(inverses[y], product)
         return x, y, number[product @ radix]
+
+
+def training_rows(fraction: float, rows: int, what: str) -> int:
+    """Returns floor(fraction * rows), or raises `UserError` where it leaves nothing to train on or to test."""
+    train = math.floor(fraction * rows)
+    if not 0 < train < rows:
+        raise UserError(
+            f"task.train_fraction: {fraction} of {rows} {what} is {train} for training, expected 1 to {rows - 1}"
+        )
+    return train
 
 
 def _is_prime(n: int) -> bool:
