@@ -15,7 +15,7 @@ from jaxgen.errors import UserError
 from jaxgen.tasks import ChomskyTask
 from jaxgen.tasks.base import IGNORED
 from jaxgen.tasks.chomsky import Name
-from tests.questions import check_both_and_alone, check_table, drawn_words, questions, words
+from tests.questions import check_both_and_alone, check_table, digest, drawn_words, questions, words
 
 NAMES = typing.get_args(Name)
 
@@ -267,3 +267,29 @@ def test_mistakes_are_told() -> None:
         ChomskyTask(name="bucket_sort", format="encoder", context=200)
     with pytest.raises(UserError, match="name: got 'bucketsort', expected one of"):
         ChomskyTask(name="bucketsort")
+
+
+# Where this fails on purpose, raise `version` of the task: the runs of old identities saw other examples.
+DIGESTS = {
+    "even_pairs": "5b4c14b31244a857",
+    "modular_arithmetic": "6d4d9c9d150a60b6",
+    "parity_check": "8f9e4032540c9f31",
+    "cycle_navigation": "aec908f4ae30644d",
+    "stack_manipulation": "07772b31855726fe",
+    "reverse_string": "4b0c3a73e8dd62dd",
+    "modular_arithmetic_brackets": "6dd98bfa39121ff0",
+    "solve_equation": "057562e34d0dc745",
+    "duplicate_string": "b332e70ace50f913",
+    "missing_duplicate_string": "c74883bb17f0ddb9",
+    "odds_first": "bb9289bf367d93ac",
+    "binary_addition": "3edbeed78627dda3",
+    "binary_multiplication": "25fedffcaaf793b9",
+    "compute_sqrt": "f97a366839cb05a5",
+    "bucket_sort": "744eaa91476c57e9",
+}
+
+
+def test_the_bytes_of_examples_and_tables() -> None:
+    tasks = {name: ChomskyTask(name=name, max_length=9, test_lengths=(30,), test_examples=20) for name in NAMES}
+    assert {name: digest(task) for name, task in tasks.items()} == DIGESTS
+    assert ChomskyTask.version == 1

@@ -13,7 +13,7 @@ from jaxgen.errors import UserError
 from jaxgen.tasks import ArithmeticTask, CountTask, HintedSortTask, StringTask
 from jaxgen.tasks.base import IGNORED
 from jaxgen.tasks.lengths import LengthTask
-from tests.questions import check_both_and_alone, check_table, drawn_words, questions, read, words
+from tests.questions import check_both_and_alone, check_table, digest, drawn_words, questions, read, words
 
 TESTED = {"test_lengths": (2, 9), "test_up_to": 11, "test_examples": 50}
 TASKS: tuple[LengthTask, ...] = (
@@ -304,3 +304,23 @@ def test_how_likely_a_repeat_is() -> None:
     task = StringTask(operation="copy", alphabet=10, max_length=10)
     assert "1e-2 (length 1) to 1e-11 (length 10)" in task.disjoint_by()
     assert read(task, [10, 3, 11, 3], [IGNORED, IGNORED, 3, 12]) == (["3"], ["3"])
+
+
+# Where this fails on purpose, raise `version` of the task: the runs of old identities saw other examples.
+DIGESTS = {
+    "StringTask-copy": "8f2475a2e290bf18",
+    "StringTask-reverse": "158f0646ca0807c0",
+    "StringTask-sort": "f913ce762135cad3",
+    "StringTask-mode": "b9e57a1abe4111cd",
+    "StringTask-parity": "d61b283ae485e472",
+    "CountTask-": "0f308d53ed4ca013",
+    "HintedSortTask-": "732a6d3578853104",
+    "ArithmeticTask-x+y": "a01c682fda674b4d",
+    "ArithmeticTask-x*y": "ac6859aa92dbf64a",
+    "ArithmeticTask-x+1": "0e7ea3e59158e1a7",
+}
+
+
+def test_the_bytes_of_examples_and_tables() -> None:
+    assert {name: digest(task) for name, task in zip(NAMES, TASKS, strict=True)} == DIGESTS
+    assert {task.version for task in TASKS} == {1}

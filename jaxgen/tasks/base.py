@@ -157,6 +157,12 @@ def words_at(first: int, count: int, words: int, *, seed: int, stream: int) -> n
     return philox.random_raw(count * blocks * 4).view(np.uint32).reshape(count, -1)[:, :words]
 
 
+def example_words(rows: int, columns: int, *, seed: int, stream: int) -> np.ndarray:
+    """Returns uint32 words (rows, columns), a row for an example: the upper half of each word of the stream."""
+    words = random_words(rows * columns, seed=seed, stream=stream) >> np.uint64(32)
+    return words.astype(np.uint32).reshape(rows, columns)
+
+
 def random_uniforms(shape: tuple[int, ...], *, seed: int, stream: int) -> np.ndarray:
     """Returns float64 numbers of `shape`, uniform in [0, 1): the upper 53 bits of each word."""
     words = random_words(math.prod(shape), seed=seed, stream=stream)

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from jaxgen.config import NonNegative, NonNegativeInt, PositiveInt, Range
-from jaxgen.tasks.base import Array, Split, Task, TaskShape, random_uniforms, random_words
+from jaxgen.tasks.base import Array, Split, Task, TaskShape, example_words, random_uniforms
 
 # Streams of random words: of the rules of `train` and `ood`, and from the third on of the examples of the splits.
 _RULES, _OOD_RULES, _EXAMPLES = range(3)
@@ -69,8 +69,8 @@ class InContextTask(Task):
     def table(self, seed: int) -> dict[str, Split]:
         splits = {}
         for i, name in enumerate(self.splits()):
-            drawn = random_words(self.test_examples * self.words(), seed=seed, stream=_EXAMPLES + i) >> np.uint64(32)
-            splits[name] = self.sample(drawn.astype(np.uint32).reshape(self.test_examples, -1), name, np)
+            words_NW = example_words(self.test_examples, self.words(), seed=seed, stream=_EXAMPLES + i)
+            splits[name] = self.sample(words_NW, name, np)
         return splits
 
     def _sizes(self) -> tuple[tuple[str, int], ...]:
@@ -79,8 +79,7 @@ class InContextTask(Task):
     def _rule_words(self, ood: bool, each: int) -> np.ndarray:
         """Returns words (D, each) uint32."""
         count, stream = (self.ood_rules, _OOD_RULES) if ood else (self.rules, _RULES)
-        drawn = random_words(count * each, seed=self.rule_seed, stream=stream) >> np.uint64(32)
-        return drawn.astype(np.uint32).reshape(count, each)
+        return example_words(count, each, seed=self.rule_seed, stream=stream)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

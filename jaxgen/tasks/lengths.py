@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxgen.config import PositiveInt
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import IGNORED, Array, Split, Task, TaskShape, random_words
+from jaxgen.tasks.base import IGNORED, Array, Split, Task, TaskShape, example_words
 
 # Tokens after the symbols of a task, in this order.
 SPECIAL = ("<start>", ">", "<end>", "<pad>")
@@ -46,7 +46,8 @@ class LengthTask(Task):
     With `context=C` training shows a window of C tokens on an endless tape of sequences, which starts anywhere in one
     of them (its answer is not asked for, unless it is there whole) and may end anywhere: thus a table of learned
     positions is trained at all C of them (What Algorithms can Transformers Learn, arXiv 2310.16028; how the
-    paper draws the shift is not known to us). The other splits always show one sequence, from position 0.
+    paper draws the shift is not known to us). The other splits always show one sequence, from position 0: a `length_L`
+    that is trained tells the accuracy of one answer, `train` that of all in a window.
     """
 
     max_length: PositiveInt
@@ -74,7 +75,10 @@ class LengthTask(Task):
         raise NotImplementedError
 
     def places(self, longest: int) -> tuple[int, int]:
-        """Returns P and A of questions of length `longest` and below. A prompt has at least its length's symbols."""
+        """Returns P and A, the most that questions of length `longest` and below have.
+
+        The two have at least as many symbols together as the length says.
+        """
         raise NotImplementedError
 
     def question_words(self, longest: int) -> int:
@@ -135,13 +139,12 @@ class LengthTask(Task):
         )
 
     def table(self, seed: int) -> dict[str, Split]:
-        words = self._words(self.test_examples, self.stream_words(), seed, _TRAIN_STREAM)
-        splits = {"train": self.examples(words, np)}
+        words_NW = example_words(self.test_examples, self.stream_words(), seed=seed, stream=_TRAIN_STREAM)
+        splits = {"train": self.examples(words_NW, np)}
         for name, (low, high) in self._tests().items():
-            words = self._words(
-                self.test_examples, 1 + self.question_words(high), seed, low if low == high else _LONGER_STREAM
-            )
-            question = self.question(words[:, 1:], _length(words, low, high), high, np)
+            stream = _LONGER_STREAM if name == "longer" else high
+            words_NW = example_words(self.test_examples, 1 + self.question_words(high), seed=seed, stream=stream)
+            question = self.question(words_NW[:, 1:], _length(words_NW, low, high), high, np)
             splits[name] = _split(*self.laid_out(question, high, np), np)
         return splits
 
@@ -167,10 +170,6 @@ class LengthTask(Task):
 
     def _inputs(self, longest: int) -> int:
         return sum(self.places(longest)) + 2
-
-    def _words(self, rows: int, columns: int, seed: int, stream: int) -> np.ndarray:
-        words = random_words(rows * columns, seed=seed, stream=stream) >> np.uint64(32)
-        return words.astype(np.uint32).reshape(rows, columns)
 
     def _trained(self, words_NW: Array, xp: Any) -> Question:
         length_N = _length(words_NW, self.min_length, self.max_length)

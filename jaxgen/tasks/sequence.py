@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxgen.config import NonNegativeInt, PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Array, Split, Task, TaskShape, random_words
+from jaxgen.tasks.base import Array, Split, Task, TaskShape, example_words, random_words
 
 _EXAMPLE_STREAM, _RULE_STREAM = 0, 1
 
@@ -43,8 +43,7 @@ class SequenceTask(Task):
     def table(self, seed: int) -> dict[str, Split]:
         count = sum(size for _, size in self.sizes())
         # Twice as many as needed, since repeated examples are left out.
-        words = random_words(2 * count * self.words(), seed=seed, stream=_EXAMPLE_STREAM) >> np.uint64(32)
-        drawn = self.examples(words.astype(np.uint32).reshape(2 * count, -1), np)
+        drawn = self.examples(example_words(2 * count, self.words(), seed=seed, stream=_EXAMPLE_STREAM), np)
         _, first = np.unique(drawn.inputs, axis=0, return_index=True)
         if len(first) < count:
             raise UserError(
