@@ -253,6 +253,14 @@ def test_expressions_split_uniformly() -> None:
     assert all(abs(signs[sign] - 5000 / 3) < 200 for sign in "+-*")
 
 
+def test_the_unknown_takes_the_place_of_the_next_digit() -> None:
+    # In (d+d) the places 4, 0 and 1 lead to the first digit, 2 and 3 to the other.
+    task = ChomskyTask(name="solve_equation", max_length=7, min_length=7, test_examples=4000)
+    found = collections.Counter(prompt.index("x") for prompt, _ in questions(task, task.table(0)["train"]))
+    assert set(found) == {1, 3}
+    assert found[1] / 4000 == pytest.approx(3 / 5, abs=0.04)
+
+
 def test_large_numbers_are_exact() -> None:
     for name in ("binary_addition", "binary_multiplication", "compute_sqrt"):
         task = ChomskyTask(name=name, max_length=300, min_length=290)

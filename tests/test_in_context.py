@@ -173,3 +173,4 @@ def test_mistakes_are_told() -> None:
     with pytest.raises(UserError, match="colours: got 1"):
         BallsAndUrnsTask(rules=1, length=9, colours=1)
     assert "about 1e-15" in URNS.disjoint_by()
+    assert "in_weights never shows the item asked for" in CLASSES.disjoint_by()

@@ -71,6 +71,9 @@ def test_a_table_follows_its_rule_and_shows_no_example_twice(task: SequenceTask)
     again, other = task.table(3), task.table(4)
     np.testing.assert_array_equal(again["train"].inputs, table["train"].inputs)
     assert not np.array_equal(other["train"].inputs, table["train"].inputs)
+    assert task.disjoint_by() is None
+    endless = dataclasses.replace(task, train_examples=None)
+    assert "may show one of train or test" in str(endless.disjoint_by())
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)

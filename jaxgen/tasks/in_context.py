@@ -186,6 +186,9 @@ class InContextClassificationTask(InContextTask):
     def splits(self) -> tuple[str, ...]:
         return ("train", "ood", "in_weights")
 
+    def disjoint_by(self) -> str:
+        return f"{super().disjoint_by()}; in_weights never shows the item asked for in the context, as the stream does"
+
     def shape(self) -> TaskShape:
         return TaskShape(
             vocabulary=self.labels,

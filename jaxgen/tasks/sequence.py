@@ -37,6 +37,11 @@ class SequenceTask(Task):
     def sizes(self) -> tuple[tuple[str, int], ...]:
         return (("train", self.train_examples or self.test_examples), ("test", self.test_examples))
 
+    def disjoint_by(self) -> str | None:
+        if self.train_examples is not None:
+            return None
+        return "the stream draws from all examples, so it may show one of train or test as rarely as any other"
+
     def stream_words(self) -> int | None:
         return self.words() if self.train_examples is None else None
 
