@@ -6,9 +6,9 @@ from jaxgen.tasks.base import Split, Task, TaskShape
 from jaxgen.tasks.chomsky import ChomskyTask
 from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
-from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
 from jaxgen.tasks.in_context import BallsAndUrnsTask, InContextClassificationTask, InContextRegressionTask
 from jaxgen.tasks.lists import ListTask
+from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
 from jaxgen.tasks.mnist1d import MNIST1DTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
 from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
@@ -18,23 +18,22 @@ from jaxgen.tasks.teacher import TeacherTask
 
 __all__ = [
     "AdditionTask",
-    "Buckets",
-    "CompositionTask",
-    "Curriculum",
     "ArithmeticTask",
     "BallsAndUrnsTask",
+    "Buckets",
     "ChomskyTask",
     "CompositionTask",
     "CountTask",
+    "Curriculum",
     "DigitsTask",
     "GaussianMixtureTask",
     "HintedSortTask",
     "InContextClassificationTask",
     "InContextRegressionTask",
     "InductionTask",
-    "Mixture",
     "ListTask",
     "MNIST1DTask",
+    "Mixture",
     "ModularTask",
     "Part",
     "PermutationTask",

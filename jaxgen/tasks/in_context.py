@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from jaxgen.config import NonNegative, NonNegativeInt, PositiveInt, Range
-from jaxgen.tasks.base import Array, Split, Task, TaskShape, example_words, random_uniforms
+from jaxgen.tasks.base import Array, Split, Task, TaskShape, clean_split, example_words, random_uniforms
 
 # Streams of random words: of the rules of `train` and `ood`, and from the third on of the examples of the splits.
 _RULES, _OOD_RULES, _EXAMPLES = range(3)
@@ -121,7 +121,7 @@ class BallsAndUrnsTask(InContextTask):
         bound_NB = bound_DB[(words_NW[:, 0] % bound_DB.shape[0]).astype(xp.int32)]
         balls_NL = xp.sum(words_NW[:, 1:, None] >= bound_NB[:, None], axis=2, dtype=xp.int32)
         start_N1 = xp.full_like(balls_NL[:, :1], self.colours)
-        return _labelled(xp.concatenate([start_N1, balls_NL[:, :-1]], axis=1), balls_NL, xp)
+        return clean_split(xp.concatenate([start_N1, balls_NL[:, :-1]], axis=1), balls_NL, xp)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ class InContextRegressionTask(InContextTask):
         y_NL1 = (xp.sum(x_NLF * w_NF[:, None], axis=2) + noise_NL)[:, :, None]
         wide_NLF = xp.concatenate([y_NL1, xp.zeros_like(x_NLF[:, :, 1:])], axis=2)
         inputs_NSF = xp.stack([x_NLF, wide_NLF], axis=2).reshape(rows, 2 * self.length, self.dimensions)
-        return _labelled(inputs_NSF, y_NL1, xp)
+        return clean_split(inputs_NSF, y_NL1, xp)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -226,7 +226,7 @@ class InContextClassificationTask(InContextTask):
         items_NLF = (shown_NLC[:, :, :-1] + noise_NLF) * xp.float32((1 + self.within_variance) ** -0.5)
         label_NL1 = xp.concatenate([shown_NLC[:, :-1, -1:], xp.full_like(shown_NLC[:, -1:, -1:], -1.0)], axis=1)
         inputs_NLC = xp.concatenate([items_NLF, label_NL1], axis=2)
-        return _labelled(inputs_NLC, shown_NLC[:, -1, -1:].astype(xp.int32), xp)
+        return clean_split(inputs_NLC, shown_NLC[:, -1, -1:].astype(xp.int32), xp)
 
 
 def normal_words(count: int) -> int:
@@ -251,7 +251,3 @@ def _bounds(task: BallsAndUrnsTask, ood: bool) -> np.ndarray:
     """Returns (D, M - 1) uint32: a ball has the colour of as many bounds as are not above its word."""
     bound = np.cumsum(task.drawn_rules(ood=ood), axis=1)[:, :-1]
     return np.minimum(np.round(bound * 2.0**32), 2.0**32 - 1).astype(np.uint32)
-
-
-def _labelled(inputs: Array, targets: Array, xp: Any) -> Split:
-    return Split(inputs, targets, targets, xp.zeros(inputs.shape[:1], dtype=bool))

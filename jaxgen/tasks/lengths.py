@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxgen.config import PositiveInt
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import IGNORED, Array, Split, Task, TaskShape, example_words
+from jaxgen.tasks.base import IGNORED, Array, Split, Task, TaskShape, clean_split, example_words
 
 # Tokens after the symbols of a task, in this order.
 SPECIAL = ("<start>", ">", "<end>", "<pad>")
@@ -145,7 +145,7 @@ class LengthTask(Task):
             stream = _LONGER_STREAM if name == "longer" else high
             words_NW = example_words(self.test_examples, 1 + self.question_words(high), seed=seed, stream=stream)
             question = self.question(words_NW[:, 1:], _length(words_NW, low, high), high, np)
-            splits[name] = _split(*self.laid_out(question, high, np), np)
+            splits[name] = clean_split(*self.laid_out(question, high, np), np)
         return splits
 
     def stream_words(self) -> int:
@@ -156,7 +156,7 @@ class LengthTask(Task):
         if self.context is not None:
             return self._packed(words_NW, xp)
         question = self._trained(words_NW, xp)
-        return _split(*self.laid_out(question, self.max_length, xp), xp)
+        return clean_split(*self.laid_out(question, self.max_length, xp), xp)
 
     def laid_out(self, question: Question, longest: int, xp: Any) -> tuple[Array, Array]:
         """Returns the inputs (N, S) and the targets (N, S) int32 of one sequence each."""
@@ -207,7 +207,7 @@ class LengthTask(Task):
         index_NC = which_NC * (tokens.shape[1] // count) + within_NC
         tokens_NC, asked_NC = taken(tokens, index_NC, xp), taken(asked, index_NC, xp)
         asked_NC &= (which_NC > 0) | (shift_N1 == 0)
-        return _split(tokens_NC[:, :-1], xp.where(asked_NC, tokens_NC, xp.int32(IGNORED))[:, 1:], xp)
+        return clean_split(tokens_NC[:, :-1], xp.where(asked_NC, tokens_NC, xp.int32(IGNORED))[:, 1:], xp)
 
 
 def taken(x_NP: Array, index_NT: Array, xp: Any) -> Array:
@@ -229,7 +229,3 @@ def while_loop(unfinished: Callable[[Any], Any], body: Callable[[Any], Any], sta
 
 def _length(words_NW: Array, low: int, high: int) -> Array:
     return (words_NW[:, 0] % (high - low + 1)).astype(np.int32) + np.int32(low)
-
-
-def _split(inputs_NS: Array, targets_NS: Array, xp: Any) -> Split:
-    return Split(inputs_NS, targets_NS, targets_NS, xp.zeros(inputs_NS.shape[:1], dtype=bool))

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxgen.config import NonNegativeInt, PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Split, Task, TaskShape, random_order
+from jaxgen.tasks.base import Split, Task, TaskShape, clean_split, random_order
 from jaxgen.tasks.modular import training_rows
 
 # Of 97 numbers there are 884,640 lists of three, the most that openai/grok has.
@@ -68,7 +68,7 @@ class ListTask(Task):
         inputs_NS, targets_NK = row_NT[:, :-1], row_NT[:, self.size + 3 :]
         train = dict(self.shape().sizes)["train"]
         return {
-            name: Split(inputs_NS[rows], targets_NK[rows], targets_NK[rows], np.zeros(len(inputs_NS[rows]), dtype=bool))
+            name: clean_split(inputs_NS[rows], targets_NK[rows], np)
             for name, rows in (("train", slice(None, train)), ("test", slice(train, None)))
         }
 

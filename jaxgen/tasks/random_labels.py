@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxgen.config import Fraction, NonNegative, NonNegativeInt, PerMember, PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Array, Split, TaskShape, random_normals, random_words
+from jaxgen.tasks.base import Array, Split, TaskShape, clean_split, random_normals, random_words
 from jaxgen.tasks.features import FeatureTask
 from jaxgen.tasks.sequence import SequenceTask
 
@@ -48,7 +48,7 @@ class RandomLabelsTask(SequenceTask):
     def examples(self, words_NW: Array, xp: Any) -> Split:
         symbols_NL = (words_NW[:, :-1] % self.symbols).astype(xp.int32)
         label_N1 = (words_NW[:, -1:] % self.labels).astype(xp.int32)
-        return Split(symbols_NL, label_N1, label_N1, xp.zeros(words_NW.shape[:1], dtype=bool))
+        return clean_split(symbols_NL, label_N1, xp)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

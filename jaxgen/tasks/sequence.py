@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxgen.config import NonNegativeInt, PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Array, Split, Task, TaskShape, example_words, random_words
+from jaxgen.tasks.base import Array, Split, Task, TaskShape, clean_split, example_words, random_words
 
 _EXAMPLE_STREAM, _RULE_STREAM = 0, 1
 
@@ -98,7 +98,7 @@ class AdditionTask(SequenceTask):
         sum_NK = xp.stack([carry_N, *reversed(answer)], axis=1)
         plus_N1 = xp.full_like(a_ND[:, :1], 10)
         inputs_NS = xp.concatenate([a_ND, plus_N1, b_ND, plus_N1 + 1, sum_NK[:, :-1]], axis=1)
-        return _labelled(inputs_NS, sum_NK, xp)
+        return clean_split(inputs_NS, sum_NK, xp)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ class InductionTask(SequenceTask):
         start_N1 = (words_NW[:, :1] % (self.context - self.repeat + 1)).astype(xp.int32)
         place_NR = start_N1 + xp.arange(self.repeat, dtype=xp.int32)[None]
         repeated_NR = xp.take_along_axis(context_NC, place_NR, axis=1)
-        return _labelled(xp.concatenate([context_NC, repeated_NR[:, :-1]], axis=1), repeated_NR[:, 1:], xp)
+        return clean_split(xp.concatenate([context_NC, repeated_NR[:, :-1]], axis=1), repeated_NR[:, 1:], xp)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,8 +176,4 @@ class SkipTrigramTask(SequenceTask):
         fillers_NF = (words_NW[:, 3:] % self.fillers).astype(xp.int32) + 2 * self.keys
         before_NF = xp.where(xp.arange(self.length - 1, dtype=xp.int32)[None] == place_N1, a_N1, fillers_NF)
         answer_N1 = xp.asarray(self.rule())[a_N1, b_N1]
-        return _labelled(xp.concatenate([before_NF, b_N1 + self.keys], axis=1), answer_N1, xp)
-
-
-def _labelled(inputs_NS: Array, targets_NK: Array, xp: Any) -> Split:
-    return Split(inputs_NS, targets_NK, targets_NK, xp.zeros(inputs_NS.shape[:1], dtype=bool))
+        return clean_split(xp.concatenate([before_NF, b_N1 + self.keys], axis=1), answer_N1, xp)
