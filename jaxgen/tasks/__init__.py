@@ -13,6 +13,7 @@ from jaxgen.tasks.mnist1d import MNIST1DTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
 from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
 from jaxgen.tasks.relational import CompositionTask
+from jaxgen.tasks.scan import ScanTask
 from jaxgen.tasks.sequence import AdditionTask, InductionTask, SkipTrigramTask
 from jaxgen.tasks.teacher import TeacherTask
 
@@ -38,6 +39,7 @@ __all__ = [
     "Part",
     "PermutationTask",
     "RandomLabelsTask",
+    "ScanTask",
     "SkipTrigramTask",
     "SlabTask",
     "Split",

@@ -1,0 +1,120 @@
+"""Sentences and their answers as one sequence for a decoder: `source <sep> target <end>`, padded at the end.
+
+Shape letters: N examples, T tokens of all examples, S input positions, K read-out positions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxgen.config import NonNegativeInt
+from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape
+
+# The first tokens of every vocabulary, as `SPECIAL` names them.
+PAD, SEP, END = range(3)
+SPECIAL = ("<pad>", "<sep>", "<end>")
+
+
+class Sentences(NamedTuple):
+    """N pairs of a source and a target, of whatever lengths."""
+
+    tokens_T: np.ndarray  # (T,) int32: a source, its target, the next source...
+    source_N: np.ndarray  # (N,) int64: the length of each source
+    target_N: np.ndarray  # (N,) int64: the length of each target
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Sentences:
+        """Returns the pairs (source tokens, target tokens)."""
+        lengths = np.array([(len(source), len(target)) for source, target in pairs], dtype=np.int64).reshape(-1, 2)
+        tokens = itertools.chain.from_iterable(itertools.chain.from_iterable(pairs))
+        return cls(np.fromiter(tokens, dtype=np.int32), lengths[:, 0], lengths[:, 1])
+
+    def span(self) -> Span:
+        longest = int((self.source_N + self.target_N).max(initial=0))
+        return Span(len(self.source_N), int(self.source_N.min(initial=longest)), longest)
+
+
+class Span(NamedTuple):
+    """How many pairs there are, and how long they can be."""
+
+    size: int
+    shortest_source: int
+    longest: int  # source and target together
+
+    def length(self) -> int:
+        """Returns the S that these pairs need: the sequence with `<sep>` and without `<end>`."""
+        return self.longest + 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextTask(Task):
+    """Pairs of a source and a target sentence, the same for every run: `data_seed` alone draws them.
+
+    One example is `source <sep> target <end>`. Every token of the target and the end are asked for, each at the
+    token before it. All splits are as long as the longest training example, and read out from the first
+    position that any example asks to the last; but where a split is longer than that, it has its own length, and
+    every position of every split is read out.
+    """
+
+    data_seed: NonNegativeInt = 0
+
+    def words(self) -> tuple[str, ...]:
+        """Returns the words of sources and targets, whose tokens follow `<pad>`, `<sep>` and `<end>`."""
+        raise NotImplementedError
+
+    def spans(self) -> Mapping[str, Span]:
+        """Returns the size of every split, and bounds of its lengths."""
+        raise NotImplementedError
+
+    def sentences(self) -> Mapping[str, Sentences]:
+        """Returns the pairs of every split."""
+        raise NotImplementedError
+
+    def shape(self) -> TaskShape:
+        spans = self.spans()
+        length = spans["train"].length()
+        lengths = tuple((name, span.length()) for name, span in spans.items() if span.length() > length)
+        first = 0 if lengths else min(span.shortest_source for span in spans.values())
+        return TaskShape(
+            vocabulary=len(SPECIAL) + len(self.words()),
+            length=length,
+            readout=tuple(range(first, length)),
+            sizes=tuple((name, span.size) for name, span in spans.items()),
+            lengths=lengths,
+        )
+
+    def token_names(self) -> tuple[str, ...]:
+        return SPECIAL + self.words()
+
+    def table(self, seed: int) -> dict[str, Split]:
+        shape, sentences = self.shape(), self.sentences()
+        lengths = dict(shape.lengths)
+        return {
+            name: _encode(sentences[name], shape.readout[0], lengths.get(name, shape.length)) for name, _ in shape.sizes
+        }
+
+
+def token_numbers(words: Iterable[str]) -> dict[str, int]:
+    """Returns the token of every word of a vocabulary."""
+    return {word: token for token, word in enumerate(words, start=len(SPECIAL))}
+
+
+def _encode(sentences: Sentences, first: int, length: int) -> Split:
+    tokens_T, source_N, target_N = sentences
+    count = len(source_N)
+    both_N = source_N + target_N
+    row_T = np.repeat(np.arange(count), both_N)
+    place_T = np.arange(len(tokens_T)) - np.repeat(np.cumsum(both_N) - both_N, both_N)
+    sequence_NL = np.full((count, length + 1), PAD, dtype=np.int32)
+    sequence_NL[row_T, place_T + (place_T >= source_N[row_T])] = tokens_T
+    sequence_NL[np.arange(count), source_N] = SEP
+    sequence_NL[np.arange(count), both_N + 1] = END
+    place_S = np.arange(length)[None]
+    asked_NS = (place_S >= source_N[:, None]) & (place_S <= both_N[:, None])
+    targets_NK = np.where(asked_NS, sequence_NL[:, 1:], np.int32(IGNORED))[:, first:]
+    return Split(sequence_NL[:, :-1], targets_NK, targets_NK, np.zeros(count, dtype=bool))
