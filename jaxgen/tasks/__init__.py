@@ -12,6 +12,7 @@ from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
 from jaxgen.tasks.mnist1d import MNIST1DTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
 from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
+from jaxgen.tasks.pcfg import PcfgTask
 from jaxgen.tasks.relational import CompositionTask
 from jaxgen.tasks.scan import ScanTask
 from jaxgen.tasks.sequence import AdditionTask, InductionTask, SkipTrigramTask
@@ -37,6 +38,7 @@ __all__ = [
     "Mixture",
     "ModularTask",
     "Part",
+    "PcfgTask",
     "PermutationTask",
     "RandomLabelsTask",
     "ScanTask",

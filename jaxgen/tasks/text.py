@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgen.config import NonNegativeInt
-from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape
+from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape, random_words
 
 # The first tokens of every vocabulary, as `SPECIAL` names them.
 PAD, SEP, END = range(3)
 SPECIAL = ("<pad>", "<sep>", "<end>")
+_BLOCK = 1 << 14
 
 
 class Sentences(NamedTuple):
@@ -97,6 +98,25 @@ class TextTask(Task):
         return {
             name: _encode(sentences[name], shape.readout[0], lengths.get(name, shape.length)) for name, _ in shape.sizes
         }
+
+
+class Draws:
+    """Random numbers one at a time, which depend on (seed, stream) alone: for what is drawn by recursion."""
+
+    def __init__(self, *, seed: int, stream: int) -> None:
+        self._words = itertools.chain.from_iterable(
+            # Each block is a stream of its own, above those that tasks number.
+            random_words(_BLOCK, seed=seed, stream=stream + (block << 32)).tolist()
+            for block in itertools.count()
+        )
+
+    def below(self, count: int) -> int:
+        """Returns an integer, uniform in [0, count)."""
+        return next(self._words) % count
+
+    def uniform(self) -> float:
+        """Returns a number, uniform in [0, 1)."""
+        return (next(self._words) >> 11) * 2.0**-53
 
 
 def token_numbers(words: Iterable[str]) -> dict[str, int]:
