@@ -10,6 +10,7 @@ from jaxgen.tasks.in_context import BallsAndUrnsTask, InContextClassificationTas
 from jaxgen.tasks.lists import ListTask
 from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
 from jaxgen.tasks.mnist1d import MNIST1DTask
+from jaxgen.tasks.hint import HintTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
 from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
 from jaxgen.tasks.pcfg import PcfgTask
@@ -32,6 +33,7 @@ __all__ = [
     "HintedSortTask",
     "InContextClassificationTask",
     "InContextRegressionTask",
+    "HintTask",
     "InductionTask",
     "ListTask",
     "MNIST1DTask",
