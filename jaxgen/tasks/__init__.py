@@ -4,6 +4,7 @@ from jaxgen.tasks.algorithms import CountTask, HintedSortTask, StringTask
 from jaxgen.tasks.arithmetic import ArithmeticTask
 from jaxgen.tasks.base import Split, Task, TaskShape
 from jaxgen.tasks.chomsky import ChomskyTask
+from jaxgen.tasks.cogs import CogsTask
 from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
 from jaxgen.tasks.in_context import BallsAndUrnsTask, InContextClassificationTask, InContextRegressionTask
@@ -25,6 +26,7 @@ __all__ = [
     "BallsAndUrnsTask",
     "Buckets",
     "ChomskyTask",
+    "CogsTask",
     "CompositionTask",
     "CountTask",
     "Curriculum",
