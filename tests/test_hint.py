@@ -113,6 +113,7 @@ def test_the_published_sizes() -> None:
     assert sizes["validation"] == 4698
     assert [sizes[name] for name in TESTS] == [9980, 8000, 8640, 10_000, 10_000]
     assert sum(sizes[name] for name in TESTS) == 46_620
+    assert HintTask().measured() == ("validation", *TESTS)
 
 
 def test_the_left_side_has_any_number_of_operators() -> None:

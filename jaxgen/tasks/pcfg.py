@@ -218,7 +218,7 @@ def _expressions(task: PcfgTask, chunk: int) -> Iterator[_Expression]:
     wanted = _law(task.longest_source) / np.maximum(seen, 1e-9)
     kept_M = whole_M & (chance_M * _MOST < wanted[np.minimum(length_M, task.longest_source)])
     for row in node_MP[kept_M].tolist():
-        yield _read(row)
+        yield _read(row, task.longest_target)
 
 
 def _law(longest: int) -> np.ndarray:
@@ -231,8 +231,8 @@ def _law(longest: int) -> np.ndarray:
     return np.array([0.0] * shortest + law) / sum(law)
 
 
-def _read(row: list[int]) -> _Expression:
-    """Writes the nodes of one sample out, and evaluates them."""
+def _read(row: list[int], longest: int) -> _Expression:
+    """Writes the nodes of one sample out, and evaluates them; a target that is too long may be cut."""
     nodes, functions = iter(row), 0
     strings: list[int] = []
 
@@ -248,9 +248,12 @@ def _read(row: list[int]) -> _Expression:
         name = _FUNCTIONS[node]
         source, value = read()
         if name in _UNARY:
-            return [_TOKEN[name], *source], _UNARY[name](value)
-        second, its_value = read()
-        return [_TOKEN[name], *source, _TOKEN[","], *second], _BINARY[name](value, its_value)
+            source, value = [_TOKEN[name], *source], _UNARY[name](value)
+        else:
+            second, its_value = read()
+            source, value = [_TOKEN[name], *source, _TOKEN[","], *second], _BINARY[name](value, its_value)
+        # What is too long stays so, or is removed whole: many a `repeat` would fill the memory.
+        return source, value[: longest + 1]
 
     source, target = read()
     return _Expression(source, target, strings, functions)
