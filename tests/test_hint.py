@@ -157,6 +157,14 @@ def test_any_sizes(trained_operators, more, trained_value, larger, test_examples
             assert row.largest <= trained_value + larger
 
 
+def test_no_expression_is_drawn_twice() -> None:
+    # There are few of these, so that they come again and again.
+    few = dataclasses.replace(TASK, most_value=41, test_examples=400, same_answer=1.0)
+    rows = [check(pair) for pair in pairs(few, "test_sl")["test_sl"]]
+    drawn = [row.text for row in rows if row.operators > 2]
+    assert len(set(drawn)) == len(drawn) == 2 * 400
+
+
 def test_a_corpus_is_the_data_seeds_own() -> None:
     again, other = (pairs(dataclasses.replace(TASK, data_seed=seed), "test_ll")["test_ll"] for seed in (0, 1))
     assert [" ".join(source) for source, _ in again] == [row.text for row in read()["test_ll"]]
