@@ -1,5 +1,6 @@
 """English sentences and their logical forms: COGS (Kim and Linzen, A Compositional Generalization Challenge Based on
-Semantic Interpretation, arXiv 2010.05465), drawn anew from its grammar, whose rules and words its appendix gives.
+Semantic Interpretation, arXiv 2010.05465), drawn anew from its grammar, with the probabilities and words of the
+generator.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxgen.config import PositiveInt
 from jaxgen.tasks.cogs_words import NOUNS, VERBS, Verb
@@ -415,7 +416,8 @@ class _Sampler:
     def _of_zipf(self, count: int) -> int:
         return bisect.bisect(_zipf(count), self._draws.uniform())
 
-    def _choice(self, weighted: tuple) -> tuple:
+    def _choice(self, weighted: tuple[Any, ...]) -> Any:
+        """Returns one of some tuples that begin with their weight."""
         left = self._draws.uniform() * sum(each[0] for each in weighted)
         for each in weighted:
             left -= each[0]

@@ -1,4 +1,4 @@
-"""The words of COGS (Kim and Linzen, arXiv 2010.05465, appendix), the frequent ones first."""
+"""The words of COGS (Kim and Linzen, arXiv 2010.05465), the frequent ones first."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class HintTask(TextTask):
     trained_operators: Annotated[int, Range(at_least=2)] = 10
     most_operators: Annotated[int, Range(at_most=30)] = 20
     trained_value: Annotated[int, Range(at_least=9)] = 100
-    most_value: PositiveInt = 10_000
+    most_value: Annotated[int, Range(at_least=1, at_most=10**9)] = 10_000
     same_answer: Annotated[float, Range(above=0, at_most=1)] = 0.05
 
     def validate(self) -> None:
@@ -151,14 +151,10 @@ class _Expressions(NamedTuple):
 
     symbol_MP: np.ndarray  # int8: a digit or an operator
     left_MP: np.ndarray  # int8: the operators of a node's left side
+    answer_M: np.ndarray  # int64
 
     def of(self, rows_N: np.ndarray) -> _Expressions:
-        return _Expressions(self.symbol_MP[rows_N], self.left_MP[rows_N])
-
-    def right(self) -> np.ndarray:
-        """Returns the right operand (M, P) of every operator; of digits, some node."""
-        nodes = self.symbol_MP.shape[1]
-        return np.minimum(np.arange(nodes)[None] + 2 + 2 * self.left_MP.astype(np.int64), nodes - 1)
+        return _Expressions(*(each[rows_N] for each in self))
 
 
 def _longest(operators: int) -> int:
@@ -173,7 +169,7 @@ def _sentences(task: HintTask) -> Mapping[str, Sentences]:
         for kind, rows in zip((_SMALL, _LARGE), task.plan(n), strict=True):
             expressions = _pool(task, n, kind)
             for name, rows_N in rows.items():
-                parts[name].append(_written(expressions.of(rows_N), task.most_value))
+                parts[name].append(_written(expressions.of(rows_N)))
     return {name: Sentences(*map(np.concatenate, zip(*each, strict=True))) for name, each in parts.items()}
 
 
@@ -181,7 +177,10 @@ def _pool(task: HintTask, n: int, kind: int) -> _Expressions:
     """Returns the small or the large expressions of n operators, all different, in random order."""
     if n <= _ENUMERATED:
         rows_N = _enumerated(task, n)[kind == _LARGE]
-        return _every(n).of(rows_N[random_order(len(rows_N), seed=task.data_seed, stream=_stream(n, kind))])
+        order = random_order(len(rows_N), seed=task.data_seed, stream=_stream(n, kind))
+        symbol_MP, left_MP = _every(n)
+        answer_M, _ = _values(symbol_MP, left_MP, task.most_value)
+        return _Expressions(symbol_MP, left_MP, answer_M).of(rows_N[order])
     wanted = task.wanted(n)[kind == _LARGE]
     found, before, chunks = _random(task, n, kind, 0), 0, 1
     while True:
@@ -189,8 +188,7 @@ def _pool(task: HintTask, n: int, kind: int) -> _Expressions:
         key_M = np.ascontiguousarray(found.symbol_MP + np.int8(1)).view(f"S{2 * n + 1}")[:, 0]
         _, first = np.unique(key_M, return_index=True)
         found = found.of(np.sort(first))
-        answer_M, _ = _values(found, task.most_value)
-        found = found.of(_rank(answer_M) < task.most_of_an_answer(wanted))
+        found = found.of(_rank(found.answer_M) < task.most_of_an_answer(wanted))
         have = len(found.symbol_MP)
         if have >= wanted:
             return found.of(np.arange(wanted))
@@ -226,8 +224,8 @@ def _random(task: HintTask, n: int, kind: int, chunk: int) -> _Expressions:
         size_MP[inner, p + 2 + 2 * left_N] = size_M1[inner, 0] - 1 - left_N
     operator_MP = (words_MP % np.uint64(4)).astype(np.int64) + _PLUS
     symbol_MP = np.where(size_MP > 0, operator_MP, which_MP % 10)
-    drawn = _Expressions(symbol_MP.astype(np.int8), left_MP.astype(np.int8))
-    answer_M, most_M = _values(drawn, task.most_value)
+    answer_M, most_M = _values(symbol_MP, left_MP, task.most_value)
+    drawn = _Expressions(symbol_MP.astype(np.int8), left_MP.astype(np.int8), answer_M)
     return drawn.of((answer_M != 0) & _is_of(task, kind, most_M))
 
 
@@ -238,13 +236,18 @@ def _is_of(task: HintTask, kind: int, most_M: np.ndarray) -> np.ndarray:
     return (most_M > task.trained_value) & (most_M <= task.most_value)
 
 
-def _values(expressions: _Expressions, most: int) -> tuple[np.ndarray, np.ndarray]:
+def _right(left_MP: np.ndarray) -> np.ndarray:
+    """Returns the right operand (M, P) of every operator; of digits, some node."""
+    nodes = left_MP.shape[1]
+    return np.minimum(np.arange(nodes)[None] + 2 + 2 * left_MP.astype(np.int64), nodes - 1)
+
+
+def _values(symbol_MP: np.ndarray, left_MP: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the answers (M,) and the largest value on the way (M,), which is -1 where something is divided by 0.
 
     Values above `most` count as the next number, and so does what follows from them.
     """
-    symbol_MP, right_MP = expressions.symbol_MP.astype(np.int64), expressions.right()
-    value_MP, by_zero_M = symbol_MP.copy(), np.zeros(len(symbol_MP), dtype=bool)
+    value_MP, right_MP, by_zero_M = symbol_MP.astype(np.int64), _right(left_MP), np.zeros(len(symbol_MP), dtype=bool)
     for p in reversed(range(symbol_MP.shape[1] - 2)):
         operator = symbol_MP[:, p]
         a, b = value_MP[:, p + 1], np.take_along_axis(value_MP, right_MP[:, p : p + 1], axis=1)[:, 0]
@@ -265,8 +268,8 @@ def _rank(values_M: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _every(n: int) -> _Expressions:
-    """Returns all expressions of n operators."""
+def _every(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns all expressions of n operators: (M, P) int8 symbols, and (M, P) int8 operators of the left sides."""
 
     def trees(n: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         if n == 0:
@@ -280,19 +283,20 @@ def _every(n: int) -> _Expressions:
         ]
 
     symbols, lefts = zip(*trees(n), strict=True)
-    return _Expressions(np.array(symbols, dtype=np.int8), np.array(lefts, dtype=np.int8))
+    return np.array(symbols, dtype=np.int8), np.array(lefts, dtype=np.int8)
 
 
 def _enumerated(task: HintTask, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns which of all expressions of n operators are small, and which are large."""
-    _, most_M = _values(_every(n), task.most_value)
+    _, most_M = _values(*_every(n), task.most_value)
     small, large = (np.flatnonzero(_is_of(task, kind, most_M)) for kind in (_SMALL, _LARGE))
     return small, large
 
 
-def _written(expressions: _Expressions, most: int) -> Sentences:
+def _written(expressions: _Expressions) -> Sentences:
     """Writes expressions down with the parentheses that they need, and their answers in digits."""
-    symbol_MP, right_MP = expressions.symbol_MP.astype(np.int64), expressions.right()
+    symbol_MP, right_MP = expressions.symbol_MP.astype(np.int64), _right(expressions.left_MP)
+    answer_M = expressions.answer_M
     count, nodes = symbol_MP.shape
     # How tight a node binds: a digit most, `+` and `-` least.
     bound_MP = np.select([symbol_MP < _PLUS, symbol_MP >= _TIMES], [3, 2], 1)
@@ -315,8 +319,7 @@ def _written(expressions: _Expressions, most: int) -> Sentences:
             place_MP[rows, p] = start_MP[left] + width_MP[left] + wrapped_MP[left]
             start_MP[right] = place_MP[rows, p] + 1 + wrapped_MP[right]
 
-    answer_M, _ = _values(expressions, most)
-    powers = 10 ** np.arange(len(str(most)))
+    powers = 10 ** np.arange(len(str(answer_M.max(initial=0))))
     digits_M = np.maximum((answer_M[:, None] >= powers[None]).sum(axis=1), 1)
     source_M = width_MP[:, 0]
     symbols_ML = np.zeros((count, int((source_M + digits_M).max(initial=0))), dtype=np.int32)

@@ -1,5 +1,7 @@
 """Functions of strings, one inside another: PCFG SET (Hupkes et al., Compositionality Decomposed, arXiv 1908.08351).
 
+The grammar is that of the generator that was published with it (github.com/MathijsMul/pcfg-set).
+
 Shape letters: M samples of one chunk, P nodes of a sample, in the order in which they are written.
 """
 
