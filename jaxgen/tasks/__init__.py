@@ -12,6 +12,11 @@ from jaxgen.tasks.lists import ListTask
 from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
 from jaxgen.tasks.mnist1d import MNIST1DTask
 from jaxgen.tasks.hint import HintTask
+from jaxgen.tasks.comparison import ComparisonTask
+from jaxgen.tasks.complex_reasoning import ComplexReasoningTask
+from jaxgen.tasks.digits import DigitsTask
+from jaxgen.tasks.features import SlabTask, XORClusterTask
+from jaxgen.tasks.hops import HopTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
 from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
 from jaxgen.tasks.pcfg import PcfgTask
@@ -27,6 +32,8 @@ __all__ = [
     "Buckets",
     "ChomskyTask",
     "CogsTask",
+    "ComparisonTask",
+    "ComplexReasoningTask",
     "CompositionTask",
     "CountTask",
     "Curriculum",
@@ -36,6 +43,7 @@ __all__ = [
     "InContextClassificationTask",
     "InContextRegressionTask",
     "HintTask",
+    "HopTask",
     "InductionTask",
     "ListTask",
     "MNIST1DTask",

@@ -102,6 +102,10 @@ class CompositionTask(Task):
             sizes=(("train", facts + self._trained()), *sizes),
         )
 
+    def token_names(self) -> tuple[str, ...]:
+        entities, relations = (range(count) for count in (self.entities, self.relations))
+        return (*(f"e{i}" for i in entities), *(f"r{i}" for i in relations), "</a>")
+
     def measured(self) -> tuple[str, ...]:
         return PROBES
 

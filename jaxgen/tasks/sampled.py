@@ -1,0 +1,85 @@
+"""Tasks whose examples are each made of random words, and what their token sequences share.
+
+Shape letters: N examples, W random words of an example, T tokens of a padded sequence, S input positions,
+K read-out positions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jaxgen.config import PositiveInt
+from jaxgen.tasks.base import IGNORED, Array, Split, Task, random_words
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampledTask(Task):
+    """Examples of several distributions, one for each split, drawn without end.
+
+    Infinite data (`train_examples=None`): every step draws fresh training examples, and `train` is a
+    fixed sample as large as the other splits. Finite data: `train` is all there is to train on.
+    """
+
+    train_examples: PositiveInt | None = None  # None: infinite data
+    test_examples: PositiveInt = 1000  # of each other split
+
+    def splits(self) -> tuple[str, ...]:
+        """Returns the names of the splits, `train` first."""
+        raise NotImplementedError
+
+    def words(self, split: str) -> int:
+        """Returns W, the random words that an example of `split` is made of."""
+        raise NotImplementedError
+
+    def make(self, split: str, words_NW: Array, xp: Any) -> Split:
+        """Makes examples of `split`, each of its own row of words; otherwise as `examples`."""
+        raise NotImplementedError
+
+    def sizes(self) -> tuple[tuple[str, int], ...]:
+        train = self.train_examples or self.test_examples
+        return tuple((name, train if name == "train" else self.test_examples) for name in self.splits())
+
+    def stream_words(self) -> int | None:
+        return self.words("train") if self.train_examples is None else None
+
+    def examples(self, words_NW: Array, xp: Any) -> Split:
+        return self.make("train", words_NW, xp)
+
+    def table(self, seed: int) -> dict[str, Split]:
+        splits = {}
+        for stream, (name, size) in enumerate(self.sizes()):
+            words = random_words(size * self.words(name), seed=seed, stream=stream) >> np.uint64(32)
+            splits[name] = self.make(name, words.astype(np.uint32).reshape(size, -1), np)
+        return splits
+
+
+def packed(tokens_NT: Array, present_NT: Array, pad: int, xp: Any) -> tuple[Array, Array]:
+    """Moves the tokens that are present to the front, in their order, and pads behind them.
+
+    Returns:
+      (N, T) int32 tokens, and (N,) int32, how many are present.
+    """
+    order_NT = xp.argsort((~present_NT).astype(xp.int8), axis=1, stable=True)
+    length_N = present_NT.sum(axis=1, dtype=xp.int32)
+    within_NT = xp.arange(tokens_NT.shape[1], dtype=xp.int32)[None] < length_N[:, None]
+    return xp.where(within_NT, xp.take_along_axis(tokens_NT, order_NT, axis=1), pad).astype(xp.int32), length_N
+
+
+def continued(tokens_NT: Array, prompt_N: Array, length_N: Array, readout: tuple[int, ...], xp: Any) -> Split:
+    """Makes examples that ask for the rest of a sequence: for each of its tokens that the prompt leaves.
+
+    Args:
+      tokens_NT: int32, padded sequences; inputs are all but the last.
+      prompt_N: how many tokens are given.
+      length_N: how many there are in all; those behind are padding.
+      readout: contiguous positions, each of which asks for the token after it.
+      xp: numpy or jax.numpy.
+    """
+    start, stop = readout[0] + 1, readout[-1] + 2
+    place_K = xp.arange(start, stop, dtype=xp.int32)[None]
+    asked_NK = (place_K >= prompt_N[:, None]) & (place_K < length_N[:, None])
+    targets_NK = xp.where(asked_NK, tokens_NT[:, start:stop], IGNORED)
+    return Split(tokens_NT[:, :-1], targets_NK, targets_NK, xp.zeros(tokens_NT.shape[:1], dtype=bool))
