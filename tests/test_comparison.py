@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import IGNORED, Split
+from jaxgen.tasks.base import Split
 from jaxgen.tasks.comparison import AttributeTask, ComparisonTask
 from jaxgen.tasks.complex_reasoning import ComplexReasoningTask
 from jaxgen.tasks.relational import PROBES
+from tests.reading import read
 
 WHOLE = 10**6  # more probes than there are examples
 TASK = ComparisonTask(entities=20, attributes=3, values=4, ood_fraction=0.3, phi=2.5, held_out=0.2, probes=WHOLE)
@@ -21,29 +22,20 @@ COMPLEX = ComplexReasoningTask(
 )
 
 
-def sentences(task: AttributeTask, split: Split) -> list[list[str]]:
-    """Whole sequences in words, each with its last token, checking what is asked for."""
-    names, readout = task.token_names(), task.shape().readout
-    assert len(set(names)) == len(names) == task.shape().vocabulary
+def sentences(task: AttributeTask, name: str, split: Split) -> list[list[str]]:
+    """Whole sequences in words, checking what is asked for."""
     found = []
-    for inputs, targets in zip(split.inputs.tolist(), split.targets.tolist(), strict=True):
-        words = [names[token] for token in inputs]
-        asked = [(place, names[target]) for place, target in zip(readout, targets, strict=True) if target != IGNORED]
-        if len(asked) == 0 or asked[-1][0] == len(words) - 1:
-            words.append(asked[-1][1])
-        else:
-            words = words[: words.index("<pad>")] if "<pad>" in words else words
-        assert [place for place, _ in asked] == list(range(len(words) - 1 - len(asked), len(words) - 1))
-        assert [word for _, word in asked] == words[-len(asked) :]
-        assert len(asked) == (3 if isinstance(task, ComplexReasoningTask) else 2)
+    for words, asked in read(task, name, split):
+        count = 3 if isinstance(task, ComplexReasoningTask) else 2
+        assert asked == list(range(len(words) - count, len(words)))
         found.append(words)
     return found
 
 
-def facts_of(task: AttributeTask, split: Split) -> dict[tuple[str, str], int]:
+def facts_of(task: AttributeTask, name: str, split: Split) -> dict[tuple[str, str], int]:
     """The value of (attribute, entity) of every atomic fact."""
     found = {}
-    for words in sentences(task, split):
+    for words in sentences(task, name, split):
         if isinstance(task, ComplexReasoningTask):
             assert words[0] == "<q>"
             assert words[3:6] == ["<mask>", "</q>", "<a>"]
@@ -56,10 +48,10 @@ def facts_of(task: AttributeTask, split: Split) -> dict[tuple[str, str], int]:
     return found
 
 
-def comparisons_of(task: AttributeTask, split: Split) -> dict[tuple[str, str, str], str]:
+def comparisons_of(task: AttributeTask, name: str, split: Split) -> dict[tuple[str, str, str], str]:
     """The label of (attribute, first, second) of every comparison."""
     found = {}
-    for words in sentences(task, split):
+    for words in sentences(task, name, split):
         attribute, question, first, mask, second, *rest = words
         assert (question, mask) == ("<q>", "<mask>")
         if isinstance(task, ComplexReasoningTask):
@@ -81,11 +73,11 @@ def right(facts: dict[tuple[str, str], int], attribute: str, first: str, second:
 def check(task: ComparisonTask) -> None:
     table = task.table(0)
     assert {name: len(split.inputs) for name, split in table.items()} == dict(task.shape().sizes)
-    known, ood = (facts_of(task, table[name]) for name in ("id_atomic", "ood_atomic"))
+    known, ood = (facts_of(task, name, table[name]) for name in ("id_atomic", "ood_atomic"))
     facts = known | ood
     assert len(facts) == len(known) + len(ood) == task.entities * task.attributes
     assert set(facts.values()) <= set(range(task.values))
-    asked = {name: comparisons_of(task, table[name]) for name in PROBES[2:]}
+    asked = {name: comparisons_of(task, name, table[name]) for name in PROBES[2:]}
     for found in asked.values():
         assert all(label == right(facts, *question) for question, label in found.items())
     pairs = {True: set(), False: set()}
@@ -179,9 +171,9 @@ def edges_of(comparisons: dict[tuple[str, str, str], str], attribute: str) -> di
 def test_hard_comparisons_follow_from_facts_and_comparisons_but_not_from_comparisons_alone() -> None:
     table = COMPLEX.table(0)
     assert {name: len(split.inputs) for name, split in table.items()} == dict(COMPLEX.shape().sizes)
-    known, ood = (facts_of(COMPLEX, table[name]) for name in ("id_atomic", "ood_atomic"))
+    known, ood = (facts_of(COMPLEX, name, table[name]) for name in ("id_atomic", "ood_atomic"))
     inferred, cross, iid, every, hard = (
-        comparisons_of(COMPLEX, table[name])
+        comparisons_of(COMPLEX, name, table[name])
         for name in ("train_inferred", "train_cross", "test_inferred_iid", "test_inferred_ood", "test_hard")
     )
     facts = known | ood

@@ -12,6 +12,7 @@ from jaxgen.tasks.lists import ListTask
 from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
 from jaxgen.tasks.mnist1d import MNIST1DTask
 from jaxgen.tasks.hint import HintTask
+from jaxgen.tasks.causal import TransitivityTask
 from jaxgen.tasks.comparison import ComparisonTask
 from jaxgen.tasks.complex_reasoning import ComplexReasoningTask
 from jaxgen.tasks.digits import DigitsTask
@@ -22,6 +23,7 @@ from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
 from jaxgen.tasks.pcfg import PcfgTask
 from jaxgen.tasks.relational import CompositionTask
 from jaxgen.tasks.scan import ScanTask
+from jaxgen.tasks.satisfiability import SatisfiabilityTask
 from jaxgen.tasks.sequence import AdditionTask, InductionTask, SkipTrigramTask
 from jaxgen.tasks.teacher import TeacherTask
 
@@ -54,6 +56,7 @@ __all__ = [
     "PermutationTask",
     "RandomLabelsTask",
     "ScanTask",
+    "SatisfiabilityTask",
     "SkipTrigramTask",
     "SlabTask",
     "Split",
@@ -61,5 +64,6 @@ __all__ = [
     "Task",
     "TaskShape",
     "TeacherTask",
+    "TransitivityTask",
     "XORClusterTask",
 ]

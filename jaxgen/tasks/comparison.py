@@ -15,9 +15,8 @@ import numpy as np
 
 from jaxgen.config import NonNegativeInt, Positive, PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Split, Task, TaskShape, random_order, random_words
+from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape, random_order, random_words
 from jaxgen.tasks.relational import PROBES
-from jaxgen.tasks.sampled import continued
 
 # What each draw is keyed by, beside the seed of the facts.
 _VALUES, _ENTITIES, _PAIRS, _POOL, _PROBES = range(5)
@@ -183,8 +182,11 @@ class AttributeTask(Task):
         tokens_NT = np.full((count, length), special["<pad>"], dtype=np.int32)
         for place, name in enumerate(layout):
             tokens_NT[:, place] = special[name] if name in special else columns[name]
-        end_N = np.full(count, len(layout))
-        return continued(tokens_NT, end_N - self.layout()[2], end_N, self._read_out(), np)
+        targets_NT = np.full_like(tokens_NT, IGNORED)
+        asked = slice(len(layout) - self.layout()[2], len(layout))
+        targets_NT[:, asked] = tokens_NT[:, asked]
+        targets_NK = targets_NT[:, self._read_out()[0] + 1 :]
+        return Split(tokens_NT[:, :-1], targets_NK, targets_NK, np.zeros(count, dtype=bool))
 
     def chosen(self, comparisons: Comparisons, probe: int) -> Comparisons:
         """Returns up to `probes` of the comparisons, at random; `probe` numbers the draw."""

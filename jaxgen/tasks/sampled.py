@@ -7,12 +7,13 @@ K read-out positions.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from jaxgen.config import PositiveInt
-from jaxgen.tasks.base import IGNORED, Array, Split, Task, random_words
+from jaxgen.tasks.base import IGNORED, Array, Split, Task, TaskShape, random_words
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,42 @@ class SampledTask(Task):
         train = self.train_examples or self.test_examples
         return tuple((name, train if name == "train" else self.test_examples) for name in self.splits())
 
+    def spans(self) -> Mapping[str, tuple[int, int]]:
+        """Returns for each split the fewest tokens of a prompt, and the most tokens of a whole sequence.
+
+        Sequences are padded to the longest of `train`, or of their own split where that is longer.
+        """
+        raise NotImplementedError
+
+    def shape(self) -> TaskShape:
+        spans = self.spans()
+        length = spans["train"][1] - 1
+        others = tuple((name, most - 1) for name, (_, most) in spans.items() if most - 1 > length)
+        first = 0 if others else min(fewest for fewest, _ in spans.values()) - 1
+        return TaskShape(
+            vocabulary=len(self.token_names()),
+            length=length,
+            readout=tuple(range(first, length)),
+            sizes=self.sizes(),
+            lengths=others,
+        )
+
+    def asked(self, split: str, tokens_NT: Array, asked_NT: Array, xp: Any) -> Split:
+        """Makes examples of padded sequences: the tokens marked `asked_NT` are each asked for at the one before.
+
+        The last token name is that of the padding.
+        """
+        shape = self.shape()
+        length = dict(shape.lengths).get(split, shape.length)
+        missing = max(0, length + 1 - tokens_NT.shape[1])
+        targets_NT = xp.where(asked_NT, tokens_NT, IGNORED)
+        inputs_NT, targets_NT = (
+            xp.pad(each, ((0, 0), (0, missing)), constant_values=value)
+            for each, value in ((tokens_NT, shape.vocabulary - 1), (targets_NT, IGNORED))
+        )
+        targets_NK = targets_NT[:, shape.readout[0] + 1 : length + 1]
+        return Split(inputs_NT[:, :length], targets_NK, targets_NK, xp.zeros(tokens_NT.shape[:1], dtype=bool))
+
     def stream_words(self) -> int | None:
         return self.words("train") if self.train_examples is None else None
 
@@ -66,20 +103,3 @@ def packed(tokens_NT: Array, present_NT: Array, pad: int, xp: Any) -> tuple[Arra
     length_N = present_NT.sum(axis=1, dtype=xp.int32)
     within_NT = xp.arange(tokens_NT.shape[1], dtype=xp.int32)[None] < length_N[:, None]
     return xp.where(within_NT, xp.take_along_axis(tokens_NT, order_NT, axis=1), pad).astype(xp.int32), length_N
-
-
-def continued(tokens_NT: Array, prompt_N: Array, length_N: Array, readout: tuple[int, ...], xp: Any) -> Split:
-    """Makes examples that ask for the rest of a sequence: for each of its tokens that the prompt leaves.
-
-    Args:
-      tokens_NT: int32, padded sequences; inputs are all but the last.
-      prompt_N: how many tokens are given.
-      length_N: how many there are in all; those behind are padding.
-      readout: contiguous positions, each of which asks for the token after it.
-      xp: numpy or jax.numpy.
-    """
-    start, stop = readout[0] + 1, readout[-1] + 2
-    place_K = xp.arange(start, stop, dtype=xp.int32)[None]
-    asked_NK = (place_K >= prompt_N[:, None]) & (place_K < length_N[:, None])
-    targets_NK = xp.where(asked_NK, tokens_NT[:, start:stop], IGNORED)
-    return Split(tokens_NT[:, :-1], targets_NK, targets_NK, xp.zeros(tokens_NT.shape[:1], dtype=bool))
