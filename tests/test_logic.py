@@ -244,6 +244,17 @@ def test_answers_are_even_and_names_and_sizes_uniform() -> None:
     assert turned == pytest.approx(expected, abs=4 * expected**0.5)
 
 
+def test_questions_are_of_any_pair() -> None:
+    task = TransitivityTask(lengths=(4,), flipped=0.0, names="tokens", test_examples=2400)
+    pairs = Counter()
+    for words, _ in read(task, "train", task.table(0)["train"]):
+        edges, ((one, other, _),) = graph(task, words)
+        chain = [edges[0][0], *(effect for _, effect in edges)]
+        pairs[chain.index(one), chain.index(other)] += 1
+    assert len(pairs) == 12
+    assert all(count == pytest.approx(200, abs=5 * 14) for count in pairs.values())
+
+
 @pytest.mark.parametrize("names", ["characters", "tokens"])
 def test_a_compiled_program_tells_the_same_causes(names: str) -> None:
     check_numpy_and_jax_agree(TransitivityTask(names=names, questions=2))

@@ -12,12 +12,15 @@ from jaxgen.tasks.lists import ListTask
 from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
 from jaxgen.tasks.mnist1d import MNIST1DTask
 from jaxgen.tasks.hint import HintTask
+from jaxgen.tasks.blocksworld import BlocksworldTask
 from jaxgen.tasks.causal import TransitivityTask
 from jaxgen.tasks.comparison import ComparisonTask
 from jaxgen.tasks.complex_reasoning import ComplexReasoningTask
 from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
+from jaxgen.tasks.graphs import GraphSearchTask
 from jaxgen.tasks.hops import HopTask
+from jaxgen.tasks.maze import MazeTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
 from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
 from jaxgen.tasks.pcfg import PcfgTask
@@ -34,6 +37,7 @@ __all__ = [
     "Buckets",
     "ChomskyTask",
     "CogsTask",
+    "BlocksworldTask",
     "ComparisonTask",
     "ComplexReasoningTask",
     "CompositionTask",
@@ -50,6 +54,10 @@ __all__ = [
     "ListTask",
     "MNIST1DTask",
     "Mixture",
+    "GraphSearchTask",
+    "HopTask",
+    "InductionTask",
+    "MazeTask",
     "ModularTask",
     "Part",
     "PcfgTask",

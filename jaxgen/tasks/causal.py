@@ -72,7 +72,7 @@ class TransitivityTask(SampledTask):
             raise UserError("task.lengths: got none, expected at least one number of nodes")
         if shared := set(self.lengths) & set(self.longer):
             raise UserError(f"task.longer: got {sorted(shared)}, expected other numbers of nodes than those that train")
-        most = max(*self.lengths, *self.longer, *self.branching)
+        most = max((*self.lengths, *self.longer, *self.branching))
         if self.names == "tokens" and most > self.name_tokens:
             raise UserError(
                 f"task.name_tokens: got {self.name_tokens}, expected at least {most}: the nodes of a graph have "

@@ -70,14 +70,13 @@ class SampledTask(Task):
         """
         shape = self.shape()
         length = dict(shape.lengths).get(split, shape.length)
-        missing = max(0, length + 1 - tokens_NT.shape[1])
-        targets_NT = xp.where(asked_NT, tokens_NT, IGNORED)
-        inputs_NT, targets_NT = (
-            xp.pad(each, ((0, 0), (0, missing)), constant_values=value)
-            for each, value in ((tokens_NT, shape.vocabulary - 1), (targets_NT, IGNORED))
-        )
+        targets_NT = xp.where(asked_NT, tokens_NT, xp.int32(IGNORED))
+        if (missing := length + 1 - tokens_NT.shape[1]) > 0:
+            wider = ((0, 0), (0, missing))
+            tokens_NT = xp.pad(tokens_NT, wider, constant_values=shape.vocabulary - 1)
+            targets_NT = xp.pad(targets_NT, wider, constant_values=IGNORED)
         targets_NK = targets_NT[:, shape.readout[0] + 1 : length + 1]
-        return Split(inputs_NT[:, :length], targets_NK, targets_NK, xp.zeros(tokens_NT.shape[:1], dtype=bool))
+        return Split(tokens_NT[:, :length], targets_NK, targets_NK, xp.zeros(tokens_NT.shape[:1], dtype=bool))
 
     def stream_words(self) -> int | None:
         return self.words("train") if self.train_examples is None else None
@@ -99,7 +98,11 @@ def packed(tokens_NT: Array, present_NT: Array, pad: int, xp: Any) -> tuple[Arra
     Returns:
       (N, T) int32 tokens, and (N,) int32, how many are present.
     """
-    order_NT = xp.argsort((~present_NT).astype(xp.int8), axis=1, stable=True)
     length_N = present_NT.sum(axis=1, dtype=xp.int32)
     within_NT = xp.arange(tokens_NT.shape[1], dtype=xp.int32)[None] < length_N[:, None]
+    if xp is np:  # twenty times as fast as sorting
+        packed_NT = np.full(tokens_NT.shape, pad, dtype=np.int32)
+        packed_NT[within_NT] = tokens_NT[present_NT]
+        return packed_NT, length_N
+    order_NT = xp.argsort((~present_NT).astype(xp.int8), axis=1, stable=True)
     return xp.where(within_NT, xp.take_along_axis(tokens_NT, order_NT, axis=1), pad).astype(xp.int32), length_N
