@@ -24,6 +24,7 @@ from jaxgen.tasks.maze import MazeTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
 from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
 from jaxgen.tasks.pcfg import PcfgTask
+from jaxgen.tasks.out_of_context import OutOfContextTask
 from jaxgen.tasks.relational import CompositionTask
 from jaxgen.tasks.scan import ScanTask
 from jaxgen.tasks.satisfiability import SatisfiabilityTask
@@ -61,6 +62,7 @@ __all__ = [
     "ModularTask",
     "Part",
     "PcfgTask",
+    "OutOfContextTask",
     "PermutationTask",
     "RandomLabelsTask",
     "ScanTask",
