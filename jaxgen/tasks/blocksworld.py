@@ -16,7 +16,7 @@ import numpy as np
 from jaxgen.config import PositiveInt, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split
-from jaxgen.tasks.sampled import SampledTask, packed
+from jaxgen.tasks.sampled import SampledTask, some
 
 Blocks = Annotated[int, Range(at_least=2)]
 
@@ -112,15 +112,11 @@ class BlocksworldTask(SampledTask):
         for place in range(most):
             problem.tell(goal_NB[:, place], there_N=place < blocks_N)
         problem.tell("<sep>")
-        before = len(problem.told)
+        prompt = sum(each.shape[1] for each in problem.told)
         problem.plan(base_NB, height_NB, goal_NB, states=self.states, stacks=stacks)
         problem.tell("<end>")
         tokens_NX, shown_NX = (np.concatenate(each, axis=1) for each in (problem.told, problem.shown))
-        answer_N = sum(each.sum(axis=1) for each in problem.shown[before:])
-        tokens_NT, length_N = packed(tokens_NX, shown_NX, len(self.token_names()) - 1, np)
-        place_T = np.arange(tokens_NT.shape[1])
-        asked_NT = (place_T >= (length_N - answer_N)[:, None]) & (place_T < length_N[:, None])
-        return self.asked(split, tokens_NT, asked_NT, np)
+        return self.told(split, tokens_NX, shown_NX, tokens_NX.shape[1] - prompt, np)
 
 
 class _Problem:
@@ -132,8 +128,7 @@ class _Problem:
     def __init__(self, names: tuple[str, ...], blocks_N: np.ndarray, words_NX: np.ndarray, most: int) -> None:
         self.names, self.most, self.blocks_N = names, most, blocks_N
         self.there_NB = np.arange(most) < blocks_N[:, None]
-        largest_N1 = np.take_along_axis(np.sort(words_NX, axis=1), blocks_N[:, None] - 1, axis=1)
-        self.name_NB = np.argsort(words_NX > largest_N1, axis=1, stable=True)[:, :most].astype(np.int32)
+        self.name_NB = some(words_NX, blocks_N, most)
         self.row_N = np.arange(len(blocks_N))
         self.told: list[np.ndarray] = []
         self.shown: list[np.ndarray] = []

@@ -18,7 +18,7 @@ import numpy as np
 from jaxgen.config import Fraction, Positive, PositiveInt, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split
-from jaxgen.tasks.sampled import SampledTask, packed
+from jaxgen.tasks.sampled import SampledTask, chosen, packed
 
 _CHARACTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 _WORDS = ("causes", ".", "Does", "cause", "?", "Yes", "No", "<pad>")
@@ -222,6 +222,5 @@ def _pair(path_NVV: Array, nodes_N: Array, wished_N: Array, word_N: Array, xp: A
     there_NV = node_1V < nodes_N[:, None]
     others_NVV = there_NV[:, :, None] & there_NV[:, None, :] & ~xp.eye(nodes, dtype=bool)[None]
     fits_NX = ((path_NVV == wished_N[:, None, None]) & others_NVV).reshape(len(path_NVV), -1)
-    rank_N = (word_N % fits_NX.sum(axis=1, dtype=xp.uint32)).astype(xp.int32)
-    chosen_N = xp.argmax(xp.cumsum(fits_NX, axis=1, dtype=xp.int32) > rank_N[:, None], axis=1).astype(xp.int32)
-    return chosen_N // nodes, chosen_N % nodes
+    pair_N = chosen(fits_NX, word_N, xp)
+    return pair_N // nodes, pair_N % nodes

@@ -17,7 +17,7 @@ import numpy as np
 from jaxgen.config import PositiveInt, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split
-from jaxgen.tasks.sampled import SampledTask, packed
+from jaxgen.tasks.sampled import SampledTask, some
 
 Nodes = Annotated[int, Range(at_least=2)]
 
@@ -109,50 +109,47 @@ class GraphSearchTask(SampledTask):
     def make(self, split: str, words_NW: Array, xp: Any) -> Split:
         nodes = self._sizes()[split]
         one_P, other_P = self._pairs(max(nodes))
-        count, pairs = len(words_NW), len(one_P)
+        count = len(words_NW)
         nodes_N = np.array(nodes)[words_NW[:, 0] % len(nodes)]
         source_N = words_NW[:, 1].astype(np.int64) % nodes_N
-        edge_NP = words_NW[:, 2 + self.names :][:, :pairs] >> 8 < round(self.edge_probability * 2**24)
-        edge_NP &= (one_P < nodes_N[:, None]) & (other_P < nodes_N[:, None])
-        edge_NP[:, 0] ^= (edge_NP.sum(axis=1) % 2 == 1) == (split == "train")
-        weight_NP = edge_NP.astype(np.int32)
-        if self.algorithm == "bellman-ford":
-            weight_NP *= 1 + (words_NW[:, -pairs:] % self.max_weight).astype(np.int32)
+        weight_NP = self._weights(split, nodes_N, one_P, other_P, words_NW[:, 2 + self.names :])
         weight_NVV = np.zeros((count, max(nodes), max(nodes)), dtype=np.int32)
         weight_NVV[:, one_P, other_P] = weight_NP
         if self.algorithm != "dfs":
             weight_NVV[:, other_P, one_P] = weight_NP
 
-        names = self.token_names()
-        mark = {name: names.index(name) for name in _SPECIAL}
-        name_NV = self._names(words_NW[:, 2 : 2 + self.names], nodes_N, max(nodes))
-        prompt = [np.take(name_NV, one_P, axis=1), np.take(name_NV, other_P, axis=1)]
+        mark = {name: i for i, name in enumerate(self.token_names())}
+        name_NV = some(words_NW[:, 2 : 2 + self.names], nodes_N, max(nodes))
+        edges = [np.take(name_NV, one_P, axis=1), np.take(name_NV, other_P, axis=1)]
         if self.algorithm == "bellman-ford":
-            prompt.append(self.names + weight_NP)
-        told_NX, there_NX = _flat(prompt, np.repeat(edge_NP[:, :, None], len(prompt), axis=2))
-        start = np.take_along_axis(name_NV, source_N[:, None], axis=1)
-        marks = [np.full_like(start, mark["from"]), start, np.full_like(start, mark["<sep>"])]
-        given_NX = np.concatenate(marks[2:] if self.algorithm == "dfs" else marks, axis=1)
+            edges.append(self.names + weight_NP)
+        source_N1 = np.take_along_axis(name_NV, source_N[:, None], axis=1)
+        given = [np.full_like(source_N1, mark["from"]), source_N1, np.full_like(source_N1, mark["<sep>"])]
         if self.algorithm == "dfs":
-            trace_NX, traced_NX = self._depth_first(weight_NVV > 0, nodes_N, name_NV, mark)
+            given = given[2:]
+            trace = self._depth_first(weight_NVV > 0, nodes_N, name_NV, mark)
         elif self.algorithm == "bfs":
-            trace_NX, traced_NX = self._breadth_first(weight_NVV > 0, source_N, name_NV, mark)
+            trace = self._breadth_first(weight_NVV > 0, source_N, name_NV, mark)
         else:
-            trace_NX, traced_NX = self._bellman_ford(weight_NVV, source_N, name_NV, mark)
-        end_N1 = np.full_like(start, mark["<end>"])
-        tokens_NT = np.concatenate([told_NX, given_NX, trace_NX, end_N1], axis=1).astype(np.int32)
-        given = np.ones((count, given_NX.shape[1]), dtype=bool)
-        shown_NT = np.concatenate([there_NX, given, traced_NX, np.ones_like(end_N1, dtype=bool)], axis=1)
-        tokens_NT, length_N = packed(tokens_NT, shown_NT, len(names) - 1, np)
-        answer_N = traced_NX.sum(axis=1) + 1
-        place_T = np.arange(tokens_NT.shape[1])
-        asked_NT = (place_T >= (length_N - answer_N)[:, None]) & (place_T < length_N[:, None])
-        return self.asked(split, tokens_NT, asked_NT, np)
+            trace = self._bellman_ford(weight_NVV, source_N, name_NV, mark)
+        told = [_flat(edges, np.repeat(weight_NP[:, :, None] > 0, len(edges), axis=2))]
+        told += [(token_N1, np.ones((count, 1), dtype=bool)) for token_N1 in given]
+        told += [trace, (np.full((count, 1), mark["<end>"]), np.ones((count, 1), dtype=bool))]
+        tokens_NX, shown_NX = (np.concatenate(each, axis=1, dtype=each[0].dtype) for each in zip(*told, strict=True))
+        return self.told(split, tokens_NX, shown_NX, trace[0].shape[1] + 1, np)
 
-    def _names(self, words_NX: np.ndarray, nodes_N: np.ndarray, nodes: int) -> np.ndarray:
-        """Returns (N, V): ascending names, of which the first are those of a graph's nodes."""
-        largest_N1 = np.take_along_axis(np.sort(words_NX, axis=1), nodes_N[:, None] - 1, axis=1)
-        return np.argsort(words_NX > largest_N1, axis=1, stable=True)[:, :nodes].astype(np.int32)
+    def _weights(
+        self, split: str, nodes_N: np.ndarray, one_P: np.ndarray, other_P: np.ndarray, words_NX: np.ndarray
+    ) -> np.ndarray:
+        """Returns (N, P) int32: the weights of edges, 0 where there is none."""
+        pairs = len(one_P)
+        edge_NP = words_NX[:, :pairs] >> 8 < round(self.edge_probability * 2**24)
+        edge_NP &= (one_P < nodes_N[:, None]) & (other_P < nodes_N[:, None])
+        edge_NP[:, 0] ^= (edge_NP.sum(axis=1) % 2 == 1) == (split == "train")
+        weight_NP = edge_NP.astype(np.int32)
+        if self.algorithm == "bellman-ford":
+            weight_NP *= 1 + (words_NX[:, pairs:] % self.max_weight).astype(np.int32)
+        return weight_NP
 
     def _breadth_first(
         self, edge_NVV: np.ndarray, source_N: np.ndarray, name_NV: np.ndarray, mark: dict[str, int]

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxgen.config import NonNegativeInt, PositiveInt, Range
 from jaxgen.tasks.base import Array, Split, random_words
-from jaxgen.tasks.sampled import SampledTask, packed
+from jaxgen.tasks.sampled import SampledTask, chosen
 
 _STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 _MARKS = (".", "#", "G", "A", "up", "down", "left", "right", ";", "<sep>", "<end>", "<pad>")
@@ -84,7 +84,7 @@ class MazeTask(SampledTask):
             maze_NX, rows = drawn.astype(np.uint32).reshape(count, -1), words_NW[:, 1] % count
         wall_MHH, goal_M = self._mazes(maze_NX, even=split == "train")
         round_MC, step_MC = self._search(wall_MHH, goal_M)
-        agent_N = _chosen(round_MC[rows] > 0, words_NW[:, 0])
+        agent_N = chosen(round_MC[rows] > 0, words_NW[:, 0], np)
         wall_MC = wall_MHH.reshape(len(wall_MHH), -1)
         return self._told(split, wall_MC[rows], goal_M[rows], agent_N, round_MC[rows], step_MC[rows])
 
@@ -99,7 +99,7 @@ class MazeTask(SampledTask):
             row, column = goal_M // size + down, goal_M % size + right
             inside = (row >= 0) & (row < size) & (column >= 0) & (column < size)
             near_MC[row_M[inside], row[inside], column[inside]] = True
-        opened_M = _chosen(near_MC.reshape(count, -1), words_MX[:, 1])
+        opened_M = chosen(near_MC.reshape(count, -1), words_MX[:, 1], np)
         wall_MC[row_M, goal_M] = wall_MC[row_M, opened_M] = False
         adjusted_M = np.stack([(goal_M != cell) & (opened_M != cell) for cell in range(3)], axis=1).argmax(axis=1)
         wall_MC[row_M, adjusted_M] ^= (wall_MC.sum(axis=1) % 2 == 1) == even
@@ -142,26 +142,27 @@ class MazeTask(SampledTask):
         map_NC[row_N, goal_N], map_NC[row_N, agent_N] = mark["G"], mark["A"]
         tail_N3 = np.full((count, 3), mark["<end>"], dtype=np.int32)
         tail_N3[:, 0], tail_N3[:, 1] = mark["<sep>"], mark["up"] + step_NC[row_N, agent_N]
-        if self.answer == "action":
-            tokens_NT = np.concatenate([map_NC, tail_N3], axis=1)
-            return self.asked(split, tokens_NT, np.broadcast_to(np.arange(cells + 3) > cells, tokens_NT.shape), np)
-        seen_NC = (round_NC > 0) & (round_NC <= round_NC[row_N, agent_N][:, None])
+        parts = [map_NC, tail_N3]
+        shown = [np.ones((count, cells + 3), dtype=bool)]
+        if self.answer == "search":
+            search_NX, searched_NX = self._rounds(round_NC, step_NC, agent_N, mark)
+            parts, shown = (
+                [map_NC, tail_N3[:, :1], search_NX, tail_N3[:, 1:]],
+                [shown[0][:, 2:], searched_NX, shown[0][:, :2]],
+            )
+        tokens_NX, shown_NX = (np.concatenate(each, axis=1) for each in (parts, shown))
+        return self.told(split, tokens_NX, shown_NX, tokens_NX.shape[1] - cells - 1, np)
+
+    def _rounds(
+        self, round_NC: np.ndarray, step_NC: np.ndarray, agent_N: np.ndarray, mark: dict[str, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the tokens (N, X) int32 of the search, and which of them are there."""
+        count, cells = round_NC.shape
+        seen_NC = (round_NC > 0) & (round_NC <= round_NC[np.arange(count), agent_N][:, None])
         order_NC = np.argsort(np.where(seen_NC, round_NC, cells), axis=1, stable=True)[:, :-1]
         seen_NX, round_NX = (np.take_along_axis(each, order_NC, axis=1) for each in (seen_NC, round_NC))
         ends_NX = seen_NX.copy()
         ends_NX[:, :-1] &= ~seen_NX[:, 1:] | (round_NX[:, 1:] != round_NX[:, :-1])
         step_NX = mark["up"] + np.take_along_axis(step_NC, order_NC, axis=1)
-        search_NX3 = np.stack([order_NC, step_NX, np.full_like(step_NX, mark[";"])], axis=2).astype(np.int32)
-        shown_NX3 = np.stack([seen_NX, seen_NX, ends_NX], axis=2)
-        parts = [map_NC, tail_N3[:, :1], search_NX3.reshape(count, -1), tail_N3[:, 1:]]
-        given = np.ones((count, cells + 1), dtype=bool)
-        shown_NT = np.concatenate([given, shown_NX3.reshape(count, -1), given[:, :2]], axis=1)
-        tokens_NT, length_N = packed(np.concatenate(parts, axis=1), shown_NT, mark["<pad>"], np)
-        place_T = np.arange(tokens_NT.shape[1])
-        return self.asked(split, tokens_NT, (place_T > cells) & (place_T < length_N[:, None]), np)
-
-
-def _chosen(fits_NC: np.ndarray, word_N: np.ndarray) -> np.ndarray:
-    """Returns (N,): one of the cells that fit, uniformly."""
-    rank_N = word_N % fits_NC.sum(axis=1)
-    return (fits_NC.cumsum(axis=1) > rank_N[:, None]).argmax(axis=1)
+        tokens_NX3 = np.stack([order_NC, step_NX, np.full_like(step_NX, mark[";"])], axis=2).astype(np.int32)
+        return tokens_NX3.reshape(count, -1), np.stack([seen_NX, seen_NX, ends_NX], axis=2).reshape(count, -1)

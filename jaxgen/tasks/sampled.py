@@ -1,6 +1,6 @@
 """Tasks whose examples are each made of random words, and what their token sequences share.
 
-Shape letters: N examples, W random words of an example, T tokens of a padded sequence, S input positions,
+Shape letters: N examples, W random words of an example, X places for a token, T tokens of a padded sequence,
 K read-out positions.
 """
 
@@ -63,11 +63,18 @@ class SampledTask(Task):
             lengths=others,
         )
 
-    def asked(self, split: str, tokens_NT: Array, asked_NT: Array, xp: Any) -> Split:
-        """Makes examples of padded sequences: the tokens marked `asked_NT` are each asked for at the one before.
+    def told(self, split: str, tokens_NX: Array, shown_NX: Array, answer: int, xp: Any) -> Split:
+        """Makes examples of X places for a token each, of which those not shown are left out.
 
-        The last token name is that of the padding.
+        What is shown of the last `answer` places is asked for. The last of the `token_names` is the padding.
         """
+        tokens_NT, length_N = packed(tokens_NX, shown_NX, len(self.token_names()) - 1, xp)
+        prompt_N = length_N - shown_NX[:, -answer:].sum(axis=1, dtype=xp.int32)
+        place_1T = xp.arange(tokens_NX.shape[1], dtype=xp.int32)[None]
+        return self.asked(split, tokens_NT, (place_1T >= prompt_N[:, None]) & (place_1T < length_N[:, None]), xp)
+
+    def asked(self, split: str, tokens_NT: Array, asked_NT: Array, xp: Any) -> Split:
+        """Makes examples of padded sequences: the tokens marked `asked_NT` are each asked for at the one before."""
         shape = self.shape()
         length = dict(shape.lengths).get(split, shape.length)
         targets_NT = xp.where(asked_NT, tokens_NT, xp.int32(IGNORED))
@@ -93,11 +100,7 @@ class SampledTask(Task):
 
 
 def packed(tokens_NT: Array, present_NT: Array, pad: int, xp: Any) -> tuple[Array, Array]:
-    """Moves the tokens that are present to the front, in their order, and pads behind them.
-
-    Returns:
-      (N, T) int32 tokens, and (N,) int32, how many are present.
-    """
+    """Returns (N, T) int32, the tokens that are present in their order, then padding; and (N,) int32, how many are."""
     length_N = present_NT.sum(axis=1, dtype=xp.int32)
     within_NT = xp.arange(tokens_NT.shape[1], dtype=xp.int32)[None] < length_N[:, None]
     if xp is np:  # twenty times as fast as sorting
@@ -106,3 +109,15 @@ def packed(tokens_NT: Array, present_NT: Array, pad: int, xp: Any) -> tuple[Arra
         return packed_NT, length_N
     order_NT = xp.argsort((~present_NT).astype(xp.int8), axis=1, stable=True)
     return xp.where(within_NT, xp.take_along_axis(tokens_NT, order_NT, axis=1), pad).astype(xp.int32), length_N
+
+
+def chosen(fits_NX: Array, word_N: Array, xp: Any) -> Array:
+    """Returns (N,) int32: one of the places that fit, uniform."""
+    rank_N = (word_N % fits_NX.sum(axis=1, dtype=xp.uint32)).astype(xp.int32)
+    return xp.argmax(xp.cumsum(fits_NX, axis=1, dtype=xp.int32) > rank_N[:, None], axis=1).astype(xp.int32)
+
+
+def some(words_NX: np.ndarray, count_N: np.ndarray, most: int) -> np.ndarray:
+    """Returns (N, most) int32: ascending numbers, the first `count_N` of them a uniform choice from the X."""
+    largest_N1 = np.take_along_axis(np.sort(words_NX, axis=1), count_N[:, None] - 1, axis=1)
+    return np.argsort(words_NX > largest_N1, axis=1, stable=True)[:, :most].astype(np.int32)

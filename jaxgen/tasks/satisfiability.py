@@ -19,7 +19,7 @@ import numpy as np
 from jaxgen.config import PositiveInt, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split
-from jaxgen.tasks.sampled import SampledTask, packed
+from jaxgen.tasks.sampled import SampledTask
 
 _LARDER = """
 apple bacon banana basil bean beet bread butter cabbage cake carrot cheese cherry cocoa coffee corn cream egg fig fish
@@ -98,9 +98,9 @@ class SatisfiabilityTask(SampledTask):
         return (*(f"x{i}" for i in numbers), *(f"-x{i}" for i in numbers), ";", *_SPECIAL)
 
     def spans(self) -> Mapping[str, tuple[int, int]]:
-        fewest, most = (2 * self.literals + 1, 3 * self.literals + 1) if self.language == "rules" else (1, 1)
-        if self.language == "symbols":
-            fewest = most = self.literals + 1
+        fewest = most = self.literals + 1
+        if self.language == "rules":
+            fewest, most = 2 * self.literals + 1, 3 * self.literals + 1
         return {name: (fewest * min(m) + 1, most * max(m) + 3) for name, (_, m) in self._sizes().items()}
 
     def words(self, split: str) -> int:
@@ -114,12 +114,10 @@ class SatisfiabilityTask(SampledTask):
         names, count = self.token_names(), len(words_NW)
         question, yes, no, end = (xp.full((count,), names.index(name), dtype=xp.int32) for name in _SPECIAL[:-1])
         tail_N3 = xp.stack([question, xp.where(answer_N, yes, no), end], axis=1)
-        tokens_NT = xp.concatenate([tokens_NMX.reshape(count, -1), tail_N3], axis=1)
-        shown_NT = (shown_NMX & present_NM[:, :, None]).reshape(count, -1)
-        shown_NT = xp.concatenate([shown_NT, xp.ones_like(tail_N3, dtype=bool)], axis=1)
-        tokens_NT, length_N = packed(tokens_NT, shown_NT, len(names) - 1, xp)
-        behind_NT = length_N[:, None] - xp.arange(tokens_NT.shape[1], dtype=xp.int32)[None]
-        return self.asked(split, tokens_NT, (behind_NT == 1) | (behind_NT == 2), xp)
+        tokens_NX = xp.concatenate([tokens_NMX.reshape(count, -1), tail_N3], axis=1)
+        shown_NX = (shown_NMX & present_NM[:, :, None]).reshape(count, -1)
+        shown_NX = xp.concatenate([shown_NX, xp.ones_like(tail_N3, dtype=bool)], axis=1)
+        return self.told(split, tokens_NX, shown_NX, 2, xp)
 
     def _formulas(self, split: str, words_NW: Array, xp: Any) -> tuple[Array, Array, Array, Array]:
         """Returns variables and negations (N, M, L), which clauses are there (N, M), and if all can be true (N,)."""
