@@ -20,6 +20,7 @@ from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
 from jaxgen.tasks.graphs import GraphSearchTask
 from jaxgen.tasks.hops import HopTask
+from jaxgen.tasks.locality import LocalObservationTask
 from jaxgen.tasks.maze import MazeTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
 from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
@@ -58,6 +59,7 @@ __all__ = [
     "GraphSearchTask",
     "HopTask",
     "InductionTask",
+    "LocalObservationTask",
     "MazeTask",
     "ModularTask",
     "Part",
