@@ -25,7 +25,7 @@ def formulas(task: SatisfiabilityTask, name: str, split: Split) -> list[tuple[li
         assert words[-3] == "?"
         assert words[-1] == "<end>"
         assert asked == [len(words) - 2, len(words) - 1]
-        mark = "." if task.language == "rules" else ";"
+        mark = ";" if task.language == "symbols" else "."
         *sentences, rest = " ".join(words[:-3]).split(f" {mark}")
         assert rest == ""
         found.append(([clause(task, sentence.strip()) for sentence in sentences], words[-2]))
@@ -37,8 +37,9 @@ def clause(task: SatisfiabilityTask, sentence: str) -> Clause:
         return tuple((word.lstrip("-"), word.startswith("-")) for word in sentence.split())
     condition, then = sentence.removeprefix("If ").split(" then ")
     told = [(part, True) for part in condition.split(" and ")] + [(then, False)]
+    denial = "no " if task.language == "rules" else "not "
     # `If a then b` is: not a, or b.
-    return tuple((part.removeprefix("no "), is_condition != part.startswith("no ")) for part, is_condition in told)
+    return tuple((part.replace(denial, ""), is_condition != (denial in part)) for part, is_condition in told)
 
 
 def can_be_true(clauses: list[Clause]) -> bool:
@@ -63,7 +64,7 @@ TASK = SatisfiabilityTask(variables=4, clauses=(9, 14), other_variables=(6,), te
     variables=st.integers(3, 5),
     clauses=st.lists(st.integers(1, 24), min_size=1, max_size=3, unique=True),
     literals=st.sampled_from([2, 3]),
-    language=st.sampled_from(["symbols", "rules"]),
+    language=st.sampled_from(["symbols", "rules", "people"]),
     candidates=st.integers(1, 3),
     others=st.lists(st.integers(6, 8), max_size=1),
 )

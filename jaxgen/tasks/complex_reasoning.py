@@ -40,8 +40,9 @@ class ComplexReasoningTask(AttributeTask):
     tokens are asked for.
 
     `test_hard` are comparisons of two OOD entities, `hard` of each label, that follow from all that trains, but not
-    from its comparisons alone (the authors' 150 items). At the paper's size there are some 55 of each order and 380
-    equal ones; where there are too few, `table` raises a `UserError`.
+    from its comparisons alone (the authors' 150 items). At the paper's size there are 42 to 70 of each order, by
+    `facts_seed` (with 0 too few, with 1 there are 55), and some 380 equal ones; where there are too few, `table`
+    raises a `UserError`.
     """
 
     trained_fraction: Annotated[float, Range(above=0, at_most=1)] = 0.03

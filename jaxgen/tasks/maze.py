@@ -142,16 +142,13 @@ class MazeTask(SampledTask):
         map_NC[row_N, goal_N], map_NC[row_N, agent_N] = mark["G"], mark["A"]
         tail_N3 = np.full((count, 3), mark["<end>"], dtype=np.int32)
         tail_N3[:, 0], tail_N3[:, 1] = mark["<sep>"], mark["up"] + step_NC[row_N, agent_N]
-        parts = [map_NC, tail_N3]
-        shown = [np.ones((count, cells + 3), dtype=bool)]
+        given = np.ones((count, cells + 3), dtype=bool)
+        search_NX, searched_NX = tail_N3[:, :0], given[:, :0]
         if self.answer == "search":
             search_NX, searched_NX = self._rounds(round_NC, step_NC, agent_N, mark)
-            parts, shown = (
-                [map_NC, tail_N3[:, :1], search_NX, tail_N3[:, 1:]],
-                [shown[0][:, 2:], searched_NX, shown[0][:, :2]],
-            )
-        tokens_NX, shown_NX = (np.concatenate(each, axis=1) for each in (parts, shown))
-        return self.told(split, tokens_NX, shown_NX, tokens_NX.shape[1] - cells - 1, np)
+        tokens_NX = np.concatenate([map_NC, tail_N3[:, :1], search_NX, tail_N3[:, 1:]], axis=1)
+        shown_NX = np.concatenate([given[:, 2:], searched_NX, given[:, :2]], axis=1)
+        return self.told(split, tokens_NX, shown_NX, search_NX.shape[1] + 2, np)
 
     def _rounds(
         self, round_NC: np.ndarray, step_NC: np.ndarray, agent_N: np.ndarray, mark: dict[str, int]

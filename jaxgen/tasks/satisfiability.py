@@ -26,9 +26,11 @@ apple bacon banana basil bean beet bread butter cabbage cake carrot cheese cherr
 garlic ginger grape ham honey jam leek lemon lime mango melon milk mint nut oat olive onion orange pasta pea
 """
 NOUNS = tuple(_LARDER.split())
+NAMES = tuple("Ada Ben Cleo Dan Eva Finn Gus Hana Ivo June Kai Lena".split())  # noqa: SIM905
+PROPERTIES = tuple("angry blue brave calm green happy kind proud red round sad tired".split())  # noqa: SIM905
 
 _SPECIAL = ("?", "Yes", "No", "<end>", "<pad>")
-_WORDS = ("If", "no", "and", "then", ".")
+_WORDS = {"rules": ("If", "and", "then", "no", "."), "people": ("If", "and", "then", "is", "not", ".")}
 
 Sizes = tuple[int, tuple[int, ...]]  # the variables of a split, and its numbers of clauses
 
@@ -48,7 +50,9 @@ class SatisfiabilityTask(SampledTask):
     - `symbols`: `x3 -x1 x2 ;` for each clause;
     - `rules` (the paper's Grounded Rule Language): a clause a or b or c is the sentence
       `If [not a] and [not b] then [c] .`, with a different noun for each variable, drawn anew for every example,
-      and `no` before it where it is negated.
+      and `no` before it where it is negated;
+    - `people` (the sentences of the authors' generator): the same with `Ada is [not] tired` for a variable, of a
+      different name or property for each.
 
     A question mark follows; the answer, `Yes` or `No`, and the end are asked for.
 
@@ -60,7 +64,7 @@ class SatisfiabilityTask(SampledTask):
     variables: Annotated[int, Range(at_least=2, at_most=16)]
     clauses: tuple[PositiveInt, ...]
     literals: Literal[2, 3] = 3
-    language: Literal["symbols", "rules"] = "rules"
+    language: Literal["symbols", "rules", "people"] = "rules"
     candidates: PositiveInt = 1
     other_variables: tuple[Annotated[int, Range(at_least=2, at_most=16)], ...] = ()
 
@@ -92,21 +96,24 @@ class SatisfiabilityTask(SampledTask):
         }
 
     def token_names(self) -> tuple[str, ...]:
-        if self.language == "rules":
-            return (*NOUNS, *_WORDS, *_SPECIAL)
+        if self.language != "symbols":
+            things = NOUNS if self.language == "rules" else (*NAMES, *PROPERTIES)
+            return (*things, *_WORDS[self.language], *_SPECIAL)
         numbers = range(1, max(self.variables, *self.other_variables, 0) + 1)
         return (*(f"x{i}" for i in numbers), *(f"-x{i}" for i in numbers), ";", *_SPECIAL)
 
     def spans(self) -> Mapping[str, tuple[int, int]]:
-        fewest = most = self.literals + 1
-        if self.language == "rules":
-            fewest, most = 2 * self.literals + 1, 3 * self.literals + 1
+        fewest, most = {"symbols": (1, 1), "rules": (2, 3), "people": (4, 5)}[self.language]
+        fewest, most = fewest * self.literals + 1, most * self.literals + 1
         return {name: (fewest * min(m) + 1, most * max(m) + 3) for name, (_, m) in self._sizes().items()}
 
     def words(self, split: str) -> int:
         clauses = max(self._sizes()[split][1])
-        nouns = len(NOUNS) if self.language == "rules" else 0
-        return 2 + nouns + self.candidates * clauses * (self.literals + 1)
+        return 2 + self._things() + self.candidates * clauses * (self.literals + 1)
+
+    def _things(self) -> int:
+        """Returns how many things the language has that a variable may stand for."""
+        return {"symbols": 0, "rules": len(NOUNS), "people": len(NAMES) * len(PROPERTIES)}[self.language]
 
     def make(self, split: str, words_NW: Array, xp: Any) -> Split:
         variable_NML, negated_NML, present_NM, answer_N = self._formulas(split, words_NW, xp)
@@ -150,18 +157,30 @@ class SatisfiabilityTask(SampledTask):
             mark_NM1 = xp.full_like(literal_NML[..., :1], names.index(";"))
             tokens_NMX = xp.concatenate([literal_NML, mark_NM1], axis=2)
             return tokens_NMX, xp.ones_like(tokens_NMX, dtype=bool)
-        noun_NV = xp.argsort(words_NW[:, 2 : 2 + len(NOUNS)], axis=1).astype(xp.int32)
+        thing_NV = xp.argsort(words_NW[:, 2 : 2 + self._things()], axis=1).astype(xp.int32)
         flat_NX = variable_NML.reshape(len(words_NW), -1)
-        noun_NML = xp.take_along_axis(noun_NV, flat_NX, axis=1).reshape(variable_NML.shape)
+        thing_NML = xp.take_along_axis(thing_NV, flat_NX, axis=1).reshape(variable_NML.shape)
+        always_NM = xp.ones_like(negated_NML[..., 0])
         columns, shown = [], []
+
+        def tell(token: Any, there_NM: Array) -> None:
+            columns.append(xp.full_like(thing_NML[..., 0], names.index(token)) if isinstance(token, str) else token)
+            shown.append(there_NM)
+
         for i in range(self.literals):
             last = i == self.literals - 1
-            word = "then" if last else "and" if i else "If"
-            columns += [xp.full_like(noun_NML[..., 0], names.index(each)) for each in (word, "no")] + [noun_NML[..., i]]
+            thing_NM = thing_NML[..., i]
             no_NM = negated_NML[..., i] if last else ~negated_NML[..., i]
-            shown += [xp.ones_like(no_NM), no_NM, xp.ones_like(no_NM)]
-        columns.append(xp.full_like(columns[0], names.index(".")))
-        shown.append(xp.ones_like(shown[0]))
+            tell("then" if last else "and" if i else "If", always_NM)
+            if self.language == "rules":
+                tell("no", no_NM)
+                tell(thing_NM, always_NM)
+            else:
+                tell(thing_NM // len(PROPERTIES), always_NM)
+                tell("is", always_NM)
+                tell("not", no_NM)
+                tell(len(NAMES) + thing_NM % len(PROPERTIES), always_NM)
+        tell(".", always_NM)
         return xp.stack(columns, axis=-1), xp.stack(shown, axis=-1)
 
 
