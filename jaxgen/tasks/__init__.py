@@ -3,32 +3,30 @@
 from jaxgen.tasks.algorithms import CountTask, HintedSortTask, StringTask
 from jaxgen.tasks.arithmetic import ArithmeticTask
 from jaxgen.tasks.base import Split, Task, TaskShape
-from jaxgen.tasks.chomsky import ChomskyTask
-from jaxgen.tasks.cogs import CogsTask
-from jaxgen.tasks.digits import DigitsTask
-from jaxgen.tasks.features import SlabTask, XORClusterTask
-from jaxgen.tasks.in_context import BallsAndUrnsTask, InContextClassificationTask, InContextRegressionTask
-from jaxgen.tasks.lists import ListTask
-from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
-from jaxgen.tasks.mnist1d import MNIST1DTask
-from jaxgen.tasks.hint import HintTask
 from jaxgen.tasks.blocksworld import BlocksworldTask
 from jaxgen.tasks.causal import TransitivityTask
+from jaxgen.tasks.chomsky import ChomskyTask
+from jaxgen.tasks.cogs import CogsTask
 from jaxgen.tasks.comparison import ComparisonTask
 from jaxgen.tasks.complex_reasoning import ComplexReasoningTask
 from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
 from jaxgen.tasks.graphs import GraphSearchTask
+from jaxgen.tasks.hint import HintTask
 from jaxgen.tasks.hops import HopTask
+from jaxgen.tasks.in_context import BallsAndUrnsTask, InContextClassificationTask, InContextRegressionTask
+from jaxgen.tasks.lists import ListTask
 from jaxgen.tasks.locality import LocalObservationTask
 from jaxgen.tasks.maze import MazeTask
+from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
+from jaxgen.tasks.mnist1d import MNIST1DTask
 from jaxgen.tasks.modular import ModularTask, PermutationTask
-from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
-from jaxgen.tasks.pcfg import PcfgTask
 from jaxgen.tasks.out_of_context import OutOfContextTask
+from jaxgen.tasks.pcfg import PcfgTask
+from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
 from jaxgen.tasks.relational import CompositionTask
-from jaxgen.tasks.scan import ScanTask
 from jaxgen.tasks.satisfiability import SatisfiabilityTask
+from jaxgen.tasks.scan import ScanTask
 from jaxgen.tasks.sequence import AdditionTask, InductionTask, SkipTrigramTask
 from jaxgen.tasks.teacher import TeacherTask
 
@@ -36,10 +34,10 @@ __all__ = [
     "AdditionTask",
     "ArithmeticTask",
     "BallsAndUrnsTask",
+    "BlocksworldTask",
     "Buckets",
     "ChomskyTask",
     "CogsTask",
-    "BlocksworldTask",
     "ComparisonTask",
     "ComplexReasoningTask",
     "CompositionTask",
@@ -47,28 +45,26 @@ __all__ = [
     "Curriculum",
     "DigitsTask",
     "GaussianMixtureTask",
+    "GraphSearchTask",
+    "HintTask",
     "HintedSortTask",
+    "HopTask",
     "InContextClassificationTask",
     "InContextRegressionTask",
-    "HintTask",
-    "HopTask",
     "InductionTask",
     "ListTask",
-    "MNIST1DTask",
-    "Mixture",
-    "GraphSearchTask",
-    "HopTask",
-    "InductionTask",
     "LocalObservationTask",
+    "MNIST1DTask",
     "MazeTask",
+    "Mixture",
     "ModularTask",
+    "OutOfContextTask",
     "Part",
     "PcfgTask",
-    "OutOfContextTask",
     "PermutationTask",
     "RandomLabelsTask",
-    "ScanTask",
     "SatisfiabilityTask",
+    "ScanTask",
     "SkipTrigramTask",
     "SlabTask",
     "Split",
