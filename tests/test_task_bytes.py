@@ -9,6 +9,7 @@ from jaxgen.tasks import (
     BlocksworldTask,
     ComparisonTask,
     ComplexReasoningTask,
+    CreativeWalkTask,
     GraphSearchTask,
     HopTask,
     LocalObservationTask,
@@ -45,6 +46,7 @@ DIGESTS: dict[str, tuple[Task, str]] = {
         LocalObservationTask(variables=9, edges=9, held_out=3, test_examples=20),
         "5bc9a7f0b5b81339",
     ),
+    "creative walks": (CreativeWalkTask(test_examples=20), "1bd7436e0d9817a8"),
 }
 
 

@@ -9,6 +9,7 @@ from jaxgen.tasks.chomsky import ChomskyTask
 from jaxgen.tasks.cogs import CogsTask
 from jaxgen.tasks.comparison import ComparisonTask
 from jaxgen.tasks.complex_reasoning import ComplexReasoningTask
+from jaxgen.tasks.creative_walks import CreativeWalkTask
 from jaxgen.tasks.digits import DigitsTask
 from jaxgen.tasks.features import SlabTask, XORClusterTask
 from jaxgen.tasks.graphs import GraphSearchTask
@@ -43,6 +44,7 @@ __all__ = [
     "CompositionTask",
     "CountTask",
     "Curriculum",
+    "CreativeWalkTask",
     "DigitsTask",
     "GaussianMixtureTask",
     "GraphSearchTask",
