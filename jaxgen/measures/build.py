@@ -9,11 +9,14 @@ import jax
 
 from jaxgen.errors import UserError
 from jaxgen.measures.accuracy import accuracy, by_position, loss, weight_norm, within_error
+from jaxgen.measures.answers import accuracy_by_length, greedy_accuracy, token_accuracy
 from jaxgen.measures.config import (
     AUC,
     Accuracy,
+    AccuracyByLength,
     Analysis,
     ByPosition,
+    GreedyAccuracy,
     LinearFit,
     Loss,
     Measure,
@@ -21,6 +24,7 @@ from jaxgen.measures.config import (
     Perturb,
     ProgressMeasures,
     PruneNeurons,
+    TokenAccuracy,
     WeightNorm,
     WithinError,
 )
@@ -34,6 +38,9 @@ _MEASURES: dict[type[Measure], Callable[[Any, Evaluation], dict[str, jax.Array]]
     Accuracy: lambda _, evaluation: accuracy(evaluation),
     Loss: lambda _, evaluation: loss(evaluation),
     ByPosition: lambda _, evaluation: by_position(evaluation),
+    TokenAccuracy: lambda _, evaluation: token_accuracy(evaluation),
+    GreedyAccuracy: lambda _, evaluation: greedy_accuracy(evaluation),
+    AccuracyByLength: accuracy_by_length,
     WeightNorm: lambda _, evaluation: weight_norm(evaluation),
     WithinError: within_error,
     NeuronIPR: neuron_ipr,

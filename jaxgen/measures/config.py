@@ -10,6 +10,7 @@ import dataclasses
 from typing import Literal
 
 from jaxgen.config import Config, Fraction, NonNegative, Positive, PositiveInt
+from jaxgen.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,35 @@ class ByPosition(Measure):
     """Accuracy and mean training loss of each of the K read-out positions alone:
     `accuracy.<k>/<split>` and `loss.<k>/<split>`, k from 0, over the examples that are asked something
     there (0 where there are none); splits of `Accuracy`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TokenAccuracy(Measure):
+    """Fraction of the tokens asked for that are right, all before them given: `token_accuracy/<split>`; splits of
+    `Accuracy`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GreedyAccuracy(Measure):
+    """Fraction of examples whose whole answer is right when the model writes it by itself, always taking the most
+    likely token: `greedy_accuracy/<split>`, of a causal transformer; splits of `Accuracy`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AccuracyByLength(Measure):
+    """Accuracy of the examples whose first answer comes after so many tokens: `accuracy.to_<edge>/<split>`.
+
+    An example counts at the first of the `edges` that its tokens before the first answer do not exceed, where
+    `greedy` as in `GreedyAccuracy`, else as in `Accuracy`. Beside it stands the fraction of examples that count there,
+    `share.to_<edge>/<split>`; where that is 0, so is the accuracy. Splits of `Accuracy`.
+    """
+
+    edges: tuple[PositiveInt, ...]
+    greedy: bool = False
+
+    def validate(self) -> None:
+        if not self.edges or list(self.edges) != sorted(set(self.edges)):
+            raise UserError(f"edges: got {list(self.edges)}, expected one or more lengths, each above the one before")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

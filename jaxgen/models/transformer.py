@@ -15,7 +15,7 @@ read-out positions, D width, H heads, C width of a head, M width of the MLP, V v
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,8 +47,19 @@ SHARDING_RULES: Rules = (
 )
 
 
+class Decoding(NamedTuple):
+    """One position of sequences that are read token by token; the collection `cache` holds what came before."""
+
+    at: jax.Array  # () int32: the position
+    length: int  # of the whole sequences
+
+
 class Transformer(nn.Module):
-    """The network of a `TransformerConfig`; see `jaxgen.models.build.build_model` for the contract."""
+    """The network of a `TransformerConfig`; see `jaxgen.models.build.build_model` for the contract.
+
+    With `decoding`, the inputs are the tokens (B, 1) of one position, and the logits (B, 1, V) are those of it; keys
+    and values are kept in the collection `cache`, and positions must be given in their order.
+    """
 
     config: TransformerConfig
     shape: TaskShape
@@ -57,12 +68,19 @@ class Transformer(nn.Module):
     attention_device: Any = None
 
     @nn.compact
-    def __call__(self, tokens_BS: jax.Array, train: bool = False, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
+    def __call__(
+        self,
+        tokens_BS: jax.Array,
+        train: bool = False,
+        dropout_rate: float | jax.Array = 0.0,
+        decoding: Decoding | None = None,
+    ) -> jax.Array:
         config, shape, length = self.config, self.shape, tokens_BS.shape[1]
-        readout, rate = shape.readout_at(length), dropout_rate if train and config.dropout > 0 else None
+        readout = (0,) if decoding else shape.readout_at(length)
+        rate = dropout_rate if train and config.dropout > 0 else None
         # A scanned layer is the same program as the next, so the first one cannot be computed by vocabulary.
         few = shape.channels is None and shape.vocabulary < tokens_BS.shape[0]
-        by_vocabulary = rate is None and few and not config.scan_layers
+        by_vocabulary = rate is None and few and not config.scan_layers and decoding is None
         rows_RS = tokens_BS
         if by_vocabulary:
             rows_RS = jnp.broadcast_to(jnp.arange(shape.vocabulary)[:, None], (shape.vocabulary, length))
@@ -75,23 +93,25 @@ class Transformer(nn.Module):
             kernel_init, bias_init = _inner_inits(config, shape.channels)
             x_RSD = _dense(config.width, True, kernel_init, bias_init, self.compute_dtype, "read_in")(tokens_BS)
             x_RSD = x_RSD.astype(jnp.float32)
+        at_S = decoding.at[None] if decoding else jnp.arange(length)
         if config.positions == "learned":
             embedding_init = _embedding_init(config, shape.longest())
             positions = nn.Embed(shape.longest(), config.width, embedding_init=embedding_init, name="positions")
-            x_RSD += positions(jnp.arange(length))[None]
+            x_RSD += positions(at_S)[None]
         elif config.positions == "sinusoidal":
-            x_RSD += sinusoids(length, config.width)[None]
+            table_SD = sinusoids(decoding.length if decoding else length, config.width)
+            x_RSD += (jnp.asarray(table_SD)[at_S] if decoding else table_SD)[None]
         x_RSD = _dropout(self, x_RSD, rate)
 
         x_BQD = x_RSD if by_vocabulary else spread_examples(x_RSD)
         last = config.layers - 1
         if config.scan_layers and last > 0:
-            x_BQD = self._scanned(x_BQD, rate, last)
+            x_BQD = self._scanned(x_BQD, rate, last, decoding)
         for i in range(last if config.scan_layers else 0, config.layers):
             answers = readout if i == last else tuple(range(length))
             kind = nn.remat(Block) if self.remat else Block
             block = kind(config, answers, self.compute_dtype, self.attention_device, name=f"block_{i}")
-            x_BQD = spread_examples(block(x_BQD, rate, tokens_BS if by_vocabulary and i == 0 else None))
+            x_BQD = spread_examples(block(x_BQD, rate, tokens_BS if by_vocabulary and i == 0 else None, decoding))
         if config.norm == "pre":
             x_BQD = _layer_norm("norm_final")(x_BQD)
 
@@ -109,15 +129,16 @@ class Transformer(nn.Module):
             logits_BKV += self.param("unembed_bias", bias_init, (shape.vocabulary,), jnp.float32)[None, None]
         return logits_BKV
 
-    def _scanned(self, x_BSD: jax.Array, rate: float | jax.Array | None, layers: int) -> jax.Array:
+    def _scanned(
+        self, x_BSD: jax.Array, rate: float | jax.Array | None, layers: int, decoding: Decoding | None
+    ) -> jax.Array:
         """Returns the residual stream after the first `layers` blocks, whose parameters are stacked in `SCANNED`."""
 
         def one(block: Block, x_BSD: jax.Array, _: None) -> tuple[jax.Array, None]:
-            return spread_examples(block(x_BSD, rate, None)), None
+            return spread_examples(block(x_BSD, rate, None, decoding)), None
 
-        scan = nn.scan(
-            one, length=layers, variable_axes={"params": 0, TAPPED: 0}, split_rngs={"params": True, "dropout": True}
-        )
+        axes: dict[Any, Any] = {"params": 0, TAPPED: 0, "cache": 0}
+        scan = nn.scan(one, length=layers, variable_axes=axes, split_rngs={"params": True, "dropout": True})
         # The loop itself keeps what is computed again apart from what was computed before.
         kind = nn.remat(Block, prevent_cse=False) if self.remat else Block
         everywhere = tuple(range(x_BSD.shape[1]))
@@ -135,13 +156,20 @@ class Block(nn.Module):
     attention_device: Any
 
     @nn.compact
-    def __call__(self, x_RSD: jax.Array, rate: float | jax.Array | None, tokens_BS: jax.Array | None) -> jax.Array:
+    def __call__(
+        self,
+        x_RSD: jax.Array,
+        rate: float | jax.Array | None,
+        tokens_BS: jax.Array | None,
+        decoding: Decoding | None = None,
+    ) -> jax.Array:
         """Returns the residual stream (B, Q, D) at the positions `answers`.
 
         Args:
           x_RSD: the residual stream: of the batch, or of the vocabulary where `tokens_BS` is given.
           rate: the dropout rate; None leaves dropout out.
           tokens_BS: the rows of the batch within the vocabulary's.
+          decoding: of which position the stream is, where it is of one alone.
         """
         config = self.config
         pre, post = config.norm == "pre", config.norm == "post"
@@ -149,7 +177,7 @@ class Block(nn.Module):
 
         h_RSD = _layer_norm("norm_attention")(x_RSD) if pre else x_RSD
         attention = Attention(config, self.answers, self.dtype, self.attention_device, name="attention")
-        h_BQD = attention(h_RSD, tokens_BS)
+        h_BQD = attention(h_RSD, tokens_BS, decoding)
         x_BQD = spread_examples(x_BQD + _dropout(self, h_BQD, rate))
         x_BQD = _layer_norm("norm_attention")(x_BQD) if post else x_BQD
 
@@ -173,12 +201,12 @@ class Attention(nn.Module):
     device: Any
 
     @nn.compact
-    def __call__(self, x_RSD: jax.Array, tokens_BS: jax.Array | None) -> jax.Array:
+    def __call__(self, x_RSD: jax.Array, tokens_BS: jax.Array | None, decoding: Decoding | None = None) -> jax.Array:
         config = self.config
         kernel_init, bias_init = _inner_inits(config, config.width)
 
         taken = "xla"
-        if self.device is not None:
+        if self.device is not None and decoding is None:
             taken = attention_choice(config, self.answers, x_RSD.shape[1], self.dtype, self.device).taken
 
         def project(name: str, x: jax.Array, tokens: jax.Array | None) -> jax.Array:
@@ -192,7 +220,11 @@ class Attention(nn.Module):
         k = project("key", x_RSD, tokens_BS)
         v = project("value", x_RSD, tokens_BS)
         if taken == "xla":
-            z_BQHC = self._written_out(q, k, v)
+            seen_QS: Any = np.arange(k.shape[2])[None] <= np.array(self.answers)[:, None]
+            if decoding is not None:
+                k, v = self._cached("keys", k, decoding), self._cached("values", v, decoding)
+                seen_QS = (jnp.arange(decoding.length) <= decoding.at)[None]
+            z_BQHC = self._written_out(q, k, v, seen_QS if config.causal else None)
         else:
             z_BQHC = attend(config, self.answers, taken, self.device, q, k, v)
 
@@ -200,13 +232,19 @@ class Attention(nn.Module):
         output = _dense(config.width, config.attention_bias, kernel_init, bias_init, self.dtype, "output")
         return output(z_BQHC.reshape(*z_BQHC.shape[:2], -1)).astype(jnp.float32)
 
-    def _written_out(self, q_BHQC: jax.Array, k_BHSC: jax.Array, v_BHSC: jax.Array) -> jax.Array:
+    def _cached(self, name: str, new_BH1C: jax.Array, decoding: Decoding) -> jax.Array:
+        """Returns the keys or values of all positions so far (B, H, S, C), and keeps those of this one."""
+        batch, heads, _, width = new_BH1C.shape
+        kept = self.variable("cache", name, jnp.zeros, (batch, heads, decoding.length, width), new_BH1C.dtype)
+        kept.value = jax.lax.dynamic_update_slice_in_dim(kept.value, new_BH1C, decoding.at, axis=2)
+        return kept.value
+
+    def _written_out(self, q_BHQC: jax.Array, k_BHSC: jax.Array, v_BHSC: jax.Array, seen_QS: Any) -> jax.Array:
         # On a CPU these batched products are over twice as fast as a broadcast multiply and sum, even at 3 positions;
         # heads before positions and three separate projections are at least as fast as the other orders.
         scores_BHQS = jnp.einsum("bhqc,bhsc->bhqs", q_BHQC, k_BHSC, preferred_element_type=jnp.float32)
         scores_BHQS *= attention_scale(self.config)
-        if self.config.causal:
-            seen_QS = np.arange(k_BHSC.shape[2])[None] <= np.array(self.answers)[:, None]
+        if seen_QS is not None:
             scores_BHQS = jnp.where(seen_QS[None, None], scores_BHQS, -jnp.inf)
         pattern_BHQS = Tap(name="pattern")(jax.nn.softmax(scores_BHQS, axis=-1))
         return jnp.einsum("bhqs,bhsc->bqhc", pattern_BHQS.astype(self.dtype), v_BHSC)

@@ -1,0 +1,63 @@
+"""Answers of several tokens: token by token, written by the model itself, and by the length of the question.
+
+Shape letters: B examples, K read-out positions.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.measures.config import AccuracyByLength
+from jaxgen.measures.evaluation import Evaluation
+from jaxgen.models.decoding import greedy
+from jaxgen.tasks.base import IGNORED
+
+
+def token_accuracy(evaluation: Evaluation) -> dict[str, jax.Array]:
+    """Returns `token_accuracy/<split>`."""
+    values = {}
+    for split in evaluation.splits:
+        answers_BK, targets_BK = _answers(evaluation, split, by_itself=False)
+        asked_BK = targets_BK != IGNORED
+        right = jnp.sum((answers_BK == targets_BK) & asked_BK, dtype=jnp.float32)
+        values[f"token_accuracy/{split}"] = right / jnp.maximum(jnp.sum(asked_BK, dtype=jnp.float32), 1.0)
+    return values
+
+
+def greedy_accuracy(evaluation: Evaluation) -> dict[str, jax.Array]:
+    """Returns `greedy_accuracy/<split>`."""
+    return {
+        f"greedy_accuracy/{split}": jnp.mean(_right(*_answers(evaluation, split, by_itself=True)))
+        for split in evaluation.splits
+    }
+
+
+def accuracy_by_length(config: AccuracyByLength, evaluation: Evaluation) -> dict[str, jax.Array]:
+    """Returns `accuracy.to_<edge>/<split>` and `share.to_<edge>/<split>`."""
+    values: dict[str, jax.Array] = {}
+    for split, of in evaluation.splits.items():
+        answers_BK, targets_BK = _answers(evaluation, split, by_itself=config.greedy)
+        readout_K = jnp.asarray(np.array(evaluation.shape.readout_at(of.inputs.shape[1])))
+        length_B = readout_K[jnp.argmax(targets_BK != IGNORED, axis=1)] + 1
+        edge_B = jnp.searchsorted(jnp.asarray(config.edges), length_B)
+        for i, edge in enumerate(config.edges):
+            counts_B = (edge_B == i).astype(jnp.float32)
+            share = jnp.mean(counts_B)
+            right = jnp.mean(counts_B * _right(answers_BK, targets_BK)) / jnp.maximum(share, 1e-9)
+            values |= {f"accuracy.to_{edge}/{split}": right, f"share.to_{edge}/{split}": share}
+    return values
+
+
+def _answers(evaluation: Evaluation, split: str, *, by_itself: bool) -> tuple[jax.Array, jax.Array]:
+    """Returns the answers and the targets of a split, both (B, K)."""
+    of = evaluation.splits[split]
+    inputs_BS, targets_BK = jnp.asarray(of.inputs), jnp.asarray(of.targets if split == "train" else of.true_targets)
+    if by_itself:
+        return greedy(evaluation.module, evaluation.variables, evaluation.shape, inputs_BS, targets_BK), targets_BK
+    return jnp.argmax(evaluation.logits(inputs_BS), axis=-1).astype(targets_BK.dtype), targets_BK
+
+
+def _right(answers_BK: jax.Array, targets_BK: jax.Array) -> jax.Array:
+    return jnp.all((answers_BK == targets_BK) | (targets_BK == IGNORED), axis=-1).astype(jnp.float32)

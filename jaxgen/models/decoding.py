@@ -1,0 +1,64 @@
+"""Greedy decoding: answers that a model gives by itself, token by token, in one compiled program.
+
+Shape letters: B examples, S positions, K read-out positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.errors import UserError
+from jaxgen.models.transformer import Decoding, Transformer
+from jaxgen.tasks.base import IGNORED, TaskShape
+
+
+def greedy(
+    module: nn.Module, variables: Mapping[str, Any], shape: TaskShape, inputs_BS: jax.Array, targets_BK: jax.Array
+) -> jax.Array:
+    """Returns the most likely tokens (B, K) at the read-out positions, int32, each after the model's own earlier ones.
+
+    A token of the inputs that is the answer of the position before it is replaced by the model's own; prompts, and
+    what stands between answers without being asked for, are given. Keys and values are kept, so a token costs one
+    position. Pure: it runs under `jit` and `vmap`.
+
+    Args:
+      module: a causal transformer.
+      variables: its parameters.
+      shape: the shape of the task's examples.
+      inputs_BS: int32, the answers within.
+      targets_BK: int32; IGNORED where nothing is asked.
+
+    Raises:
+      UserError: the model is none that reads tokens from left to right.
+    """
+    if not isinstance(module, Transformer) or not module.config.causal or shape.channels is not None:
+        raise UserError("decoding: expected a causal transformer that reads tokens")
+    length = inputs_BS.shape[1]
+    readout = np.array(shape.readout_at(length))
+    asked_BS = jnp.full(inputs_BS.shape, IGNORED, jnp.int32).at[:, readout].set(targets_BK)
+    next_BS = jnp.concatenate([inputs_BS[:, 1:], inputs_BS[:, :1]], axis=1)
+    own_BS = (asked_BS != IGNORED) & (asked_BS == next_BS)
+
+    def read(cache: Any, token_B: jax.Array, at: jax.Array) -> tuple[jax.Array, Any]:
+        logits_B1V, kept = module.apply(
+            {**variables, **cache}, token_B[:, None], decoding=Decoding(at, length), mutable=["cache"]
+        )
+        return jnp.argmax(logits_B1V[:, 0], axis=-1).astype(jnp.int32), dict(kept)
+
+    def step(carry: tuple[Any, jax.Array], given: tuple[jax.Array, ...]) -> tuple[tuple[Any, jax.Array], jax.Array]:
+        cache, token_B = carry
+        at, own_B, next_B = given
+        answer_B, cache = read(cache, token_B, at)
+        return (cache, jnp.where(own_B, answer_B, next_B)), answer_B
+
+    _, like = jax.eval_shape(lambda token_B: read({}, token_B, jnp.int32(0)), inputs_BS[:, 0])
+    empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    given = (jnp.arange(length), own_BS.T, next_BS.T)
+    _, answers_SB = jax.lax.scan(step, (empty, inputs_BS[:, 0]), given)
+    return answers_SB.T[:, readout]
