@@ -84,10 +84,10 @@ class Condition(Config):
             )
             raise UserError(f"loss: got '{self.loss}', expected {expected}: the targets of the task are {kind}")
         train = dict(shape.sizes)["train"]
-        if self.task.stream_words() is not None:
+        if self.task.on_host or self.task.stream_words() is not None:
             if self.batch_size is None:
                 raise UserError(
-                    "batch_size: got nothing, expected a number: the task draws fresh examples at every step"
+                    "batch_size: got nothing, expected a number: the examples of every step are made for it"
                 )
             self.task.check_batch_size(self.batch_size)
         elif self.batch_size is not None and self.batch_size > train:
@@ -117,7 +117,7 @@ class Condition(Config):
             fields["start"] = {"kind": "From", "masked": masked(self.start.transforms)}
         # Of the task, a program sees the tables' shapes alone, and how a stream is drawn.
         fields["task"] = dataclasses.asdict(self.task.shape()) | {"corrupts": self.task.corrupts()}
-        if self.task.stream_words() is not None:
+        if self.task.on_host or self.task.stream_words() is not None:
             fields["task"]["stream"] = to_json(self.task)
         return digest(fields)
 

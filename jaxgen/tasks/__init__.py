@@ -29,6 +29,7 @@ from jaxgen.tasks.relational import CompositionTask
 from jaxgen.tasks.satisfiability import SatisfiabilityTask
 from jaxgen.tasks.scan import ScanTask
 from jaxgen.tasks.sequence import AdditionTask, InductionTask, SkipTrigramTask
+from jaxgen.tasks.stored import StoredTask
 from jaxgen.tasks.teacher import TeacherTask
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "SkipTrigramTask",
     "SlabTask",
     "Split",
+    "StoredTask",
     "StringTask",
     "Task",
     "TaskShape",

@@ -23,6 +23,9 @@ Array = Any  # numpy's on the host, jax's on the device
 # The target of a read-out position that asks an example nothing: it counts neither in a loss nor in an accuracy.
 IGNORED = -1
 
+# Keys the words of the training examples that the host draws, which must be others than those of the tables.
+TRAINING_STREAM = 2**32
+
 
 class Split(NamedTuple):
     """The examples of one split; N examples, S input positions or features, K read-out positions.
@@ -118,6 +121,14 @@ class Task(Config):
     def batch(self, words_BW: Array, rows_B: np.ndarray, xp: Any) -> Split:
         """Makes the rows `rows_B` of a batch, each of its own words; where in the batch a row is may matter to it."""
         return self.examples(words_BW, xp)
+
+    def host_batch(self, seed: int, step: int, batch_size: int, rows: range) -> Split:
+        """Makes the rows `rows` of the batch of a step with numpy, as a pure function of this config, seed and step."""
+        words = self.stream_words()
+        assert words is not None
+        first = step * batch_size + rows.start
+        drawn = words_at(first, len(rows), words, seed=seed, stream=TRAINING_STREAM)
+        return self.batch(drawn, np.array(rows), np)
 
     def examples(self, words_NW: Array, xp: Any) -> Split:
         """Makes N examples of uniform uint32 words (N, W), each of its own row alone.

@@ -19,12 +19,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxgen.experiment import Trajectory
-from jaxgen.tasks.base import IGNORED, Split, Task, words_at
+from jaxgen.tasks.base import IGNORED, Split, Task
 from jaxgen.train.mesh import MEMBER, feed_sharding, put
 from jaxgen.train.program import Feed
 
-# Keys the words of training examples, which must be others than those of the tables.
-TRAINING_STREAM = 2**32
 # As many steps are fed together as fit in here: enough to be worth a transfer, little enough to be ready soon.
 FEED_BYTES = 4 * 2**20
 MOST_STEPS = 256
@@ -34,10 +32,7 @@ AHEAD = 2
 def host_batch(task: Task, seed: int, step: int, batch_size: int, rows: range) -> Split:
     """Returns the rows `rows` of the batch of a step, numpy's."""
     part = task.parts()[int(task.part_at(np.int32(step), np))]
-    words = part.stream_words()
-    assert words is not None
-    drawn = words_at(step * batch_size + rows.start, len(rows), words, seed=seed, stream=TRAINING_STREAM)
-    return part.batch(drawn, np.array(rows), np)
+    return part.host_batch(seed, step, batch_size, rows)
 
 
 class FeedSource:

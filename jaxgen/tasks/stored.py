@@ -1,0 +1,208 @@
+"""Examples on disk: ArrayRecord files that a task was exported to, or that were made elsewhere.
+
+    data/<digest>/
+        manifest.json          the shape, the tokens, and of every split its file, its SHA-256 and its sizes
+        <split>.array_record   one record an example: inputs, targets, true targets, corrupted, little-endian
+
+The digest is that of the manifest, so that it says what the data are, wherever they lie.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jaxgen.config import NonNegativeInt, PositiveInt, to_json
+from jaxgen.errors import UserError
+from jaxgen.files import make_directory, read_json, write_json
+from jaxgen.tasks.base import Array, Split, Task, TaskShape, random_order
+
+FOLDER_VARIABLE = "JAXGEN_DATA"
+_EPOCH_STREAM = 2**33
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredTask(Task):
+    """Data on disk, below $JAXGEN_DATA or `data/`; `jaxgen tasks export` writes them.
+
+    Training goes through all training examples in one order after the other, which the run's seed and the epoch give;
+    an epoch leaves out the remainder. Measured are all splits, of `train` the first `train_measured` examples.
+    """
+
+    on_host: ClassVar[bool] = True
+
+    data: str  # the digest
+    train_measured: NonNegativeInt = 1000
+
+    def validate(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{16}", self.data):
+            raise UserError(f"task.data: got '{self.data}', expected the 16 digits that `jaxgen tasks export` prints")
+        self.manifest()
+
+    def manifest(self) -> dict[str, Any]:
+        return _manifest(data_folder(), self.data)
+
+    def shape(self) -> TaskShape:
+        facts = self.manifest()["shape"]
+        sizes = {name: size for name, size in facts["sizes"]}
+        sizes["train"] = min(sizes["train"], max(self.train_measured, 1))
+        return TaskShape(
+            **facts
+            | {"readout": tuple(facts["readout"]), "sizes": tuple(sizes.items()),
+               "lengths": tuple((name, length) for name, length in facts["lengths"])}
+        )  # fmt: skip
+
+    def token_names(self) -> tuple[str, ...]:
+        return tuple(self.manifest()["token_names"])
+
+    def disjoint_by(self) -> str | None:
+        said: str | None = self.manifest()["disjoint_by"]
+        return said
+
+    def measured(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.shape().sizes if name != "train" or self.train_measured)
+
+    def table(self, seed: int) -> dict[str, Split]:
+        return {name: self._read(name, np.arange(size)) for name, size in self.shape().sizes}
+
+    def check_batch_size(self, size: int) -> None:
+        if size > self._training_examples():
+            raise UserError(
+                f"batch_size: got {size}, expected at most the {self._training_examples()} training examples"
+            )
+
+    def host_batch(self, seed: int, step: int, batch_size: int, rows: range) -> Split:
+        count = self._training_examples()
+        epoch, at = divmod(step, count // batch_size)
+        places = slice(at * batch_size + rows.start, at * batch_size + rows.stop)
+        return self._read("train", _order(count, seed, epoch)[places])
+
+    def _training_examples(self) -> int:
+        return next(size for name, size in self.manifest()["shape"]["sizes"] if name == "train")
+
+    def _read(self, split: str, numbers: np.ndarray) -> Split:
+        facts = self.manifest()["splits"][split]
+        records = _records(data_folder() / self.data / facts["file"], facts["sha256"]).__getitems__(numbers.tolist())
+        flat = np.frombuffer(b"".join(records), np.uint8).reshape(len(numbers), -1)
+        columns, start = [], 0
+        for shape, dtype in facts["columns"]:
+            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            column = np.ascontiguousarray(flat[:, start : start + size]).view(dtype)
+            columns.append(column.reshape(len(numbers), *shape))
+            start += size
+        return Split(*columns)
+
+
+def data_folder() -> Path:
+    """Returns where stored data lie."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or "data")
+
+
+def export(task: Task, seed: int, train: PositiveInt | None, folder: Path) -> str:
+    """Writes the splits of a task below `folder`, whole or not at all, and returns the digest of the data.
+
+    Args:
+      task: the task.
+      seed: of its examples.
+      train: how many training examples are drawn of a task that makes fresh ones; None: its table.
+      folder: where stored data lie.
+
+    Raises:
+      UserError: `train` is given for a task of which all training examples are in the table.
+    """
+    splits = dict(task.table(seed))
+    if train is not None:
+        if task.stream_words() is None or task.parts() != (task,):
+            raise UserError("train: the training examples of this task are all in its table; leave the number out")
+        splits["train"] = task.host_batch(seed, 0, train, range(train))
+    make_directory(folder)
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".export."))
+    try:
+        written = {name: _write(temporary, name, split) for name, split in splits.items()}
+        shape = dataclasses.asdict(task.shape())
+        shape["sizes"] = [[name, len(split.inputs)] for name, split in splits.items()]
+        manifest = {
+            "made_by": {"task": to_json(task), "version": type(task).version, "seed": seed},
+            "shape": shape,
+            "token_names": list(task.token_names()),
+            "disjoint_by": task.disjoint_by(),
+            "splits": written,
+        }
+        digest = _digest(manifest)
+        write_json(temporary / "manifest.json", manifest)
+        if (folder / digest).exists():  # the same data, as the digest says
+            _manifest(folder, digest)
+        else:
+            os.replace(temporary, folder / digest)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return digest
+
+
+def _write(folder: Path, name: str, split: Split) -> dict[str, Any]:
+    from array_record.python.array_record_module import ArrayRecordWriter  # here, since configs are made without it
+
+    columns = [np.ascontiguousarray(_little(column)) for column in split]
+    path = folder / f"{name}.array_record"
+    writer = ArrayRecordWriter(str(path), "group_size:1")  # one record can be read without its neighbours
+    for row in range(len(columns[0])):
+        writer.write(b"".join(column[row].tobytes() for column in columns))
+    writer.close()
+    return {
+        "file": path.name,
+        "sha256": _sha256(path),
+        "columns": [[list(column.shape[1:]), column.dtype.str] for column in columns],
+    }
+
+
+def _little(column: Array) -> np.ndarray:
+    column = np.asarray(column)
+    return column.astype(column.dtype.newbyteorder("<"), copy=False)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=16)
+def _manifest(folder: Path, digest: str) -> dict[str, Any]:
+    path = folder / digest / "manifest.json"
+    if not path.exists():
+        raise UserError(
+            f"task.data: there is no {path}; export the data with `jaxgen tasks export`, or say with "
+            f"${FOLDER_VARIABLE} where they are"
+        )
+    manifest: dict[str, Any] = read_json(path, {"shape": dict, "token_names": list, "splits": dict})
+    if _digest(manifest) != digest:
+        raise UserError(f"{path} was changed: its digest is {_digest(manifest)}, not that of its folder")
+    return manifest
+
+
+@functools.lru_cache(maxsize=64)
+def _records(path: Path, sha256: str) -> Any:
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    if not path.is_file() or _sha256(path) != sha256:
+        raise UserError(f"{path} is missing or damaged: it is not what its manifest says; export the data again")
+    return ArrayRecordDataSource([str(path)])
+
+
+@functools.lru_cache(maxsize=2)
+def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+    return random_order(count, seed=seed, stream=_EPOCH_STREAM + epoch)
