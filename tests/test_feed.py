@@ -15,13 +15,13 @@ from jaxgen.config import digest
 from jaxgen.experiment import Condition, Trajectory
 from jaxgen.models.build import build_model
 from jaxgen.models.config import TransformerConfig
-from jaxgen.tasks import Buckets, Part
+from jaxgen.tasks import Buckets, MazeTask, Part
 from jaxgen.tasks.base import words_at
 from jaxgen.train import feed
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.config import SGD
 from jaxgen.train.directory import PopulationDirectory
-from jaxgen.train.feed import FeedSource, HostFeed, host_batch
+from jaxgen.train.feed import FeedSource, HostFeed, feed_like, host_batch
 from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver, train
 from jaxgen.train.losses import cross_entropy
 from jaxgen.train.mesh import MeshSizes
@@ -63,6 +63,14 @@ def test_rows_and_members_that_are_made_apart_are_the_same() -> None:
             for ours, all_ in zip(own, whole, strict=True):
                 np.testing.assert_array_equal(ours[0], all_[i][:, rows.start : rows.stop])
     np.testing.assert_array_equal(whole.inputs[1, 2], host_batch(TASK, 4, 22, 8, range(8)).inputs)
+
+
+def test_finite_data_of_a_host_task_is_a_table() -> None:
+    endless = MazeTask(size=4, test_examples=9)
+    finite = dataclasses.replace(endless, train_examples=20)
+    assert (endless.kind(), finite.kind()) == ("host", "table")
+    feeds = [feed_like([Trajectory(dataclasses.replace(CONDITION, task=task), 0, "0")]) for task in (endless, finite)]
+    assert [each is None for each in feeds] == [False, True]
 
 
 @pytest.mark.parametrize("mesh", ["data=1", "member=2,data=4"])

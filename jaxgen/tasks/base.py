@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -65,6 +65,10 @@ class TaskShape:
         """Returns the length of the longest examples of any split."""
         return max(self.length, *(length for _, length in self.lengths), 0)
 
+    def length_of(self, split: str) -> int:
+        """Returns the length of a split's examples."""
+        return dict(self.lengths).get(split, self.length)
+
     def readout_at(self, length: int) -> tuple[int, ...]:
         """Returns the positions that are read out of examples of a length."""
         return self.readout if length == self.length else tuple(range(length))
@@ -88,7 +92,8 @@ class Task(Config):
         return tuple(str(token) for token in range(self.shape().vocabulary))
 
     def disjoint_by(self) -> str | None:
-        """Returns the rule that keeps training examples out of the other splits; None: no example is in two."""
+        """Returns what a table's splits share, or what keeps a stream out of the other splits; None: no example is in
+        two splits."""
         return None
 
     def corrupts(self) -> bool:
@@ -102,6 +107,12 @@ class Task(Config):
     def table(self, seed: int) -> dict[str, Split]:
         """Enumerates every split, as a pure function of this config and `seed`."""
         raise NotImplementedError
+
+    def kind(self) -> Literal["table", "stream", "host"]:
+        """Returns where training examples come from: the table, the compiled program, or the host."""
+        if self.stream_words() is None:
+            return "table"
+        return "host" if self.on_host else "stream"
 
     def stream_words(self) -> int | None:
         """Returns W, the random words that a fresh training example is made of; None: it trains on the table."""
