@@ -212,6 +212,14 @@ def parse_value(text: str) -> Any:
         return text
 
 
+def parse_setting(setting: str, form: str, scope: str = "") -> tuple[str, Any]:
+    """Splits a command line's `KEY=VALUE`, whose key begins with `scope`; a `UserError` names the `form` expected."""
+    key, equals, text = setting.removeprefix(scope).partition("=")
+    if not equals or not key:
+        raise UserError(f"--set: got '{setting}', expected {form}")
+    return scope + key.strip(), parse_value(text.strip())
+
+
 def override(config: ConfigT, changes: Mapping[str, Any]) -> ConfigT:
     """Returns `config` with dotted keys (such as `model.width`) set, all at once.
 

@@ -21,7 +21,7 @@ from jaxgen.config import (
     PositiveInt,
     digest,
     override,
-    parse_value,
+    parse_setting,
     per_member_values,
     to_json,
     without,
@@ -360,10 +360,7 @@ def _parse_setting(setting: str, conditions: Sequence[Condition]) -> tuple[str, 
     scope, colon, rest = setting.partition(":")
     named = any(scope == each.name for each in conditions)
     prefix = f"{scope}:" if colon and (named or (NAME.fullmatch(scope) and "=" in rest)) else ""
-    key, equals, text = setting.removeprefix(prefix).partition("=")
-    if not equals or not key:
-        raise UserError(f"--set: got '{setting}', expected KEY=VALUE or CONDITION:KEY=VALUE, such as model.width=64")
-    return prefix + key.strip(), parse_value(text.strip())
+    return parse_setting(setting, "KEY=VALUE or CONDITION:KEY=VALUE, such as model.width=64", prefix)
 
 
 def _apply(conditions: Sequence[Condition], settings: Mapping[str, Any]) -> list[Condition]:

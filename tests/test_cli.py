@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from jaxgen.cli import main
 from jaxgen.cli.signals import STOPPED
+from jaxgen.cli.tasks import first_sentence, overlaps
 from jaxgen.runs import load_run
+from jaxgen.tasks.examples import EXAMPLES
 from tests.tiny_paper import write_tiny_paper
 
 
@@ -26,7 +29,13 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", [["list"], ["show", "nanda-modadd"], ["--help"], ["show", "arxiv:2310.13061"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["list"], ["show", "nanda-modadd"], ["--help"], ["show", "arxiv:2310.13061"], ["tasks"],
+        ["tasks", "show", "string"], ["tasks", "show", "nanda-modadd/mainline"],
+    ],
+)  # fmt: skip
 def test_commands_that_only_look_import_no_jax(command: list[str]) -> None:
     code = f"""
 import sys
@@ -40,7 +49,7 @@ assert not slow, slow
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "reproduce" in done.stdout or "nanda" in done.stdout or "grok" in done.stdout
+    assert any(word in done.stdout for word in ("reproduce", "nanda", "grok", "<start>"))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +71,13 @@ assert not slow, slow
         (["show", "nanda"], ["no paper 'nanda'", "nanda-modadd"]),
         (["resume", "nowhere"], ["no run at nowhere", "run.json"]),
         (["report", "nowhere"], ["no run at nowhere"]),
+        (["tasks", "shwo"], ["no command 'shwo'", "did you mean 'show'?"]),
+        (["tasks", "show", "moduler"], ["no task 'moduler'", "did you mean 'modular'?"]),
+        (["tasks", "show", "modular", "--split", "tset"], ["modular has no split 'tset'", "did you mean 'test'?"]),
+        (["tasks", "show", "modular", "--set", "p"], ["--set: got 'p', expected KEY=VALUE"]),
+        (["tasks", "show", "modular", "--set", "q=5"], ["no setting 'q'", "ModularTask has no 'q'"]),
+        (["tasks", "show", "modular", "--set", "p=9", "--set", "operation=x/y"], ["got 9, expected a prime"]),
+        (["tasks", "show", "nanda-modadd/mainlin"], ["did you mean 'nanda-modadd/mainline'?"]),
         (["new", "Bad Slug"], ["got 'Bad Slug'", "lower-case"]),
     ],
 )
@@ -73,6 +89,68 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(args: list[str], parts: lis
     for part in parts:
         assert part in result.output
     assert not list(tiny.rglob("run.json"))
+
+
+def test_every_task_is_listed_with_its_kind_and_in_a_sentence() -> None:
+    lines = invoke("tasks").output.splitlines()
+    for name, task in EXAMPLES.items():
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
+        assert line.split()[1] == task.kind()
+        assert line.split()[2:]
+    for task in EXAMPLES.values():
+        sentence = first_sentence(task)
+        assert sentence[-1] in ".?"
+        assert 20 < len(sentence) < 200
+
+
+def test_a_task_is_shown_readably() -> None:
+    shown = invoke("tasks", "show", "modular", "--set", "p=5", "--split", "test", "--n", "100").output
+    equations = re.findall(r"^  (\d) (\d) = \[ (\d) \]$", shown, re.MULTILINE)
+    assert len(equations) == len(set(equations)) == 13
+    assert all((int(a) + int(b)) % 5 == int(c) for a, b, c in equations)
+    for part in ("arXiv:2201.02177", "6 tokens: 0 1 2 3 4 =", "13 of the 13 examples of test", "  p = 5"):
+        assert part in shown
+    assert "disjoint: no example is in two splits" in shown
+    assert re.search(r"^train +12 +3 +1 *$", shown, re.MULTILINE)
+    assert invoke("tasks", "show", "modular", "--set", "p=5", "--split", "test", "--n", "100").output == shown
+    other = invoke("tasks", "show", "modular", "--set", "p=5", "--split", "test", "--n", "100", "--seed", "1").output
+    assert other != shown
+
+
+def test_what_splits_share_is_counted() -> None:
+    shown = invoke("tasks", "show", "composition").output
+    assert "train and id_atomic share 100 different inputs" in shown
+    assert "test_inferred_iid share" not in shown
+    assert "test_inferred_ood share" not in shown
+    # The same strings are found whatever the length of their split.
+    task = EXAMPLES["string"]
+    short = task.table(0)["length_3"]
+    wide = short._replace(inputs=np.pad(short.inputs[:40], ((0, 0), (0, 6)), constant_values=8))
+    assert task.token_names()[8] == "<pad>"
+    assert overlaps(task, {"train": wide, "length_3": short}) == {
+        ("train", "length_3"): len({row.tobytes() for row in short.inputs[:40]})
+    }
+    assert overlaps(task, {"train": wide, "length_3": task.table(0)["length_8"]}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        # An answer that is the next input is told once; one that is not, behind its position.
+        ("hop", [r"^  (\d ){3}\[ \d \d </a> \]$"]),
+        ("chomsky-encoder", [r"^  ([01] )+(<empty> \[ [01] \] ?)+$"]),
+        # In a tape nothing is asked of a sequence that is cut off.
+        ("arithmetic-tape", [r"> \[ (\d )+<end> \] <start>", "by construction: the stream's lengths are 1 to 4"]),
+        ("gaussian-mixture", [r"^  (-?\d+\.\d\d ){6}\[ \d \] \(drawn at random; the rule gives \d\)$"]),
+        ("digits", [r"^  (\d\.\d\d ){8}\.\.\. \[ \d \]$", "64 real features, and tells one of 10 classes"]),
+        ("in-context-regression", [r"^  \((-?\d\.\d\d ?){3}\) \[ -?\d+\.\d\d \] \(-?\d+\.\d\d 0.00 0.00\) "]),
+        ("scan", [r"^  walk <sep> \[ I_WALK <end> \]$", "22 tokens: <pad> <sep> <end> walk"]),
+    ],
+)
+def test_what_is_told_and_what_is_asked_for(name: str, parts: list[str]) -> None:
+    shown = invoke("tasks", "show", name).output
+    for part in parts:
+        assert re.search(part, shown, re.MULTILINE), shown
 
 
 def test_listing_checkpoints_imports_no_jax(tiny: Path) -> None:

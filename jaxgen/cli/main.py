@@ -123,6 +123,32 @@ def show(experiment_id: str, scale: str) -> None:
     look.show(experiment_id, scale)
 
 
+@main.group("tasks", cls=Group, invoke_without_command=True)
+@click.pass_context
+def tasks_group(context: click.Context) -> None:
+    """The task library: an example of every task, by family."""
+    if context.invoked_subcommand is None:
+        from jaxgen.cli import tasks
+
+        tasks.list_tasks()
+
+
+@tasks_group.command("show")
+@click.argument("name", metavar="NAME")
+@click.option("--split", default="train", show_default=True, help="Show examples of this one.")
+@click.option("--n", "count", type=click.IntRange(min=0), default=5, show_default=True, help="How many examples.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting. Repeatable.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The run's seed.")
+def tasks_show(name: str, split: str, count: int, settings: tuple[str, ...], seed: int) -> None:
+    """What a task is: its settings, tokens, splits, whether these are disjoint, and examples.
+
+    NAME is one that `jaxgen tasks` lists, or paper/experiment for the task of its first condition.
+    """
+    from jaxgen.cli import tasks
+
+    tasks.show_task(name, split=split, count=count, settings=settings, seed=seed)
+
+
 @main.command()
 @click.argument("experiment_id", metavar="ID")
 @click.option(

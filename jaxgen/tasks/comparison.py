@@ -239,6 +239,9 @@ class ComparisonTask(AttributeTask):
         sizes = ((name, min(self.probes, count)) for name, count in zip(PROBES, available, strict=True))
         return self.token_shape((("train", id_facts + ood_facts + self._trained()), *sizes))
 
+    def disjoint_by(self) -> str:
+        return "id_atomic, ood_atomic and train_inferred are training examples; those of the other splits never train"
+
     def measured(self) -> tuple[str, ...]:
         return PROBES
 

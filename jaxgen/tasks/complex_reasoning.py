@@ -78,6 +78,12 @@ class ComplexReasoningTask(AttributeTask):
         train = id_facts + self._trained() + self._cross()
         return self.token_shape((("train", train), *zip(_SPLITS, (*sizes, hard), strict=True)))
 
+    def disjoint_by(self) -> str:
+        return (
+            "id_atomic, train_inferred and train_cross are training examples; those of the other splits never train, "
+            "and test_hard may be of test_inferred_ood"
+        )
+
     def measured(self) -> tuple[str, ...]:
         return _SPLITS
 

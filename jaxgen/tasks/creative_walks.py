@@ -68,6 +68,11 @@ class CreativeWalkTask(SampledTask):
         """Returns the graph."""
         return _draw(self.nodes, self.edges, self.labels, self.graph_seed)
 
+    def disjoint_by(self) -> str:
+        return (
+            "test is drawn as the stream is, so a walk of it may be met in training: the longer it is, the more rarely"
+        )
+
     def splits(self) -> tuple[str, ...]:
         return ("train", "test")
 

@@ -106,6 +106,12 @@ class SlabTask(FeatureTask):
     def splits(self) -> tuple[str, ...]:
         return ("train", "test", "simple_randomised", "complex_randomised")
 
+    def disjoint_by(self) -> str:
+        return (
+            "simple_randomised and complex_randomised are made of test, of which a permutation may leave examples as "
+            "they are; none of theirs trains"
+        )
+
     def table(self, seed: int) -> dict[str, Split]:
         count = self.train + self.test
         x_ND, class_N = self._coordinates(seed)

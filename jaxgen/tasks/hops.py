@@ -104,6 +104,9 @@ class HopTask(Task):
     def token_names(self) -> tuple[str, ...]:
         return (*map(str, range(self.tokens)), "</a>", "</b>")[: self.shape().vocabulary]
 
+    def disjoint_by(self) -> str:
+        return "train_inferred are training examples; those of the other splits never train, and each is of one kind"
+
     def measured(self) -> tuple[str, ...]:
         return ("train_inferred", *self.tests())
 

@@ -78,6 +78,10 @@ class _Parts(Task):
     def measured(self) -> tuple[str, ...]:
         return tuple(f"{part.name}.{split}" for part in self.of for split in part.task.measured())
 
+    def disjoint_by(self) -> str:
+        rules = "; ".join(f"{part.name}: {part.task.disjoint_by()}" for part in self.of)
+        return f"{rules}; what one part tests another may train on"
+
     def token_names(self) -> tuple[str, ...]:
         return self.of[0].task.token_names()
 

@@ -106,6 +106,9 @@ class CompositionTask(Task):
         entities, relations = (range(count) for count in (self.entities, self.relations))
         return (*(f"e{i}" for i in entities), *(f"r{i}" for i in relations), "</a>")
 
+    def disjoint_by(self) -> str:
+        return "id_atomic, ood_atomic and train_inferred are training examples; those of the other splits never train"
+
     def measured(self) -> tuple[str, ...]:
         return PROBES
 
