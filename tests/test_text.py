@@ -26,7 +26,7 @@ class FixedTextTask(TextTask):
 
     longer_test: bool
 
-    def words(self) -> tuple[str, ...]:
+    def symbols(self) -> tuple[str, ...]:
         return ("a", "b", "c", "d")
 
     def spans(self) -> Mapping[str, Span]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -160,6 +161,44 @@ def cut(split: Split, length: int, answers: int) -> Split:
 def clean_split(inputs: Array, targets: Array, xp: Any) -> Split:
     """Returns examples whose labels are all those that the rule gives."""
     return Split(inputs, targets, targets, xp.zeros(inputs.shape[:1], dtype=bool))
+
+
+def next_tokens(tokens_NT: Array, asked_NT: Array, xp: Any, *, first: int = 0) -> Split:
+    """Returns sequences of T tokens as examples of T - 1 positions: each token marked is asked for at the one before.
+
+    They are read out from the position `first` on.
+    """
+    targets_NT = xp.where(asked_NT, tokens_NT, xp.int32(IGNORED))
+    return clean_split(tokens_NT[:, :-1], targets_NT[:, first + 1 :], xp)
+
+
+def sequence_shape(
+    vocabulary: int, sizes: tuple[tuple[str, int], ...], spans: Mapping[str, tuple[int, int]]
+) -> TaskShape:
+    """Returns the shape of sequences padded to the longest of `train`, or of their own split where that is longer.
+
+    They are read out from the first position that any asks to the last; where lengths differ, at all positions.
+
+    Args:
+      vocabulary: V.
+      sizes: the number of examples of each split.
+      spans: for each split the fewest tokens of a prompt, and the most tokens of a whole sequence.
+    """
+    length = spans["train"][1] - 1
+    lengths = tuple((name, most - 1) for name, (_, most) in spans.items() if most - 1 > length)
+    first = 0 if lengths else min(fewest for fewest, _ in spans.values()) - 1
+    return TaskShape(
+        vocabulary=vocabulary, length=length, readout=tuple(range(first, length)), sizes=sizes, lengths=lengths
+    )
+
+
+def divided(whole: Split, sizes: Iterable[tuple[str, int]]) -> dict[str, Split]:
+    """Returns the splits of the sizes given, whose examples stand one behind the other."""
+    splits, start = {}, 0
+    for name, size in sizes:
+        splits[name] = Split(*(column[start : start + size] for column in whole))
+        start += size
+    return splits
 
 
 def random_order(count: int, *, seed: int, stream: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from jaxgen.config import PositiveInt
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import IGNORED, Array
+from jaxgen.tasks.base import IGNORED, Array, Split, clean_split
 from jaxgen.tasks.chomsky_numbers import NUMBER_RULES
 from jaxgen.tasks.chomsky_strings import STRING_RULES, Rule, odds_first_as_told
 from jaxgen.tasks.lengths import LengthTask, Question, taken
@@ -98,7 +98,7 @@ class ChomskyTask(LengthTask):
     def question(self, words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
         return self.rule().question(words_NW, length_N, longest, xp)
 
-    def laid_out(self, question: Question, longest: int, xp: Any) -> tuple[Array, Array]:
+    def laid_out(self, question: Question, longest: int, xp: Any) -> Split:
         if self.format == "decoder":
             return super().laid_out(question, longest, xp)
         rule = self.rule()
@@ -110,7 +110,8 @@ class ChomskyTask(LengthTask):
         prompt_NS = taken(question.prompt_NP, place_1S + xp.zeros_like(output_NS), xp)
         last_NS = xp.where((output_NS == answer_N1) & rule.terminated, end, xp.int32(IGNORED))
         targets_NS = xp.where(output_NS < answer_N1, taken(question.answer_NA, output_NS, xp), last_NS)
-        return xp.where(output_NS < 0, prompt_NS, inputs_NS), xp.where(output_NS < 0, xp.int32(IGNORED), targets_NS)
+        targets_NS = xp.where(output_NS < 0, xp.int32(IGNORED), targets_NS)
+        return clean_split(xp.where(output_NS < 0, prompt_NS, inputs_NS), targets_NS, xp)
 
     def _inputs(self, longest: int) -> int:
         return longest + self.rule().outputs(longest) if self.format == "encoder" else super()._inputs(longest)

@@ -266,7 +266,7 @@ class CogsTask(TextTask):
     case_examples: PositiveInt = 1_000
     exposures: PositiveInt = 1
 
-    def words(self) -> tuple[str, ...]:
+    def symbols(self) -> tuple[str, ...]:
         return _words()
 
     def spans(self) -> Mapping[str, Span]:

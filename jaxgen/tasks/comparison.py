@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxgen.config import NonNegativeInt, Positive, PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape, random_order, random_words
+from jaxgen.tasks.base import Split, Task, TaskShape, next_tokens, random_order, random_words
 from jaxgen.tasks.relational import PROBES
 
 # What each draw is keyed by, beside the seed of the facts.
@@ -182,11 +182,9 @@ class AttributeTask(Task):
         tokens_NT = np.full((count, length), special["<pad>"], dtype=np.int32)
         for place, name in enumerate(layout):
             tokens_NT[:, place] = special[name] if name in special else columns[name]
-        targets_NT = np.full_like(tokens_NT, IGNORED)
-        asked = slice(len(layout) - self.layout()[2], len(layout))
-        targets_NT[:, asked] = tokens_NT[:, asked]
-        targets_NK = targets_NT[:, self._read_out()[0] + 1 :]
-        return Split(tokens_NT[:, :-1], targets_NK, targets_NK, np.zeros(count, dtype=bool))
+        place_1T = np.arange(length)[None]
+        asked_1T = (place_1T >= len(layout) - self.layout()[2]) & (place_1T < len(layout))
+        return next_tokens(tokens_NT, asked_1T, np, first=self._read_out()[0])
 
     def chosen(self, comparisons: Comparisons, probe: int) -> Comparisons:
         """Returns up to `probes` of the comparisons, at random; `probe` numbers the draw."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxgen.config import Fraction, NonNegative, PerMember, PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Split, Task, TaskShape, random_normals, random_order, random_uniforms
+from jaxgen.tasks.base import Split, Task, TaskShape, divided, random_normals, random_order, random_uniforms
 
 Block = Literal["linear", "3-slab", "5-slab", "7-slab"]
 
@@ -65,10 +65,8 @@ class XORClusterTask(FeatureTask):
         x_ND[np.arange(count), 1 - class_N] += np.where(corner_N % 2 == 0, self.signal, -self.signal)
         flipped_N = random_uniforms((count,), seed=seed, stream=_FLIP) < self.label_noise
         flipped_N[self.train :] = False
-        return {
-            name: _split(x_ND[rows], np.where(flipped_N, 1 - class_N, class_N)[rows], class_N[rows], flipped_N[rows])
-            for name, rows in (("train", slice(None, self.train)), ("test", slice(self.train, None)))
-        }
+        given_N = np.where(flipped_N, 1 - class_N, class_N)
+        return divided(_split(x_ND, given_N, class_N, flipped_N), self.shape().sizes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,7 @@ class HintTask(TextTask):
     def measured(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.shape().sizes if name != "train")
 
-    def words(self) -> tuple[str, ...]:
+    def symbols(self) -> tuple[str, ...]:
         return _WORDS
 
     def spans(self) -> Mapping[str, Span]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxgen.config import PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Split, Task, TaskShape, random_order, random_words
+from jaxgen.tasks.base import Split, Task, TaskShape, clean_split, random_order, random_words
 
 Structure = Literal["2-hop", "parallel 2-hop", "3-hop", "non-tree"]
 
@@ -168,5 +168,4 @@ class HopTask(Task):
         end, no_bridge = np.full_like(values[0], self.tokens), np.full_like(values[0], self.tokens + 1)
         bridges = {"none": [], "shown": values[inputs:-1], "constant": [no_bridge] * (len(hops) - 1)}
         tokens_NT = np.stack([*values[:inputs], *bridges[self.bridges], values[-1], end], axis=1).astype(np.int32)
-        targets_NK = tokens_NT[:, inputs:]
-        return Split(tokens_NT[:, :-1], targets_NK, targets_NK, np.zeros(len(tokens_NT), dtype=bool))
+        return clean_split(tokens_NT[:, :-1], tokens_NT[:, inputs:], np)

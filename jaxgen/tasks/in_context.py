@@ -46,8 +46,8 @@ class InContextTask(Task):
         """Returns W."""
         raise NotImplementedError
 
-    def sample(self, words_NW: Array, split: str, xp: Any) -> Split:
-        """Makes N examples of a split, each of its own row of words."""
+    def make(self, split: str, words_NW: Array, xp: Any) -> Split:
+        """Makes examples of `split`, each of its own row of words; otherwise as `examples`."""
         raise NotImplementedError
 
     def splits(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class InContextTask(Task):
         return self.words()
 
     def examples(self, words_NW: Array, xp: Any) -> Split:
-        return self.sample(words_NW, "train", xp)
+        return self.make("train", words_NW, xp)
 
     def disjoint_by(self) -> str:
         return (
@@ -70,10 +70,10 @@ class InContextTask(Task):
         splits = {}
         for i, name in enumerate(self.splits()):
             words_NW = example_words(self.test_examples, self.words(), seed=seed, stream=_EXAMPLES + i)
-            splits[name] = self.sample(words_NW, name, np)
+            splits[name] = self.make(name, words_NW, np)
         return splits
 
-    def _sizes(self) -> tuple[tuple[str, int], ...]:
+    def sizes(self) -> tuple[tuple[str, int], ...]:
         return tuple((name, self.test_examples) for name in self.splits())
 
     def _rule_words(self, ood: bool, each: int) -> np.ndarray:
@@ -94,7 +94,7 @@ class BallsAndUrnsTask(InContextTask):
 
     def shape(self) -> TaskShape:
         return TaskShape(
-            vocabulary=self.colours + 1, length=self.length, readout=tuple(range(self.length)), sizes=self._sizes()
+            vocabulary=self.colours + 1, length=self.length, readout=tuple(range(self.length)), sizes=self.sizes()
         )
 
     def token_names(self) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ class BallsAndUrnsTask(InContextTask):
     def words(self) -> int:
         return 1 + self.length
 
-    def sample(self, words_NW: Array, split: str, xp: Any) -> Split:
+    def make(self, split: str, words_NW: Array, xp: Any) -> Split:
         bound_DB = xp.asarray(_bounds(self, split == "ood"))
         bound_NB = bound_DB[(words_NW[:, 0] % bound_DB.shape[0]).astype(xp.int32)]
         balls_NL = xp.sum(words_NW[:, 1:, None] >= bound_NB[:, None], axis=2, dtype=xp.int32)
@@ -140,7 +140,7 @@ class InContextRegressionTask(InContextTask):
             vocabulary=1,
             length=2 * self.length,
             readout=tuple(range(0, 2 * self.length, 2)),
-            sizes=self._sizes(),
+            sizes=self.sizes(),
             real_targets=True,
             channels=self.dimensions,
         )
@@ -152,7 +152,7 @@ class InContextRegressionTask(InContextTask):
     def words(self) -> int:
         return 1 + normal_words(self.length * (self.dimensions + 1))
 
-    def sample(self, words_NW: Array, split: str, xp: Any) -> Split:
+    def make(self, split: str, words_NW: Array, xp: Any) -> Split:
         rule_DF = xp.asarray(self.drawn_rules(ood=split == "ood"))
         w_NF = rule_DF[(words_NW[:, 0] % rule_DF.shape[0]).astype(xp.int32)]
         rows, places = words_NW.shape[0], self.length * self.dimensions
@@ -194,7 +194,7 @@ class InContextClassificationTask(InContextTask):
             vocabulary=self.labels,
             length=self.length,
             readout=(self.length - 1,),
-            sizes=self._sizes(),
+            sizes=self.sizes(),
             channels=self.dimensions + 1,
         )
 
@@ -207,7 +207,7 @@ class InContextClassificationTask(InContextTask):
     def words(self) -> int:
         return self.length + normal_words(self.length * self.dimensions)
 
-    def sample(self, words_NW: Array, split: str, xp: Any) -> Split:
+    def make(self, split: str, words_NW: Array, xp: Any) -> Split:
         rule_DC = xp.asarray(self.drawn_rules(ood=split == "ood"))
         count, others = rule_DC.shape[0], self.length - 1
         if split == "in_weights":

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxgen.config import PositiveInt
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import IGNORED, Array, Split, Task, TaskShape, clean_split, example_words
+from jaxgen.tasks.base import Array, Split, Task, TaskShape, example_words, next_tokens
 
 # Tokens after the symbols of a task, in this order.
 SPECIAL = ("<start>", ">", "<end>", "<pad>")
@@ -145,7 +145,7 @@ class LengthTask(Task):
             stream = _LONGER_STREAM if name == "longer" else high
             words_NW = example_words(self.test_examples, 1 + self.question_words(high), seed=seed, stream=stream)
             question = self.question(words_NW[:, 1:], _length(words_NW, low, high), high, np)
-            splits[name] = clean_split(*self.laid_out(question, high, np), np)
+            splits[name] = self.laid_out(question, high, np)
         return splits
 
     def stream_words(self) -> int:
@@ -155,13 +155,11 @@ class LengthTask(Task):
     def examples(self, words_NW: Array, xp: Any) -> Split:
         if self.context is not None:
             return self._packed(words_NW, xp)
-        question = self._trained(words_NW, xp)
-        return clean_split(*self.laid_out(question, self.max_length, xp), xp)
+        return self.laid_out(self._trained(words_NW, xp), self.max_length, xp)
 
-    def laid_out(self, question: Question, longest: int, xp: Any) -> tuple[Array, Array]:
-        """Returns the inputs (N, S) and the targets (N, S) int32 of one sequence each."""
-        tokens_NT, asked_NT = self._sequences(question, longest, xp)
-        return tokens_NT[:, :-1], xp.where(asked_NT, tokens_NT, xp.int32(IGNORED))[:, 1:]
+    def laid_out(self, question: Question, longest: int, xp: Any) -> Split:
+        """Returns examples of one sequence each."""
+        return next_tokens(*self._sequences(question, longest, xp), xp)
 
     def _tests(self) -> dict[str, tuple[int, int]]:
         """Returns the shortest and the longest length of every split but `train`."""
@@ -205,9 +203,8 @@ class LengthTask(Task):
         which_NC = xp.sum(end_NQ[:, None] <= place_NC[:, :, None], axis=2, dtype=xp.int32)
         within_NC = place_NC - taken(end_NQ - length_NQ, which_NC, xp)
         index_NC = which_NC * (tokens.shape[1] // count) + within_NC
-        tokens_NC, asked_NC = taken(tokens, index_NC, xp), taken(asked, index_NC, xp)
-        asked_NC &= (which_NC > 0) | (shift_N1 == 0)
-        return clean_split(tokens_NC[:, :-1], xp.where(asked_NC, tokens_NC, xp.int32(IGNORED))[:, 1:], xp)
+        asked_NC = taken(asked, index_NC, xp) & ((which_NC > 0) | (shift_N1 == 0))
+        return next_tokens(taken(tokens, index_NC, xp), asked_NC, xp)
 
 
 def taken(x_NP: Array, index_NT: Array, xp: Any) -> Array:

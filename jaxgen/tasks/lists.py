@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxgen.config import NonNegativeInt, PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Split, Task, TaskShape, clean_split, random_order
+from jaxgen.tasks.base import Split, Task, TaskShape, clean_split, divided, random_order
 from jaxgen.tasks.modular import training_rows
 
 # Of 97 numbers there are 884,640 lists of three, the most that openai/grok has.
@@ -65,12 +65,7 @@ class ListTask(Task):
         answers = {"copy": lists_NR, "reverse": lists_NR[:, ::-1], "sort": np.sort(lists_NR, axis=1)}
         operation_N1, equals_N1, eos_N1 = (np.full_like(lists_NR[:, :1], self.numbers + i) for i in range(3))
         row_NT = np.concatenate([eos_N1, operation_N1, lists_NR, equals_N1, answers[self.operation], eos_N1], axis=1)
-        inputs_NS, targets_NK = row_NT[:, :-1], row_NT[:, self.size + 3 :]
-        train = dict(self.shape().sizes)["train"]
-        return {
-            name: clean_split(inputs_NS[rows], targets_NK[rows], np)
-            for name, rows in (("train", slice(None, train)), ("test", slice(train, None)))
-        }
+        return divided(clean_split(row_NT[:, :-1], row_NT[:, self.size + 3 :], np), self.shape().sizes)
 
     def _lists(self) -> int:
         return math.perm(self.numbers, self.size)

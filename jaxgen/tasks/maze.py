@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from jaxgen.config import NonNegativeInt, PositiveInt, Range
-from jaxgen.tasks.base import Array, Split, random_words
+from jaxgen.tasks.base import Array, Split, example_words
 from jaxgen.tasks.sampled import SampledTask, chosen
 
 _STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1))
@@ -80,8 +80,8 @@ class MazeTask(SampledTask):
         maze_NX, rows = words_NW[:, 1:], np.arange(len(words_NW))
         if self._finite(split):
             count = self.mazes or 0
-            drawn = random_words(count * self._maze_words(), seed=self.maze_seed, stream=_MAZES) >> np.uint64(32)
-            maze_NX, rows = drawn.astype(np.uint32).reshape(count, -1), words_NW[:, 1] % count
+            maze_NX = example_words(count, self._maze_words(), seed=self.maze_seed, stream=_MAZES)
+            rows = words_NW[:, 1] % count
         wall_MHH, goal_M = self._mazes(maze_NX, even=split == "train")
         round_MC, step_MC = self._search(wall_MHH, goal_M)
         agent_N = chosen(round_MC[rows] > 0, words_NW[:, 0], np)

@@ -60,9 +60,7 @@ class _Parts(Task):
         readout = longest.readout if len(readouts) == 1 else tuple(range(longest.length))
         sizes = [(f"{name}.{split}", size) for name, shape in shapes.items() for split, size in shape.sizes]
         lengths = [
-            (f"{name}.{split}", dict(shape.lengths).get(split, shape.length))
-            for name, shape in shapes.items()
-            for split, _ in shape.sizes
+            (f"{name}.{split}", shape.length_of(split)) for name, shape in shapes.items() for split, _ in shape.sizes
         ]
         # Training examples are drawn; those of the first part stand in where some are needed.
         first = f"{self.of[0].name}.train"
@@ -90,11 +88,10 @@ class _Parts(Task):
 
     def table(self, seed: int) -> dict[str, Split]:
         shape, splits = self.shape(), {}
-        lengths = dict(shape.lengths)
         for part in self.of:
             for name, split in part.task.table(seed).items():
                 whole = f"{part.name}.{name}"
-                at = lengths.get(whole, shape.length)
+                at = shape.length_of(whole)
                 splits[whole] = _laid_out(split, part.task.shape(), shape.readout_at(at), at, self._pad(), np)
         return {"train": splits[f"{self.of[0].name}.train"]} | splits
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxgen.config import Fraction, NonNegativeInt, PerMember, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Split, Task, TaskShape, random_order
+from jaxgen.tasks.base import Split, Task, TaskShape, divided, random_order
 from jaxgen.tasks.random_labels import given_labels
 
 Format = Literal["a b", "a b =", "<eos> a op b = c <eos>"]
@@ -109,17 +109,14 @@ class EquationTask(Task):
 
     def table(self, seed: int) -> dict[str, Split]:
         a, b, c = self._rows()
-        train = dict(self.shape().sizes)["train"]
+        sizes = self.shape().sizes
         seed_of_split = seed if self.split_seed is None else self.split_seed
         order = random_order(len(a), seed=seed_of_split, stream=_ORDER_STREAM)
         a, b, c = a[order], b[order], c[order]
         given, corrupted = given_labels(
-            c, train, self.corruption, self.elements(), seed=seed_of_split, stream=_LABEL_STREAM
+            c, dict(sizes)["train"], self.corruption, self.elements(), seed=seed_of_split, stream=_LABEL_STREAM
         )
-        return {
-            name: self._encode(a[rows], b[rows], given[rows], c[rows], corrupted[rows])
-            for name, rows in (("train", slice(None, train)), ("test", slice(train, None)))
-        }
+        return divided(self._encode(a, b, given, c, corrupted), sizes)
 
     def _encode(
         self, a: np.ndarray, b: np.ndarray, given: np.ndarray, true: np.ndarray, corrupted: np.ndarray

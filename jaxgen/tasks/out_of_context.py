@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from jaxgen.config import PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Array, Split, TaskShape
+from jaxgen.tasks.base import Array, Split, TaskShape, clean_split
 from jaxgen.tasks.sampled import SampledTask
 
 
@@ -101,5 +101,4 @@ class OutOfContextTask(SampledTask):
         tokens_NS = xp.where(place_1S == last_N1, relation_N[:, None], tokens_NS)
         end_N1 = xp.full_like(first_N1, noise + self.noise)
         answer_N1 = (2 + self.cities * relation_N + subject_N % self.cities)[:, None]
-        corrupted_N = xp.zeros(kind_N.shape, dtype=bool)
-        return Split(xp.concatenate([tokens_NS, end_N1], axis=1), answer_N1, answer_N1, corrupted_N)
+        return clean_split(xp.concatenate([tokens_NS, end_N1], axis=1), answer_N1, xp)

@@ -112,7 +112,7 @@ class PcfgTask(TextTask):
         sizes = {"train": self.train_examples, "validation": self.validation_examples, "test": self.test_examples}
         return {name: size for name, size in sizes.items() if size}
 
-    def words(self) -> tuple[str, ...]:
+    def symbols(self) -> tuple[str, ...]:
         letters = (f"{chr(ord('A') + i)}{index}" for i in range(26) for index in range(1, self.indices + 1))
         return (*_WORDS, *letters)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxgen.config import Fraction, NonNegative, NonNegativeInt, PerMember, PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Array, Split, TaskShape, clean_split, random_normals, random_words
+from jaxgen.tasks.base import Array, Split, TaskShape, clean_split, divided, random_normals, random_words
 from jaxgen.tasks.features import FeatureTask
 from jaxgen.tasks.sequence import SequenceTask
 
@@ -103,7 +103,5 @@ def labelled(
 ) -> dict[str, Split]:
     """Returns `train`, the first examples, and `test`, with a part of the training labels drawn at random."""
     given_N, corrupted_N = given_labels(true_N, train, corruption, classes, seed=seed, stream=stream)
-    return {
-        name: Split(x_NF[rows], given_N[rows, None], true_N[rows, None], corrupted_N[rows])
-        for name, rows in (("train", slice(None, train)), ("test", slice(train, None)))
-    }
+    whole = Split(x_NF, given_N[:, None], true_N[:, None], corrupted_N)
+    return divided(whole, (("train", train), ("test", len(x_NF) - train)))

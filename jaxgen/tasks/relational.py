@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxgen.config import NonNegativeInt, Positive, PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape, random_order, random_uniforms, random_words
+from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape, clean_split, random_order, random_uniforms, random_words
 
 # What each draw of the graph and its splits is keyed by, beside the graph's seed.
 _RELATIONS, _TAILS, _OOD, _HELD_OUT, _POOL, _PROBES = range(6)
@@ -162,7 +162,7 @@ def _facts_of(paths_N: np.ndarray, tail_F: np.ndarray, out_degree: int) -> tuple
 
 def _split(inputs: list[np.ndarray], targets: list[np.ndarray]) -> Split:
     inputs_NS, targets_NK = (np.stack(columns, axis=1).astype(np.int32) for columns in (inputs, targets))
-    return Split(inputs_NS, targets_NK, targets_NK, np.zeros(len(inputs_NS), dtype=bool))
+    return clean_split(inputs_NS, targets_NK, np)
 
 
 @functools.lru_cache(maxsize=8)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxgen.config import PositiveInt
-from jaxgen.tasks.base import IGNORED, Array, Split, Task, TaskShape, random_words
+from jaxgen.tasks.base import Array, Split, Task, TaskShape, example_words, next_tokens, sequence_shape
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,24 +44,11 @@ class SampledTask(Task):
         return tuple((name, train if name == "train" else self.test_examples) for name in self.splits())
 
     def spans(self) -> Mapping[str, tuple[int, int]]:
-        """Returns for each split the fewest tokens of a prompt, and the most tokens of a whole sequence.
-
-        Sequences are padded to the longest of `train`, or of their own split where that is longer.
-        """
+        """Returns for each split the fewest tokens of a prompt, and the most tokens of a whole sequence."""
         raise NotImplementedError
 
     def shape(self) -> TaskShape:
-        spans = self.spans()
-        length = spans["train"][1] - 1
-        others = tuple((name, most - 1) for name, (_, most) in spans.items() if most - 1 > length)
-        first = 0 if others else min(fewest for fewest, _ in spans.values()) - 1
-        return TaskShape(
-            vocabulary=len(self.token_names()),
-            length=length,
-            readout=tuple(range(first, length)),
-            sizes=self.sizes(),
-            lengths=others,
-        )
+        return sequence_shape(len(self.token_names()), self.sizes(), self.spans())
 
     def told(self, split: str, tokens_NX: Array, shown_NX: Array, answer: int, xp: Any) -> Split:
         """Makes examples of X places for a token each, of which those not shown are left out.
@@ -76,14 +63,11 @@ class SampledTask(Task):
     def asked(self, split: str, tokens_NT: Array, asked_NT: Array, xp: Any) -> Split:
         """Makes examples of padded sequences: the tokens marked `asked_NT` are each asked for at the one before."""
         shape = self.shape()
-        length = dict(shape.lengths).get(split, shape.length)
-        targets_NT = xp.where(asked_NT, tokens_NT, xp.int32(IGNORED))
+        length = shape.length_of(split)
         if (missing := length + 1 - tokens_NT.shape[1]) > 0:
-            wider = ((0, 0), (0, missing))
-            tokens_NT = xp.pad(tokens_NT, wider, constant_values=shape.vocabulary - 1)
-            targets_NT = xp.pad(targets_NT, wider, constant_values=IGNORED)
-        targets_NK = targets_NT[:, shape.readout[0] + 1 : length + 1]
-        return Split(tokens_NT[:, :length], targets_NK, targets_NK, xp.zeros(tokens_NT.shape[:1], dtype=bool))
+            tokens_NT = xp.pad(tokens_NT, ((0, 0), (0, missing)), constant_values=shape.vocabulary - 1)
+            asked_NT = xp.pad(asked_NT, ((0, 0), (0, missing)))
+        return next_tokens(tokens_NT[:, : length + 1], asked_NT[:, : length + 1], xp, first=shape.readout[0])
 
     def stream_words(self) -> int | None:
         return self.words("train") if self.train_examples is None else None
@@ -94,8 +78,8 @@ class SampledTask(Task):
     def table(self, seed: int) -> dict[str, Split]:
         splits = {}
         for stream, (name, size) in enumerate(self.sizes()):
-            words = random_words(size * self.words(name), seed=seed, stream=stream) >> np.uint64(32)
-            splits[name] = self.make(name, words.astype(np.uint32).reshape(size, -1), np)
+            words_NW = example_words(size, self.words(name), seed=seed, stream=stream)
+            splits[name] = self.make(name, words_NW, np)
         return splits
 
 

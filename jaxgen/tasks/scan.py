@@ -102,7 +102,7 @@ class ScanTask(TextTask):
             )
         self.shape()
 
-    def words(self) -> tuple[str, ...]:
+    def symbols(self) -> tuple[str, ...]:
         words = _words(self.verb_copies)
         return words + tuple(f"{word}#{copy}" for copy in range(1, self.corpus_copies) for word in words)
 

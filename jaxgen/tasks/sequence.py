@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxgen.config import NonNegativeInt, PositiveInt, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Array, Split, Task, TaskShape, clean_split, example_words, random_words
+from jaxgen.tasks.base import Array, Split, Task, TaskShape, clean_split, divided, example_words, random_words
 
 _EXAMPLE_STREAM, _RULE_STREAM = 0, 1
 
@@ -56,12 +56,7 @@ class SequenceTask(Task):
                 "there are too few different ones"
             )
         kept = np.sort(first)[:count]
-        splits, start = {}, 0
-        for name, size in self.sizes():
-            rows = kept[start : start + size]
-            splits[name] = Split(*(column[rows] for column in drawn))
-            start += size
-        return splits
+        return divided(Split(*(column[kept] for column in drawn)), self.sizes())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

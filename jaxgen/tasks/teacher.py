@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from jaxgen.config import PositiveInt
-from jaxgen.tasks.base import Split, Task, TaskShape, random_normals, random_uniforms
+from jaxgen.tasks.base import Split, Task, TaskShape, clean_split, divided, random_normals, random_uniforms
 
 _INPUT_STREAM, _TEACHER_STREAM = 0, 1
 
@@ -42,16 +42,7 @@ class TeacherTask(Task):
         count = self.train + self.test
         inputs_NF = random_normals((count, self.inputs), seed=seed, stream=_INPUT_STREAM)
         targets_NKV = self._teach(inputs_NF, seed)[:, None].astype(np.float32)
-        splits = {"train": slice(None, self.train), "test": slice(self.train, None)}
-        return {
-            name: Split(
-                inputs_NF[rows].astype(np.float32),
-                targets_NKV[rows],
-                targets_NKV[rows],
-                np.zeros(len(inputs_NF[rows]), dtype=bool),
-            )
-            for name, rows in splits.items()
-        }
+        return divided(clean_split(inputs_NF.astype(np.float32), targets_NKV, np), self.shape().sizes)
 
     def _teach(self, x_NF: np.ndarray, seed: int) -> np.ndarray:
         """Returns the teacher's outputs (N, V) float64."""

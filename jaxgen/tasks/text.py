@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgen.config import NonNegativeInt
-from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape, random_words
+from jaxgen.tasks.base import Split, Task, TaskShape, next_tokens, random_words, sequence_shape
 
 # The first tokens of every vocabulary, as `SPECIAL` names them.
 PAD, SEP, END = range(3)
@@ -47,10 +47,6 @@ class Span(NamedTuple):
     shortest_source: int
     longest: int  # source and target together
 
-    def length(self) -> int:
-        """Returns the S that these pairs need: the sequence with `<sep>` and without `<end>`."""
-        return self.longest + 1
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextTask(Task):
@@ -64,7 +60,7 @@ class TextTask(Task):
 
     data_seed: NonNegativeInt = 0
 
-    def words(self) -> tuple[str, ...]:
+    def symbols(self) -> tuple[str, ...]:
         """Returns the words of sources and targets, whose tokens follow `<pad>`, `<sep>` and `<end>`."""
         raise NotImplementedError
 
@@ -78,26 +74,18 @@ class TextTask(Task):
 
     def shape(self) -> TaskShape:
         spans = self.spans()
-        length = spans["train"].length()
-        lengths = tuple((name, span.length()) for name, span in spans.items() if span.length() > length)
-        first = 0 if lengths else min(span.shortest_source for span in spans.values())
-        return TaskShape(
-            vocabulary=len(SPECIAL) + len(self.words()),
-            length=length,
-            readout=tuple(range(first, length)),
-            sizes=tuple((name, span.size) for name, span in spans.items()),
-            lengths=lengths,
+        return sequence_shape(
+            len(self.token_names()),
+            tuple((name, span.size) for name, span in spans.items()),
+            {name: (span.shortest_source + 1, span.longest + 2) for name, span in spans.items()},
         )
 
     def token_names(self) -> tuple[str, ...]:
-        return SPECIAL + self.words()
+        return SPECIAL + self.symbols()
 
     def table(self, seed: int) -> dict[str, Split]:
         shape, sentences = self.shape(), self.sentences()
-        lengths = dict(shape.lengths)
-        return {
-            name: _encode(sentences[name], shape.readout[0], lengths.get(name, shape.length)) for name, _ in shape.sizes
-        }
+        return {name: _encode(sentences[name], shape.readout[0], shape.length_of(name)) for name, _ in shape.sizes}
 
 
 class Draws:
@@ -134,7 +122,6 @@ def _encode(sentences: Sentences, first: int, length: int) -> Split:
     sequence_NL[row_T, place_T + (place_T >= source_N[row_T])] = tokens_T
     sequence_NL[np.arange(count), source_N] = SEP
     sequence_NL[np.arange(count), both_N + 1] = END
-    place_S = np.arange(length)[None]
-    asked_NS = (place_S >= source_N[:, None]) & (place_S <= both_N[:, None])
-    targets_NK = np.where(asked_NS, sequence_NL[:, 1:], np.int32(IGNORED))[:, first:]
-    return Split(sequence_NL[:, :-1], targets_NK, targets_NK, np.zeros(count, dtype=bool))
+    place_1L = np.arange(length + 1)[None]
+    asked_NL = (place_1L > source_N[:, None]) & (place_1L <= both_N[:, None] + 1)
+    return next_tokens(sequence_NL, asked_NL, np, first=first)
