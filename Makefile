@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test test-newest smoke chaos chaos-distributed endurance compile-tpu compile-cuda lint bench setup clean
+.PHONY: reproduce test test-newest smoke chaos chaos-distributed endurance compile-tpu compile-cuda lint bench bench-data setup clean
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -57,6 +57,13 @@ lint: setup
 bench: setup
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	$(RUN)/python -m benchmarks.nanda_step
+
+# Examples a second of the tasks that the host makes, beside a PyTorch DataLoader; decoding beside a plain loop.
+# Installs the CPU build of torch. About 10 minutes.
+bench-data: setup
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(RUN)/python -m benchmarks.data
+	$(RUN)/python -m benchmarks.decoding
 
 setup: $(VENV)/.ready
 
