@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import re
 from typing import Any
 
@@ -15,12 +16,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax.experimental import pallas as pl
 
+from jaxgen.experiment import Condition, Trajectory
 from jaxgen.kernels.attention import Interpreter, Problem, Unsupported, attention, choose
 from jaxgen.kernels.attention.blocks import Blocks
 from jaxgen.kernels.attention.capability import KERNELS
 from jaxgen.kernels.attention.gpu_products import HAS_INTERPRETER
 from jaxgen.kernels.attention.packing import pack
 from jaxgen.kernels.attention.ranges import key_blocks, query_blocks
+from jaxgen.models.config import TransformerConfig
+from jaxgen.plan.compile import plan
+from jaxgen.plan.topology import read_topology
+from jaxgen.tasks.modular import ModularTask
+from jaxgen.train.config import SGD, Numerics
+from jaxgen.train.mesh import MeshSizes
 
 TPU, GPU = Interpreter("tpu"), Interpreter("gpu")
 # How far from float64 a result of a type may be, of numbers about 1.
@@ -345,3 +353,99 @@ def test_blocks_that_are_left_out_hold_nothing(
         assert of_keys_first[j] <= i <= of_keys_last[j]
     for i in range(query_count):
         assert some[i, [first[i], last[i]]].any()
+
+
+def compiled(device: Any, options: Any, of: tuple[int, ...], dtype: str, segments: bool) -> Any:
+    """Returns forward and gradient of `of`, (B, Q, S, H, G, C), compiled for a device that is not here."""
+    batch, queries, length, heads, kv_heads, width = of
+    place = jax.sharding.SingleDeviceSharding(device)
+    q, k = (
+        jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+        for shape in ((batch, queries, heads, width), (batch, length, kv_heads, width))
+    )
+    ids = jax.ShapeDtypeStruct((batch, length), jnp.int32, sharding=place) if segments else None
+
+    def run(q: Any, k: Any, v: Any, do: Any, ids: Any) -> Any:
+        how = {"causal": True, "q_positions": range(length - queries, length), "device": device}
+        o, gradients = jax.vjp(lambda *x: attention(*x, segment_ids=ids, implementation="pallas", **how), q, k, v)
+        return o, gradients(do)
+
+    return jax.jit(run).lower(q, k, k, q, ids).compile(compiler_options=dict(options))
+
+
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: make compile-tpu"
+)
+
+
+@needs_libtpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("topology", ["v5e:2x2", "v5p:2x2x1", "v6e:2x2", "tpu7x:2x2x1"])
+@pytest.mark.parametrize(
+    ("of", "segments"),
+    [
+        ((512, 5, 5, 4, 4, 32), False),
+        ((300, 1, 64, 4, 2, 64), True),
+        ((2, 1000, 1000, 4, 2, 128), True),
+        ((1, 2048, 2048, 2, 2, 256), False),
+    ],
+)
+def test_kernels_compile_for_tpus(topology: str, of: tuple[int, ...], segments: bool, dtype: str) -> None:
+    assert topology.partition(":")[0] in KERNELS[0].compiled_for
+    made = compiled(read_topology(topology).devices[0], {}, of, dtype, segments)
+    assert made.as_text().count("tpu_custom_call") >= 2
+
+
+@needs_libtpu
+def test_a_step_of_a_model_with_kernels_compiles_for_tpus() -> None:
+    topology = read_topology("v5e:2x4")
+    model = dataclasses.replace(TRANSFORMER, attention="pallas")
+    found = plan(population(model, 4), topology, MeshSizes(member=2, data=2, tensor=2))
+    assert found.fits
+
+
+needs_cuda = pytest.mark.skipif(
+    importlib.util.find_spec("jax_cuda13_plugin") is None, reason="no CUDA plugin: make compile-cuda"
+)
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("of", "segments"),
+    [
+        ((512, 5, 5, 4, 4, 32), False),
+        ((300, 1, 64, 4, 2, 64), True),
+        ((2, 1000, 1000, 4, 2, 128), True),
+        ((1, 2048, 2048, 2, 2, 64), False),
+        ((1, 300, 300, 4, 2, 256), False),
+    ],
+)
+def test_kernels_compile_for_a_gpu(of: tuple[int, ...], segments: bool, dtype: str) -> None:
+    topology = read_topology("h200:1")
+    made = compiled(topology.devices[0], topology.compiler_options, of, dtype, segments)
+    assert made.as_text().count("mosaic_gpu") >= 2
+
+
+@needs_cuda
+def test_a_step_of_a_model_with_kernels_compiles_for_a_gpu() -> None:
+    topology = read_topology("h200:4")
+    model = dataclasses.replace(TRANSFORMER, attention="pallas", width=64)
+    found = plan(population(model, 4, compute_dtype="bfloat16"), topology, MeshSizes(member=2, data=2))
+    assert found.fits
+
+
+TRANSFORMER = TransformerConfig(layers=2, width=32, heads=4, mlp_width=16)
+
+
+def population(model: TransformerConfig, count: int, **numerics: Any) -> list[Trajectory]:
+    condition = Condition(
+        name="transformer",
+        task=ModularTask(p=7, format="a b =", train_fraction=0.5),
+        model=model,
+        optimizer=SGD(learning_rate=0.1),
+        numerics=Numerics(**numerics),
+        steps=10,
+        batch_size=8,
+    )
+    return [Trajectory(condition, seed, str(seed)) for seed in range(count)]
