@@ -163,7 +163,10 @@ needs_interpreter = pytest.mark.skipif(not HAS_INTERPRETER, reason="this jax has
 
 
 @needs_interpreter
-@pytest.mark.parametrize("how", [{}, {"segments": False, "q_positions": (1, 4), "dtype": "float16"}])
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"segments": False, "q_positions": (1, 4), "dtype": "float16"}, {"length": 33}, {"length": 64, "batch": 2}],
+)
 def test_the_short_kernel_of_gpus(how: dict[str, Any]) -> None:
     """With a plain product in the place of wgmma; accesses that nothing orders are errors."""
     check(SMALL | how, implementation="pallas", device=GPU)
@@ -425,6 +428,21 @@ def test_kernels_compile_for_a_gpu(of: tuple[int, ...], segments: bool, dtype: s
     topology = read_topology("h200:1")
     made = compiled(topology.devices[0], topology.compiler_options, of, dtype, segments)
     assert made.as_text().count("mosaic_gpu") >= 2
+
+
+@needs_cuda
+def test_cudnn_compiles_for_a_population() -> None:
+    topology = read_topology("h200:1")
+    device = topology.devices[0]
+    place = jax.sharding.SingleDeviceSharding(device)
+    x = jax.ShapeDtypeStruct((3, 2, 128, 4, 64), jnp.bfloat16, sharding=place)
+
+    def loss(q: Any, k: Any, v: Any) -> Any:
+        return jnp.sum(attention(q, k, v, causal=True, implementation="cudnn", device=device).astype(jnp.float32))
+
+    gradients = jax.jit(jax.vmap(jax.grad(loss, argnums=(0, 1, 2))))
+    made = gradients.lower(x, x, x).compile(compiler_options=dict(topology.compiler_options))
+    assert "cudnn" in made.as_text()
 
 
 @needs_cuda

@@ -2,8 +2,9 @@
 
 A warpgroup has a tile and goes through its heads, the next of which is copied while it works. The scores of a head are
 one product of 64 x 64, masked down to the sequences on its diagonal; the gradient computes the probabilities again and
-gives all three gradients from one kernel, in which every row is written by one program alone. Sequences are padded to
-a power of two; queries that stand at some positions alone are put there, among zeros.
+gives all three gradients from one kernel, in which every row is written by one program alone. A tile has as many whole
+sequences as fill a multiple of 8 rows; where none does (9 positions, say) sequences are padded until some do. Queries
+that stand at some positions alone are put there, among zeros.
 
 Shape letters: see problem.py; N rows of all tiles.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -74,16 +76,25 @@ def backward(
 
 
 class _Rows:
-    """How arrays are laid out for the kernel: rows of all heads, sequences padded to `length`."""
+    """How arrays are laid out for the kernel: rows of all heads, whole sequences in a tile.
+
+    Attributes:
+      length: positions of a sequence, S or a little more.
+      sequences: of a tile.
+      used: rows of a tile, a multiple of 8 below 64; zeros follow them.
+    """
 
     def __init__(self, problem: Problem, batch: int, segment_ids_BS: jax.Array | None):
         self.problem, self.batch = problem, batch
-        self.length = 1 << (problem.length - 1).bit_length()
-        self.more = -batch % (ROWS // self.length)
+        self.length = next(length for length in range(problem.length, ROWS + 1) if _least(length) * length <= ROWS)
+        least = _least(self.length)
+        self.sequences = ROWS // (least * self.length) * least
+        self.used = self.sequences * self.length
+        self.more = -batch % self.sequences
         self.segments = None
         if segment_ids_BS is not None:
-            ids = jnp.pad(segment_ids_BS, self._padding(2), constant_values=NOWHERE)
-            self.segments = ids.reshape(-1)
+            ids = jnp.pad(segment_ids_BS, self._padding(2), constant_values=NOWHERE).reshape(-1, self.used)
+            self.segments = jnp.pad(ids, ((0, 0), (0, ROWS - self.used)), constant_values=NOWHERE)
 
     def _padding(self, dimensions: int) -> tuple[tuple[int, int], ...]:
         return ((0, self.more), (0, self.length - self.problem.length)) + ((0, 0),) * (dimensions - 2)
@@ -108,50 +119,86 @@ class _Rows:
         return x_BSHC if len(self.problem.positions) == x_BSHC.shape[1] else x_BSHC[:, np.array(self.problem.positions)]
 
 
+def _least(length: int) -> int:
+    """Returns how many sequences fill a multiple of 8 rows, which is how rows lie in shared memory."""
+    return 8 // math.gcd(length, 8)
+
+
 def _call(
     problem: Problem, body: Any, rows: _Rows, inputs: list[jax.Array], outputs: list[jax.Array], interpret: bool
 ) -> list[jax.Array]:
     """Runs `body` on every tile and head of keys."""
+    count = len(inputs)
     arrays = inputs if rows.segments is None else [*inputs, rows.segments]
-
-    def kernel(*refs: Ref) -> None:
-        arrays_refs, output_refs = refs[: len(arrays)], refs[len(arrays) : len(arrays) + len(outputs)]
-        block_refs = refs[len(arrays) + len(outputs) :][: len(outputs)]
-        scratch_refs = refs[len(arrays) + 2 * len(outputs) :]
-        tile = jax.lax.axis_index("tile")
-
-        def step(indices: Any, *input_refs: Ref) -> None:
-            # The last head's results have been read before these take their place.
-            plgpu.wait_smem_to_gmem(0)
-            body(problem, rows.length, (*input_refs, *block_refs), scratch_refs, interpret)
-            plgpu.commit_smem()
-            for block_ref, output_ref in zip(block_refs, output_refs, strict=True):
-                columns = block_ref.shape[1]
-                place = (pl.ds(tile * ROWS, ROWS), pl.ds(indices[0] * columns, columns))
-                plgpu.copy_smem_to_gmem(block_ref, output_ref.at[place])
-
-        def spec(x: jax.Array) -> plgpu.BlockSpec:
-            if x.ndim == 1:
-                return plgpu.BlockSpec((ROWS,), lambda g: (tile,))
-            return plgpu.BlockSpec((ROWS, x.shape[1] // problem.kv_heads), lambda g: (tile, g), transforms=transforms)
-
-        plgpu.emit_pipeline(
-            step, grid=(problem.kv_heads,), in_specs=[spec(x) for x in arrays], max_concurrent_steps=stages
-        )(*arrays_refs)
-        plgpu.wait_smem_to_gmem(0)
-
     # Both factors of a product lie alike, by the width of a head.
     transforms = () if interpret else tiles(problem.width, inputs[0].dtype)
-    square = plgpu.SMEM((ROWS, ROWS), inputs[0].dtype, transforms=transforms)
     stages = 2 if problem.kv_heads > 1 and shared_bytes(problem, stages=2) <= SHARED_BYTES else 1
+
+    def columns(x: jax.Array) -> int:
+        return x.shape[1] // problem.kv_heads
+
+    square = plgpu.SMEM((ROWS, ROWS), inputs[0].dtype, transforms=transforms)
+    scratch_squares = [square] * (2 if body is _backward_body else 0)
+
+    def split(refs: tuple[Ref, ...]) -> Iterator[Any]:
+        for size in (len(arrays), len(outputs), count, len(outputs), len(arrays) - count, len(scratch_squares)):
+            yield refs[:size]
+            refs = refs[size:]
+        yield from refs
+
+    def kernel(*refs: Ref) -> None:
+        array_refs, output_refs, input_blocks, output_blocks, ids_blocks, squares, barrier, ids_barrier = split(refs)
+        tile = jax.lax.axis_index("tile")
+        here, filled = pl.ds(tile * rows.used, rows.used), pl.ds(0, rows.used)
+
+        def fetch(g: Any) -> None:
+            for x, array_ref, block in zip(inputs, array_refs, input_blocks, strict=False):
+                of_head = pl.ds(g * columns(x), columns(x))
+                slot = jax.lax.rem(g, jnp.int32(stages))
+                plgpu.copy_gmem_to_smem(array_ref.at[here, of_head], block.at[slot, filled], barrier.at[slot])
+
+        def step(g: jax.Array, _: None) -> None:
+            slot = jax.lax.rem(g, jnp.int32(stages))
+            if stages == 2:
+                pl.when(g + 1 < problem.kv_heads)(lambda: fetch(g + 1))
+            plgpu.barrier_wait(barrier.at[slot])
+            # The last head's results have been read before these take their place.
+            plgpu.wait_smem_to_gmem(0)
+            blocks = [*(block.at[slot] for block in input_blocks), *ids_blocks, *output_blocks]
+            body(problem, rows, blocks, squares, interpret)
+            plgpu.commit_smem()
+            for x, block, output_ref in zip(outputs, output_blocks, output_refs, strict=True):
+                of_head = pl.ds(g * columns(x), columns(x))
+                plgpu.copy_smem_to_gmem(block.at[filled], output_ref.at[here, of_head])
+            if stages == 1:
+                pl.when(g + 1 < problem.kv_heads)(lambda: fetch(g + 1))
+
+        if rows.used < ROWS:
+            # What is never copied to is multiplied by probabilities of 0, and must not be nan.
+            for x, block in zip(inputs, input_blocks, strict=True):
+                zeros = plgpu.layout_cast(jnp.zeros((ROWS, columns(x)), x.dtype), WGMMA)
+                for slot in range(stages):
+                    block.at[slot][...] = zeros
+            plgpu.commit_smem()
+        for block in ids_blocks:
+            plgpu.copy_gmem_to_smem(array_refs[-1].at[tile], block, ids_barrier)
+            plgpu.barrier_wait(ids_barrier)
+        fetch(jnp.int32(0))
+        jax.lax.fori_loop(0, problem.kv_heads, step, None)
+        plgpu.wait_smem_to_gmem(0)
+
     found = plgpu.kernel(
         kernel,
         out_type=[jax.ShapeDtypeStruct(x.shape, x.dtype) for x in outputs],
         scratch_types=[
-            *[plgpu.SMEM((ROWS, x.shape[1] // problem.kv_heads), x.dtype, transforms=transforms) for x in outputs],
-            *[square] * (2 if body is _backward_body else 0),
+            *[plgpu.SMEM((stages, ROWS, columns(x)), x.dtype, transforms=transforms) for x in inputs],
+            *[plgpu.SMEM((ROWS, columns(x)), x.dtype, transforms=transforms) for x in outputs],
+            *([] if rows.segments is None else [plgpu.SMEM((ROWS,), jnp.int32)]),
+            *scratch_squares,
+            plgpu.Barrier(num_arrivals=count, num_barriers=stages),
+            plgpu.Barrier(),
         ],
-        grid=(inputs[0].shape[0] // ROWS,),
+        grid=(inputs[0].shape[0] // rows.used,),
         grid_names=("tile",),
         compiler_params=plgpu.CompilerParams(approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Lane),
         interpret=interpreter(find_races=True) if interpret else None,
@@ -159,10 +206,10 @@ def _call(
     return list(found)
 
 
-def _forward_body(problem: Problem, length: int, blocks: Any, scratch: Any, interpret: bool) -> None:
+def _forward_body(problem: Problem, rows: _Rows, blocks: Any, scratch: Any, interpret: bool) -> None:
     q_ref, k_ref, v_ref, *ids_ref, o_ref = blocks
     product = functools.partial(tile_product, interpret=interpret)
-    hidden = _hidden(problem, length, ids_ref, interpret)
+    hidden = _hidden(problem, rows, ids_ref)
     for n in range(problem.group):
         head = (slice(None), pl.ds(n * problem.width, problem.width))
         p, total = _probabilities(problem, product(q_ref.at[head], k_ref, right_transposed=True), hidden)
@@ -170,11 +217,11 @@ def _forward_body(problem: Problem, length: int, blocks: Any, scratch: Any, inte
         o_ref.at[head][...] = o.astype(o_ref.dtype)
 
 
-def _backward_body(problem: Problem, length: int, blocks: Any, scratch: Any, interpret: bool) -> None:
+def _backward_body(problem: Problem, rows: _Rows, blocks: Any, scratch: Any, interpret: bool) -> None:
     q_ref, do_ref, k_ref, v_ref, *ids_ref, dq_ref, dk_ref, dv_ref = blocks
     p_ref, ds_ref = scratch
     product = functools.partial(tile_product, interpret=interpret)
-    hidden = _hidden(problem, length, ids_ref, interpret)
+    hidden = _hidden(problem, rows, ids_ref)
     dk = dv = plgpu.layout_cast(jnp.zeros((ROWS, problem.width), jnp.float32), WGMMA)
     for n in range(problem.group):
         head = (slice(None), pl.ds(n * problem.width, problem.width))
@@ -194,20 +241,21 @@ def _backward_body(problem: Problem, length: int, blocks: Any, scratch: Any, int
     dv_ref[...] = dv.astype(dv_ref.dtype)
 
 
-def _hidden(problem: Problem, length: int, ids_ref: list[Ref], interpret: bool) -> jax.Array | None:
+def _hidden(problem: Problem, rows: _Rows, ids_ref: list[Ref]) -> jax.Array | None:
     """Returns (64, 64) bool: which keys a query does not see; None where it sees all."""
-    if length == ROWS == problem.length and not (problem.causal or problem.window or ids_ref):
+    if problem.length == ROWS and not (problem.causal or problem.window or ids_ref):
         return None
 
     def index(dimension: int) -> jax.Array:
         return plgpu.broadcasted_iota(jnp.int32, (ROWS, ROWS), dimension, layout=WGMMA)
 
-    # Lengths are powers of two: rows of one sequence differ in its lower bits alone.
+    # Row // length, by a product: exact for rows below 64.
+    share = -(-(1 << 16) // rows.length)
     query, key = index(0), index(1)
-    bits = length.bit_length() - 1
-    seen = (query >> bits) == (key >> bits)
-    if problem.length < length:
-        seen &= (key & (length - 1)) < problem.length
+    of_key = (key * share) >> 16
+    seen = (query * share) >> 16 == of_key
+    if problem.length < rows.length:
+        seen &= key - of_key * rows.length < problem.length
     if problem.causal:
         seen &= key <= query
     if problem.window is not None:
