@@ -1,6 +1,7 @@
 """Transformers that train with a kernel: the same numbers as without, on any mesh, and what run.json tells of it."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import jaxgen.train.program
 from jaxgen.config import digest, to_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import Condition, Trajectory
-from jaxgen.kernels.attention import Interpreter
+from jaxgen.kernels.attention import Interpreter, attention
 from jaxgen.measures.config import Loss
 from jaxgen.models.attention import attention_choices, kernels_taken
 from jaxgen.models.build import build_model
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.models.taps import capture
+from jaxgen.plan.flops import matmul_flops
 from jaxgen.tasks import ModularTask
 from jaxgen.tasks.base import TaskShape
 from jaxgen.train.config import SGD
@@ -135,3 +137,13 @@ def test_a_resumed_run_must_take_the_same_kernels() -> None:
     assert taken == {"attention of last_layer": "tpu_short", "attention of layers_before": "tpu_short"}
     assert kernels_taken(attention_choices(dataclasses.replace(MODEL, attention="xla"), SHAPE, "float32", TPU)) == {}
     assert kernels_taken(attention_choices(MLPConfig(hidden=(3,)), SHAPE, "float32", TPU)) == {}
+
+
+def test_operations_of_a_kernel_are_counted_over_its_grid() -> None:
+    """Two tiles of 128 rows, two products each for every head, and five in the gradient, two of them again."""
+    x = jnp.zeros((32, 8, 4, 16), jnp.bfloat16)
+    forward = functools.partial(attention, causal=True, implementation="pallas", device=TPU)
+    tile = 2 * 128 * 128 * 16
+    assert matmul_flops(jax.make_jaxpr(forward)(x, x, x).jaxpr) == 2 * 4 * 2 * tile
+    gradient = jax.grad(lambda q, k, v: jnp.sum(forward(q, k, v).astype(jnp.float32)), argnums=(0, 1, 2))
+    assert matmul_flops(jax.make_jaxpr(gradient)(x, x, x).jaxpr) == 2 * 4 * (2 + 5) * tile

@@ -17,13 +17,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from jaxgen.kernels.attention.blocks import gpu_blocks
 from jaxgen.kernels.attention.gpu_products import WGMMA, interpreter, load, tile_product, tiles
-from jaxgen.kernels.attention.packing import HIDDEN, NOWHERE
+from jaxgen.kernels.attention.packing import HIDDEN, NOWHERE, among_all, of_queries
 from jaxgen.kernels.attention.problem import Problem
 
 Ref = Any
@@ -136,15 +135,10 @@ class _Rows:
         return x_BSGC[:, : self.problem.length]
 
     def queries(self, x_BQHC: jax.Array) -> jax.Array:
-        batch, queries, *head = x_BQHC.shape
-        if queries < self.problem.length:
-            empty = jnp.zeros((batch, self.problem.length, *head), x_BQHC.dtype)
-            x_BQHC = empty.at[:, np.array(self.problem.positions)].set(x_BQHC)
-        return self.keys(x_BQHC)
+        return self.keys(among_all(self.problem, x_BQHC))
 
-    def of_queries(self, x_BSHC: jax.Array) -> jax.Array:
-        x_BSHC = self.of_keys(x_BSHC)
-        return x_BSHC if len(self.problem.positions) == x_BSHC.shape[1] else x_BSHC[:, np.array(self.problem.positions)]
+    def of_queries(self, x: jax.Array) -> jax.Array:
+        return of_queries(self.problem, self.of_keys(x))
 
 
 def _own(groups: int, width: int, dtype: Any) -> Any:

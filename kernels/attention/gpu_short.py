@@ -18,12 +18,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from jaxgen.kernels.attention.gpu_products import WGMMA, interpreter, load, tile_product, tiles
-from jaxgen.kernels.attention.packing import NOWHERE
+from jaxgen.kernels.attention.packing import HIDDEN, NOWHERE, among_all, of_queries
 from jaxgen.kernels.attention.problem import Problem
 
 Ref = Any
@@ -81,7 +80,7 @@ class _Rows:
     Attributes:
       length: positions of a sequence, S or a little more.
       sequences: of a tile.
-      used: rows of a tile, a multiple of 8 below 64; zeros follow them.
+      used: rows of a tile, a multiple of 8; zeros follow them.
     """
 
     def __init__(self, problem: Problem, batch: int, segment_ids_BS: jax.Array | None):
@@ -108,15 +107,10 @@ class _Rows:
         return x_BSGC[: self.batch, : self.problem.length]
 
     def queries(self, x_BQHC: jax.Array) -> jax.Array:
-        batch, queries, *head = x_BQHC.shape
-        if queries < self.problem.length:
-            empty = jnp.zeros((batch, self.problem.length, *head), x_BQHC.dtype)
-            x_BQHC = empty.at[:, np.array(self.problem.positions)].set(x_BQHC)
-        return self.keys(x_BQHC)
+        return self.keys(among_all(self.problem, x_BQHC))
 
-    def of_queries(self, x_NC: jax.Array) -> jax.Array:
-        x_BSHC = self.of_keys(x_NC)
-        return x_BSHC if len(self.problem.positions) == x_BSHC.shape[1] else x_BSHC[:, np.array(self.problem.positions)]
+    def of_queries(self, x: jax.Array) -> jax.Array:
+        return of_queries(self.problem, self.of_keys(x))
 
 
 def _least(length: int) -> int:
@@ -206,7 +200,7 @@ def _call(
     return list(found)
 
 
-def _forward_body(problem: Problem, rows: _Rows, blocks: Any, scratch: Any, interpret: bool) -> None:
+def _forward_body(problem: Problem, rows: _Rows, blocks: Any, squares: Any, interpret: bool) -> None:
     q_ref, k_ref, v_ref, *ids_ref, o_ref = blocks
     product = functools.partial(tile_product, interpret=interpret)
     hidden = _hidden(problem, rows, ids_ref)
@@ -217,9 +211,9 @@ def _forward_body(problem: Problem, rows: _Rows, blocks: Any, scratch: Any, inte
         o_ref.at[head][...] = o.astype(o_ref.dtype)
 
 
-def _backward_body(problem: Problem, rows: _Rows, blocks: Any, scratch: Any, interpret: bool) -> None:
+def _backward_body(problem: Problem, rows: _Rows, blocks: Any, squares: Any, interpret: bool) -> None:
     q_ref, do_ref, k_ref, v_ref, *ids_ref, dq_ref, dk_ref, dv_ref = blocks
-    p_ref, ds_ref = scratch
+    p_ref, ds_ref = squares
     product = functools.partial(tile_product, interpret=interpret)
     hidden = _hidden(problem, rows, ids_ref)
     dk = dv = plgpu.layout_cast(jnp.zeros((ROWS, problem.width), jnp.float32), WGMMA)
@@ -275,6 +269,6 @@ def _probabilities(problem: Problem, scores: jax.Array, hidden: jax.Array | None
     """Returns what the keys' probabilities are in proportion to, float32, and its sum over the keys (64,)."""
     scores *= problem.scale * LOG2E
     if hidden is not None:
-        scores = jnp.where(hidden, -1e30, scores)
+        scores = jnp.where(hidden, HIDDEN, scores)
     p = jnp.exp2(scores - jax.lax.broadcast_in_dim(scores.max(axis=1), scores.shape, [0]))
     return p, p.sum(axis=1)

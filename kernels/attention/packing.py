@@ -84,3 +84,18 @@ def pack(queries: int, length: int, *, sublanes: int, rows: int) -> Packing:
         if least * max(q, s) <= 2 * rows:
             break
     return Packing(max(1, rows // (least * max(q, s))) * least, q, s)
+
+
+def among_all(problem: Problem, x_BQHC: jax.Array) -> jax.Array:
+    """Returns what belongs to queries at their positions (B, S, H, C), zeros at the others."""
+    batch, queries, *head = x_BQHC.shape
+    if queries == problem.length:
+        return x_BQHC
+    return jnp.zeros((batch, problem.length, *head), x_BQHC.dtype).at[:, np.array(problem.positions)].set(x_BQHC)
+
+
+def of_queries(problem: Problem, x_BSHC: jax.Array) -> jax.Array:
+    """Returns what `among_all` was given (B, Q, H, C)."""
+    if len(problem.positions) == problem.length:
+        return x_BSHC
+    return x_BSHC[:, np.array(problem.positions)]

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from jaxgen.kernels.attention.packing import Packing, pack
+from jaxgen.kernels.attention.packing import HIDDEN, Packing, pack
 from jaxgen.kernels.attention.problem import Problem
 from jaxgen.kernels.attention.tpu_products import NN, NT, TN, product
 
@@ -212,7 +212,7 @@ def _hidden(plan: _Plan, t: jax.Array, mask_ref: Ref, ids_refs: list[Ref]) -> ja
     if ids_refs:
         q_ids, k_ids = (ref[t] for ref in ids_refs)
         same = jnp.broadcast_to(q_ids, (LANES, q_ids.shape[1])).T[:, :1] == k_ids
-        hidden = jnp.where(same, hidden, -1e30)
+        hidden = jnp.where(same, hidden, HIDDEN)
     return hidden
 
 
