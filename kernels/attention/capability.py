@@ -90,7 +90,7 @@ def _has(problem: Problem, feature: str) -> bool:
 
 _NO_BIAS = "its gradient would be as large as the scores, which the kernel never writes to memory"
 _TPU_TYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float32"}
-_GPU_TYPES = {"bfloat16": "bfloat16", "float16": "float16"}
+_GPU_TYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float16"}
 _TPUS = ("v5e", "v5p", "v6e", "tpu7x")
 
 KERNELS = (

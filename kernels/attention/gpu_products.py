@@ -2,6 +2,8 @@
 
 The one place that knows `wgmma`. An interpreter has none: there a product is a plain one of the loaded tiles, and what
 stays uncovered is `wgmma` itself, with the layouts of its factors.
+
+`wgmma` has no float32 products, so a float32 is given as the sum of three bfloat16 numbers, its parts.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from jaxgen.kernels.attention.problem import Problem
 
 Ref = Any
 
@@ -42,9 +46,47 @@ def tiles(width: int, dtype: Any) -> tuple[Any, ...]:
     return (plgpu.TilingTransform((8, swizzle // size)), plgpu.SwizzleTransform(swizzle))
 
 
+def part_count(dtype: str) -> int:
+    """Returns how many numbers of `part_type` a number is the sum of: three bfloat16 hold a float32's 24 bits."""
+    return 3 if dtype == "float32" else 1
+
+
+def part_type(dtype: str) -> jnp.dtype:
+    """Returns the type that factors of products have."""
+    return jnp.dtype(jnp.bfloat16 if dtype == "float32" else dtype)
+
+
+def in_parts(x: jax.Array) -> jax.Array:
+    """Returns x (..., C) as its parts side by side (..., 3 C); what has 16 bits as it is."""
+    parts, rest = [], x
+    if part_count(x.dtype.name) == 1:
+        return x
+    for _ in range(part_count(x.dtype.name)):
+        # XLA may leave out a cast there and back, but not this.
+        part = jax.lax.reduce_precision(rest, exponent_bits=8, mantissa_bits=7)
+        parts.append(part.astype(jnp.bfloat16))
+        rest -= part
+    return jnp.concatenate(parts, axis=-1)
+
+
+def parts_of(ref: Ref, problem: Problem, head: int = 0) -> list[Ref]:
+    """Returns references to the parts of a head in shared memory, of rows that `in_parts` made."""
+    count = part_count(problem.dtype)
+    return [ref.at[:, pl.ds((head * count + i) * problem.width, problem.width)] for i in range(count)]
+
+
+def split(x: jax.Array, count: int, dtype: jnp.dtype) -> list[jax.Array]:
+    """Returns float32 registers as their parts."""
+    parts = []
+    for _ in range(count):
+        parts.append(x.astype(dtype))
+        x -= parts[-1].astype(jnp.float32)
+    return parts
+
+
 def tile_product(
-    left: Any,
-    right: Ref,
+    left: list[Ref] | jax.Array,
+    right: list[Ref],
     *,
     left_transposed: bool = False,
     right_transposed: bool = False,
@@ -53,26 +95,40 @@ def tile_product(
 ) -> jax.Array:
     """Returns left @ right + add in float32.
 
+    Products of parts that are too small to matter to a float32 are left out: six of nine remain.
+
     Args:
-      left: a reference to shared memory, or an array in registers of `WGMMA`'s layout, which cannot be transposed.
-      right: a reference to shared memory.
+      left: references to the parts in shared memory, or an array in float32 in registers of `WGMMA`'s layout, which
+        cannot be transposed.
+      right: references to the parts in shared memory.
       left_transposed: whether `left` is given as (K, M).
       right_transposed: whether `right` is given as (N, K).
       add: what the product is added to.
       interpret: whether this is for an interpreter.
     """
+    lefts = left if isinstance(left, list) else split(left, len(right), right[0].dtype)
+    # The smallest first.
+    pairs = [(lefts[i], right[j]) for i in range(len(right)) for j in range(len(right) - i)][::-1]
     if interpret:
-        left, right = left[...], right[...]
-        left, right = left.T if left_transposed else left, right.T if right_transposed else right
-        found = jnp.dot(left, right, preferred_element_type=jnp.float32)
-        return found if add is None else found + add
-    left = left.transpose((1, 0)) if left_transposed else left
-    right = right.transpose((1, 0)) if right_transposed else right
+        found = 0.0 if add is None else add
+        for a, b in pairs:
+            a, b = a[...], b[...]
+            a, b = a.T if left_transposed else a, b.T if right_transposed else b
+            found += jnp.dot(a, b, preferred_element_type=jnp.float32)
+        return found
+
+    def multiply(acc_ref: Ref) -> None:
+        for a, b in pairs:
+            a = a.transpose((1, 0)) if left_transposed else a
+            plgpu.wgmma(acc_ref, a, b.transpose((1, 0)) if right_transposed else b)
+
     if add is None:
 
         def alone(acc_ref: Ref) -> jax.Array:
-            plgpu.wgmma(acc_ref, left, right)
+            multiply(acc_ref)
             return acc_ref[...]
 
-        return pl.run_scoped(alone, plgpu.ACC((left.shape[0], right.shape[1]), jnp.float32))
-    return pl.run_state(lambda acc_ref: plgpu.wgmma(acc_ref, left, right))(plgpu.ACC.init(add))
+        rows = lefts[0].shape[1 if left_transposed else 0]
+        columns = right[0].shape[0 if right_transposed else 1]
+        return pl.run_scoped(alone, plgpu.ACC((rows, columns), jnp.float32))
+    return pl.run_state(multiply)(plgpu.ACC.init(add))

@@ -21,7 +21,18 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from jaxgen.kernels.attention.gpu_products import WGMMA, interpreter, load, tile_product, tiles
+from jaxgen.kernels.attention.gpu_products import (
+    WGMMA,
+    in_parts,
+    interpreter,
+    load,
+    part_count,
+    part_type,
+    parts_of,
+    split,
+    tile_product,
+    tiles,
+)
 from jaxgen.kernels.attention.packing import HIDDEN, NOWHERE, among_all, of_queries
 from jaxgen.kernels.attention.problem import Problem
 
@@ -35,8 +46,10 @@ LOG2E = math.log2(math.e)
 
 def shared_bytes(problem: Problem, stages: int = 1) -> int:
     """Returns what the gradient of a head of keys takes: `stages` times four inputs, three outputs, two squares."""
-    blocks = stages * (2 * problem.group + 2) + problem.group + 2
-    return (blocks * ROWS * problem.width + 2 * ROWS * ROWS) * jnp.dtype(problem.dtype).itemsize
+    part_bytes = part_count(problem.dtype) * part_type(problem.dtype).itemsize
+    inputs = stages * (2 * problem.group + 2) * problem.width * part_bytes
+    outputs = (problem.group + 2) * problem.width * jnp.dtype(problem.dtype).itemsize
+    return ROWS * (inputs + outputs + 2 * ROWS * part_bytes)
 
 
 def forward(
@@ -51,7 +64,7 @@ def forward(
     """Returns the output (B, Q, H, C), and nothing that the gradient needs beside the inputs."""
     rows = _Rows(problem, q_BQHC.shape[0], segment_ids_BS)
     inputs = [rows.queries(q_BQHC), rows.keys(k_BSGC), rows.keys(v_BSGC)]
-    (o,) = _call(problem, _forward_body, rows, inputs, [inputs[0]], interpret)
+    (o,) = _call(problem, _forward_body, rows, inputs, [problem.heads], interpret)
     return rows.of_queries(o), None
 
 
@@ -70,7 +83,9 @@ def backward(
     """Returns the gradients of queries, keys and values."""
     rows = _Rows(problem, q_BQHC.shape[0], segment_ids_BS)
     inputs = [rows.queries(q_BQHC), rows.queries(do_BQHC), rows.keys(k_BSGC), rows.keys(v_BSGC)]
-    dq, dk, dv = _call(problem, _backward_body, rows, inputs, [inputs[0], *inputs[2:]], interpret)
+    dq, dk, dv = _call(
+        problem, _backward_body, rows, inputs, [problem.heads, problem.kv_heads, problem.kv_heads], interpret
+    )
     return rows.of_queries(dq), rows.of_keys(dk), rows.of_keys(dv)
 
 
@@ -100,7 +115,7 @@ class _Rows:
 
     def keys(self, x_BSGC: jax.Array) -> jax.Array:
         rows = (self.batch + self.more) * self.length
-        return jnp.pad(x_BSGC, self._padding(4)).reshape(rows, -1)
+        return jnp.pad(in_parts(x_BSGC), self._padding(4)).reshape(rows, -1)
 
     def of_keys(self, x_NC: jax.Array) -> jax.Array:
         x_BSGC = x_NC.reshape(self.batch + self.more, self.length, -1, self.problem.width)
@@ -119,29 +134,33 @@ def _least(length: int) -> int:
 
 
 def _call(
-    problem: Problem, body: Any, rows: _Rows, inputs: list[jax.Array], outputs: list[jax.Array], interpret: bool
+    problem: Problem, body: Any, rows: _Rows, inputs: list[jax.Array], heads: list[int], interpret: bool
 ) -> list[jax.Array]:
-    """Runs `body` on every tile and head of keys."""
+    """Runs `body` on every tile and head of keys, and returns an array for each number of `heads`."""
     count = len(inputs)
+    outputs = [jax.ShapeDtypeStruct((inputs[0].shape[0], each * problem.width), problem.dtype) for each in heads]
     arrays = inputs if rows.segments is None else [*inputs, rows.segments]
-    # Both factors of a product lie alike, by the width of a head.
-    transforms = () if interpret else tiles(problem.width, inputs[0].dtype)
+
+    def lies(dtype: Any) -> tuple[Any, ...]:
+        # Both factors of a product lie alike, by the width of a head.
+        return () if interpret else tiles(problem.width, dtype)
+
     stages = 2 if problem.kv_heads > 1 and shared_bytes(problem, stages=2) <= SHARED_BYTES else 1
 
-    def columns(x: jax.Array) -> int:
+    def columns(x: Any) -> int:
         return x.shape[1] // problem.kv_heads
 
-    square = plgpu.SMEM((ROWS, ROWS), inputs[0].dtype, transforms=transforms)
-    scratch_squares = [square] * (2 if body is _backward_body else 0)
+    square = plgpu.SMEM((ROWS, ROWS), inputs[0].dtype, transforms=lies(inputs[0].dtype))
+    scratch_squares = [square] * (2 * part_count(problem.dtype) if body is _backward_body else 0)
 
-    def split(refs: tuple[Ref, ...]) -> Iterator[Any]:
+    def divided(refs: tuple[Ref, ...]) -> Iterator[Any]:
         for size in (len(arrays), len(outputs), count, len(outputs), len(arrays) - count, len(scratch_squares)):
             yield refs[:size]
             refs = refs[size:]
         yield from refs
 
     def kernel(*refs: Ref) -> None:
-        array_refs, output_refs, input_blocks, output_blocks, ids_blocks, squares, barrier, ids_barrier = split(refs)
+        array_refs, output_refs, input_blocks, output_blocks, ids_blocks, squares, barrier, ids_barrier = divided(refs)
         tile = jax.lax.axis_index("tile")
         here, filled = pl.ds(tile * rows.used, rows.used), pl.ds(0, rows.used)
 
@@ -183,10 +202,10 @@ def _call(
 
     found = plgpu.kernel(
         kernel,
-        out_type=[jax.ShapeDtypeStruct(x.shape, x.dtype) for x in outputs],
+        out_type=outputs,
         scratch_types=[
-            *[plgpu.SMEM((stages, ROWS, columns(x)), x.dtype, transforms=transforms) for x in inputs],
-            *[plgpu.SMEM((ROWS, columns(x)), x.dtype, transforms=transforms) for x in outputs],
+            *[plgpu.SMEM((stages, ROWS, columns(x)), x.dtype, transforms=lies(x.dtype)) for x in inputs],
+            *[plgpu.SMEM((ROWS, columns(x)), x.dtype, transforms=lies(x.dtype)) for x in outputs],
             *([] if rows.segments is None else [plgpu.SMEM((ROWS,), jnp.int32)]),
             *scratch_squares,
             plgpu.Barrier(num_arrivals=count, num_barriers=stages),
@@ -194,7 +213,9 @@ def _call(
         ],
         grid=(inputs[0].shape[0] // rows.used,),
         grid_names=("tile",),
-        compiler_params=plgpu.CompilerParams(approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Lane),
+        compiler_params=plgpu.CompilerParams(
+            approx_math=problem.dtype != "float32", lowering_semantics=plgpu.LoweringSemantics.Lane
+        ),
         interpret=interpreter(find_races=True) if interpret else None,
     )(*arrays)
     return list(found)
@@ -203,34 +224,37 @@ def _call(
 def _forward_body(problem: Problem, rows: _Rows, blocks: Any, squares: Any, interpret: bool) -> None:
     q_ref, k_ref, v_ref, *ids_ref, o_ref = blocks
     product = functools.partial(tile_product, interpret=interpret)
+    k, v = parts_of(k_ref, problem), parts_of(v_ref, problem)
     hidden = _hidden(problem, rows, ids_ref)
     for n in range(problem.group):
-        head = (slice(None), pl.ds(n * problem.width, problem.width))
-        p, total = _probabilities(problem, product(q_ref.at[head], k_ref, right_transposed=True), hidden)
-        o = product(p.astype(v_ref.dtype), v_ref) / jax.lax.broadcast_in_dim(total, (ROWS, problem.width), [0])
-        o_ref.at[head][...] = o.astype(o_ref.dtype)
+        p, total = _probabilities(problem, product(parts_of(q_ref, problem, n), k, right_transposed=True), hidden)
+        o = product(p, v) / jax.lax.broadcast_in_dim(total, (ROWS, problem.width), [0])
+        o_ref.at[:, pl.ds(n * problem.width, problem.width)][...] = o.astype(o_ref.dtype)
 
 
 def _backward_body(problem: Problem, rows: _Rows, blocks: Any, squares: Any, interpret: bool) -> None:
     q_ref, do_ref, k_ref, v_ref, *ids_ref, dq_ref, dk_ref, dv_ref = blocks
-    p_ref, ds_ref = squares
+    count, dtype = part_count(problem.dtype), part_type(problem.dtype)
+    p_refs, ds_refs = list(squares[:count]), list(squares[count:])
     product = functools.partial(tile_product, interpret=interpret)
+    k, v = parts_of(k_ref, problem), parts_of(v_ref, problem)
     hidden = _hidden(problem, rows, ids_ref)
     dk = dv = plgpu.layout_cast(jnp.zeros((ROWS, problem.width), jnp.float32), WGMMA)
     for n in range(problem.group):
-        head = (slice(None), pl.ds(n * problem.width, problem.width))
-        p, total = _probabilities(problem, product(q_ref.at[head], k_ref, right_transposed=True), hidden)
+        q, do = parts_of(q_ref, problem, n), parts_of(do_ref, problem, n)
+        p, total = _probabilities(problem, product(q, k, right_transposed=True), hidden)
         p /= jax.lax.broadcast_in_dim(total, p.shape, [0])
-        dp = product(do_ref.at[head], v_ref, right_transposed=True)
+        dp = product(do, v, right_transposed=True)
         ds = p * (dp - jax.lax.broadcast_in_dim((p * dp).sum(axis=1), p.shape, [0])) * problem.scale
-        ds = ds.astype(k_ref.dtype)
-        dq_ref.at[head][...] = product(ds, k_ref).astype(dq_ref.dtype)
+        dq = product(ds, k)
+        dq_ref.at[:, pl.ds(n * problem.width, problem.width)][...] = dq.astype(dq_ref.dtype)
         # Only what lies in shared memory can be transposed on its way into a product.
-        p_ref[...] = p.astype(k_ref.dtype)
-        ds_ref[...] = ds
+        for refs, x in ((p_refs, p), (ds_refs, ds)):
+            for ref, part in zip(refs, split(x, count, dtype), strict=True):
+                ref[...] = part
         plgpu.commit_smem()
-        dv = product(p_ref, do_ref.at[head], left_transposed=True, add=dv)
-        dk = product(ds_ref, q_ref.at[head], left_transposed=True, add=dk)
+        dv = product(p_refs, do, left_transposed=True, add=dv)
+        dk = product(ds_refs, q, left_transposed=True, add=dk)
     dk_ref[...] = dk.astype(dk_ref.dtype)
     dv_ref[...] = dv.astype(dv_ref.dtype)
 
