@@ -27,7 +27,7 @@ from jaxgen.models.config import TransformerConfig
 from jaxgen.plan.compile import plan
 from jaxgen.plan.topology import read_topology
 from jaxgen.tasks.modular import ModularTask
-from jaxgen.train.config import SGD, Numerics
+from jaxgen.train.config import SGD
 from jaxgen.train.mesh import MeshSizes
 
 TPU, GPU = Interpreter("tpu"), Interpreter("gpu")
@@ -165,7 +165,12 @@ needs_interpreter = pytest.mark.skipif(not HAS_INTERPRETER, reason="this jax has
 @needs_interpreter
 @pytest.mark.parametrize(
     "how",
-    [{}, {"segments": False, "q_positions": (1, 4), "dtype": "float16"}, {"length": 33}, {"length": 64, "batch": 2}],
+    [
+        {},
+        {"segments": False, "q_positions": (1, 4), "dtype": "float16"},
+        {"length": 33},
+        {"length": 64, "dtype": "float32"},
+    ],
 )
 def test_the_short_kernel_of_gpus(how: dict[str, Any]) -> None:
     """With a plain product in the place of wgmma; accesses that nothing orders are errors."""
@@ -173,7 +178,7 @@ def test_the_short_kernel_of_gpus(how: dict[str, Any]) -> None:
 
 
 @needs_interpreter
-@pytest.mark.parametrize("how", [{}, {"segments": False, "window": None, "length": 200, "kv_heads": 2}])
+@pytest.mark.parametrize("how", [{}, {"segments": False, "window": None, "kv_heads": 2, "dtype": "float32"}])
 def test_the_flash_kernel_of_gpus(how: dict[str, Any]) -> None:
     check(SMALL | {"length": 140, "window": 40, "batch": 1} | how, implementation="pallas", device=GPU)
 
@@ -260,7 +265,8 @@ H200 = Interpreter("gpu", "NVIDIA H200", "9.0")
         ({}, "pallas", CPU, "tpu_short: it runs on a tpu, the device is a cpu"),
         ({"bias": True}, "pallas", TPU, "it has no bias: its gradient"),
         ({"width": 512}, "pallas", TPU, "heads are 512 wide, expected 8 to 256 and a multiple of 8"),
-        ({"dtype": "float32"}, "pallas", H200, "it has no float32, only bfloat16, float16"),
+        ({"dtype": "float32"}, "cudnn", H200, "it has no float32, only bfloat16, float16"),
+        ({"dtype": "float32", "width": 256}, "pallas", H200, "gpu_flash: 2 heads of float32, 256 wide, that share"),
         ({}, "pallas", Interpreter("gpu", "NVIDIA B200", "10.0"), "compute capability 9.x, NVIDIA B200 has 10.x"),
         ({"segments": True}, "cudnn", H200, "cudnn: it has no segment_ids"),
         ({"positions": (7,)}, "cudnn", H200, "cudnn: it has no q_positions"),
@@ -376,6 +382,21 @@ def compiled(device: Any, options: Any, of: tuple[int, ...], dtype: str, segment
     return jax.jit(run).lower(q, k, k, q, ids).compile(compiler_options=dict(options))
 
 
+TRANSFORMER = TransformerConfig(layers=2, width=32, heads=4, mlp_width=16)
+
+
+def population(model: TransformerConfig, count: int) -> list[Trajectory]:
+    condition = Condition(
+        name="transformer",
+        task=ModularTask(p=7, format="a b =", train_fraction=0.5),
+        model=model,
+        optimizer=SGD(learning_rate=0.1),
+        steps=10,
+        batch_size=8,
+    )
+    return [Trajectory(condition, seed, str(seed)) for seed in range(count)]
+
+
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: make compile-tpu"
 )
@@ -413,21 +434,28 @@ needs_cuda = pytest.mark.skipif(
 
 
 @needs_cuda
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 @pytest.mark.parametrize(
     ("of", "segments"),
     [
         ((512, 5, 5, 4, 4, 32), False),
         ((300, 1, 64, 4, 2, 64), True),
-        ((2, 1000, 1000, 4, 2, 128), True),
-        ((1, 2048, 2048, 2, 2, 64), False),
-        ((1, 300, 300, 4, 2, 256), False),
+        ((2, 1000, 1000, 4, 2, 64), True),
+        ((1, 2048, 2048, 2, 2, 80), False),
     ],
 )
 def test_kernels_compile_for_a_gpu(of: tuple[int, ...], segments: bool, dtype: str) -> None:
     topology = read_topology("h200:1")
     made = compiled(topology.devices[0], topology.compiler_options, of, dtype, segments)
     assert made.as_text().count("mosaic_gpu") >= 2
+
+
+@needs_cuda
+@pytest.mark.parametrize("width", [128, 256])
+def test_wide_heads_compile_for_a_gpu(width: int) -> None:
+    topology = read_topology("h200:1")
+    of = (1, 300, 300, 4, 2, width)
+    assert "mosaic_gpu" in compiled(topology.devices[0], topology.compiler_options, of, "bfloat16", True).as_text()
 
 
 @needs_cuda
@@ -449,21 +477,5 @@ def test_cudnn_compiles_for_a_population() -> None:
 def test_a_step_of_a_model_with_kernels_compiles_for_a_gpu() -> None:
     topology = read_topology("h200:4")
     model = dataclasses.replace(TRANSFORMER, attention="pallas", width=64)
-    found = plan(population(model, 4, compute_dtype="bfloat16"), topology, MeshSizes(member=2, data=2))
+    found = plan(population(model, 4), topology, MeshSizes(member=2, data=2))
     assert found.fits
-
-
-TRANSFORMER = TransformerConfig(layers=2, width=32, heads=4, mlp_width=16)
-
-
-def population(model: TransformerConfig, count: int, **numerics: Any) -> list[Trajectory]:
-    condition = Condition(
-        name="transformer",
-        task=ModularTask(p=7, format="a b =", train_fraction=0.5),
-        model=model,
-        optimizer=SGD(learning_rate=0.1),
-        numerics=Numerics(**numerics),
-        steps=10,
-        batch_size=8,
-    )
-    return [Trajectory(condition, seed, str(seed)) for seed in range(count)]

@@ -57,9 +57,11 @@ def tpu_blocks(problem: Problem) -> Blocks:
 GPU = (
     TunedBlocks(128, 2, Blocks(64, 128), COUNTED),
     TunedBlocks(256, 2, Blocks(64, 64), COUNTED),
+    TunedBlocks(256, 4, Blocks(64, 64), COUNTED),
 )
 
 
 def gpu_blocks(problem: Problem) -> Blocks:
-    """Returns the blocks of a Hopper GPU for heads of this width."""
-    return next(row.blocks for row in GPU if problem.width <= row.width)
+    """Returns the blocks of a Hopper GPU for heads of this width and type."""
+    size = 4 if problem.dtype == "float32" else 2
+    return next(row.blocks for row in GPU if row.bytes == size and problem.width <= row.width)

@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 
-from jaxgen.kernels.attention import gpu_short
-from jaxgen.kernels.attention.gpu_products import HAS_INTERPRETER
+from jaxgen.kernels.attention import gpu_flash, gpu_short
+from jaxgen.kernels.attention.gpu_products import HAS_INTERPRETER, SHARED_BYTES
 from jaxgen.kernels.attention.problem import Problem
 
 INTERPRETER = "interpreter"  # the kind of a device that stands for one
@@ -66,10 +66,10 @@ class Kernel:
             return f"heads are {problem.width} wide, expected {least} to {most} and a multiple of {multiple}"
         if self.longest is not None and problem.length > self.longest:
             return f"there are {problem.length} positions, expected {self.longest} at most"
-        if self.shared_bytes is not None and self.shared_bytes(problem) > gpu_short.SHARED_BYTES:
+        if self.shared_bytes is not None and self.shared_bytes(problem) > SHARED_BYTES:
             return (
-                f"{problem.group} heads, {problem.width} wide, that share keys take {self.shared_bytes(problem)} "
-                f"bytes of shared memory, there are {gpu_short.SHARED_BYTES}"
+                f"{problem.group} heads of {problem.dtype}, {problem.width} wide, that share keys take "
+                f"{self.shared_bytes(problem)} bytes of shared memory, there are {SHARED_BYTES}"
             )
         for feature, reason in self.lacks.items():
             if _has(problem, feature):
@@ -117,6 +117,7 @@ KERNELS = (
         _GPU_TYPES,
         (16, 256, 16),
         capabilities=(9,),
+        shared_bytes=gpu_flash.shared_bytes,
         lacks={"bias": _NO_BIAS},
         compiled_for=("h200",),
     ),
@@ -124,7 +125,7 @@ KERNELS = (
         "cudnn",
         "cudnn",
         "gpu",
-        _GPU_TYPES,
+        {"bfloat16": "bfloat16", "float16": "float16"},
         (8, 256, 8),
         lacks={
             "bias": "its gradient has limits of its own (an even length, say); ask for xla",

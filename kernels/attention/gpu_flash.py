@@ -21,7 +21,19 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from jaxgen.kernels.attention.blocks import gpu_blocks
-from jaxgen.kernels.attention.gpu_products import WGMMA, interpreter, load, tile_product, tiles
+from jaxgen.kernels.attention.gpu_products import (
+    SHARED_BYTES,
+    WGMMA,
+    compiler_params,
+    in_parts,
+    interpreter,
+    load,
+    part_count,
+    part_type,
+    parts_of,
+    tile_product,
+    tiles,
+)
 from jaxgen.kernels.attention.packing import HIDDEN, NOWHERE, among_all, of_queries
 from jaxgen.kernels.attention.problem import Problem
 
@@ -33,9 +45,23 @@ COPY_REGISTERS = 40
 ACROSS, DOWN = WGMMA.reduce(1), WGMMA.reduce(0)  # a number for each row, for each column
 
 
+def shared_bytes(problem: Problem, groups: int = 1) -> int:
+    """Returns what the gradients' kernels take: two inputs of each warpgroup, two blocks of two, perhaps an output."""
+    part_bytes = part_count(problem.dtype) * part_type(problem.dtype).itemsize
+    at_a_time = max(ROWS, gpu_blocks(problem).keys)
+    summed = _summed(problem, groups)
+    output = 0 if summed == part_type(problem.dtype) else groups * ROWS * summed.itemsize
+    return problem.width * ((2 * groups * ROWS + 4 * at_a_time) * part_bytes + output)
+
+
 def _groups(problem: Problem) -> int:
     """Returns how many warpgroups compute: two, or the one whose rows still fit into shared memory."""
-    return 2 if problem.width <= 128 else 1
+    return 2 if problem.width <= 128 and shared_bytes(problem, groups=2) <= SHARED_BYTES else 1
+
+
+def _summed(problem: Problem, groups: int) -> jnp.dtype:
+    """Returns the type of gradients of keys: to be summed, they are float32 where there is room for them."""
+    return jnp.dtype(jnp.float32 if problem.group > 1 and groups > 1 else problem.dtype)
 
 
 def forward(
@@ -49,17 +75,22 @@ def forward(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the output (B, Q, H, C), and the base-2 logarithm of each row's sum of exponentials (B, H, S)."""
     rows = _Rows(problem, segment_ids_BS)
-    q, k, v = rows.queries(q_BQHC), rows.keys(k_BSGC), rows.keys(v_BSGC)
-    batch, length, heads, width = q.shape
+    q, k, v = rows.queries(in_parts(q_BQHC)), rows.keys(in_parts(k_BSGC)), rows.keys(in_parts(v_BSGC))
+    batch, length, heads, _ = q.shape
     groups, product = _groups(problem), functools.partial(tile_product, interpret=interpret)
     found = _launch(
+        problem,
         functools.partial(_forward, product, problem, rows.keys_at_a_time, length),
         [q, k, v, *rows.segments],
-        [jax.ShapeDtypeStruct(q.shape, q.dtype), jax.ShapeDtypeStruct((batch, heads, length), jnp.float32)],
         [
-            _own(groups, width, q.dtype),
+            jax.ShapeDtypeStruct((batch, length, heads, problem.width), problem.dtype),
+            jax.ShapeDtypeStruct((batch, heads, length), jnp.float32),
+        ],
+        [
+            _own(groups, problem),
             _row(groups, jnp.float32),
             *([_row(groups, jnp.int32)] if rows.segments else []),
+            *_out(groups, problem, jnp.dtype(problem.dtype)),
         ],
         (batch, heads, length // (groups * ROWS)),
         interpret,
@@ -81,39 +112,40 @@ def backward(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns the gradients of queries, keys and values."""
     rows = _Rows(problem, segment_ids_BS)
-    q, do, k, v = rows.queries(q_BQHC), rows.queries(do_BQHC), rows.keys(k_BSGC), rows.keys(v_BSGC)
-    batch, length, heads, width = q.shape
+    q, do = rows.queries(in_parts(q_BQHC)), rows.queries(in_parts(do_BQHC))
+    k, v = rows.keys(in_parts(k_BSGC)), rows.keys(in_parts(v_BSGC))
+    batch, length, heads, _ = q.shape
     groups, product = _groups(problem), functools.partial(tile_product, interpret=interpret)
     # What the softmax takes off every query's score gradients: sum over keys of p dp, which is that of o do.
-    o = rows.queries(o_BQHC)
-    taken_BHS = jnp.sum(o.astype(jnp.float32) * do.astype(jnp.float32), axis=-1).swapaxes(1, 2)
+    taken_BQH = jnp.sum(o_BQHC.astype(jnp.float32) * do_BQHC.astype(jnp.float32), axis=-1)
+    taken_BHS = rows.queries(taken_BQH[..., None])[..., 0].swapaxes(1, 2)
     inputs = [q, k, v, do, logs_BHS, taken_BHS, *rows.segments]
     grid = (batch, heads, length // (groups * ROWS))
-    own, own_ids = _own(groups, width, q.dtype), [_row(groups, jnp.int32)] if rows.segments else []
+    own, own_ids = _own(groups, problem), [_row(groups, jnp.int32)] if rows.segments else []
     numbers = [_row(groups, jnp.float32)] * 2
     (dq,) = _launch(
+        problem,
         functools.partial(_query_gradient, product, problem, rows.keys_at_a_time, length),
         inputs,
-        [jax.ShapeDtypeStruct(q.shape, q.dtype)],
-        [own, own, *numbers, *own_ids],
+        [jax.ShapeDtypeStruct((batch, length, heads, problem.width), problem.dtype)],
+        [own, own, *numbers, *own_ids, *_out(groups, problem, jnp.dtype(problem.dtype))],
         grid,
         interpret,
     )
-    # Gradients to be summed are float32 where there is room for them.
-    summed = jnp.dtype(jnp.float32) if problem.group > 1 and groups > 1 else q.dtype
-    of_keys = jax.ShapeDtypeStruct(q.shape, summed)
-    out = [] if summed == q.dtype else [_own(groups, width, summed)]
+    summed = _summed(problem, groups)
+    of_keys = jax.ShapeDtypeStruct((batch, length, heads, problem.width), summed)
     dk, dv = _launch(
+        problem,
         functools.partial(_key_gradients, product, problem, length),
         inputs,
         [of_keys, of_keys],
-        [own, own, *own_ids, *out],
+        [own, own, *own_ids, *_out(groups, problem, summed)],
         grid,
         interpret,
     )
     if problem.group > 1:
-        shape = (batch, length, problem.kv_heads, problem.group, width)
-        dk, dv = (x.astype(jnp.float32).reshape(shape).sum(axis=3).astype(q.dtype) for x in (dk, dv))
+        shape = (batch, length, problem.kv_heads, problem.group, problem.width)
+        dk, dv = (x.astype(jnp.float32).reshape(shape).sum(axis=3).astype(problem.dtype) for x in (dk, dv))
     return rows.of_queries(dq), rows.of_keys(dk), rows.of_keys(dv)
 
 
@@ -141,8 +173,17 @@ class _Rows:
         return of_queries(self.problem, self.of_keys(x))
 
 
-def _own(groups: int, width: int, dtype: Any) -> Any:
-    return plgpu.SMEM((groups, ROWS, width), dtype, transforms=tiles(width, dtype))
+def _own(groups: int, problem: Problem) -> Any:
+    dtype = part_type(problem.dtype)
+    shape = (groups, ROWS, part_count(problem.dtype) * problem.width)
+    return plgpu.SMEM(shape, dtype, transforms=tiles(problem.width, dtype))
+
+
+def _out(groups: int, problem: Problem, dtype: jnp.dtype) -> list[Any]:
+    """Returns a place for what is to be written, where that of an input is not like it."""
+    if dtype == part_type(problem.dtype):
+        return []
+    return [plgpu.SMEM((groups, ROWS, problem.width), dtype, transforms=tiles(problem.width, dtype))]
 
 
 def _row(groups: int, dtype: Any) -> Any:
@@ -150,6 +191,7 @@ def _row(groups: int, dtype: Any) -> Any:
 
 
 def _launch(
+    problem: Problem,
     body: Any,
     inputs: list[jax.Array],
     outputs: list[jax.ShapeDtypeStruct],
@@ -171,7 +213,7 @@ def _launch(
         grid_names=("block", "head", "example"),
         num_threads=groups + 1,
         thread_name="group",
-        compiler_params=plgpu.CompilerParams(approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Lane),
+        compiler_params=compiler_params(problem),
         # The interpreter of jax 0.12 takes the order that this pipeline's barriers make for none.
         interpret=interpreter(find_races=False) if interpret else None,
     )(*inputs)
@@ -283,8 +325,10 @@ def _forward(
 ) -> None:
     q_ref, k_ref, v_ref, *ids_ref = inputs
     o_ref, logs_ref = outputs
-    own_ref, row_ref, *own_ids_ref = scratch
+    own_ref, row_ref, *rest_ref = scratch
+    own_ids_ref, out_ref = rest_ref[: len(ids_ref)], [*rest_ref[len(ids_ref) :], own_ref][0]
     example, head, kv_head, group, base = _place(problem)
+    parts = functools.partial(parts_of, problem=problem)
     first, count = _steps(problem, length, base, _groups(problem) * ROWS, at_a_time, keys=False)
     query = base + group * ROWS
     mine = pl.ds(query, ROWS)
@@ -296,27 +340,27 @@ def _forward(
         _copy_in(pairs, barrier.at[group])
         most = plgpu.layout_cast(jnp.full((ROWS,), HIDDEN, jnp.float32), ACROSS)
         o, most, total = pipeline((_zeros(ROWS, problem.width), most, _zeros(ROWS)))
-        own_ref.at[group][...] = (o / _spread(total, o)).astype(q_ref.dtype)
+        out_ref.at[group][...] = (o / _spread(total, o)).astype(o_ref.dtype)
         row_ref.at[group][...] = most + jnp.log(total) * LOG2E
         _copy_out(
-            [(own_ref.at[group], o_ref.at[example, mine, head]), (row_ref.at[group], logs_ref.at[example, head, mine])]
+            [(out_ref.at[group], o_ref.at[example, mine, head]), (row_ref.at[group], logs_ref.at[example, head, mine])]
         )
 
     def step(indices: Any, k_block: Ref, v_block: Ref, *rest: Any) -> Any:
         *ids_block, carry = rest
         o, most, total = carry
         key = (first + indices[0]) * at_a_time
-        scores = product(own_ref.at[group], k_block, right_transposed=True) * (problem.scale * LOG2E)
+        scores = product(parts(own_ref.at[group]), parts(k_block), right_transposed=True) * (problem.scale * LOG2E)
         ids = _ids(own_ids_ref, ids_block, group)
         scores = _hide(problem, scores, length, query, key, 0, ids)
         next_most = jnp.maximum(most, scores.max(axis=1))
         p = jnp.exp2(scores - _spread(next_most, scores))
         shrink = jnp.exp2(most - next_most)
-        o = product(p.astype(v_block.dtype), v_block, add=o * _spread(shrink, o))
+        o = product(p, parts(v_block), add=o * _spread(shrink, o))
         return o, next_most, total * shrink + p.sum(axis=1)
 
     lies = tiles(problem.width, q_ref.dtype)
-    blocks: list[Any] = [(ref.at[example, :, kv_head], (at_a_time, problem.width), lies) for ref in (k_ref, v_ref)]
+    blocks: list[Any] = [(ref.at[example, :, kv_head], (at_a_time, k_ref.shape[-1]), lies) for ref in (k_ref, v_ref)]
     blocks += [(ref.at[example], (at_a_time,), ()) for ref in ids_ref]
     _pipeline(_groups(problem), step, context, first, count, blocks)
 
@@ -332,8 +376,10 @@ def _query_gradient(
 ) -> None:
     q_ref, k_ref, v_ref, do_ref, logs_ref, taken_ref, *ids_ref = inputs
     (dq_ref,) = outputs
-    own_q_ref, own_do_ref, own_logs_ref, own_taken_ref, *own_ids_ref = scratch
+    own_q_ref, own_do_ref, own_logs_ref, own_taken_ref, *rest_ref = scratch
+    own_ids_ref, out_ref = rest_ref[: len(ids_ref)], [*rest_ref[len(ids_ref) :], own_q_ref][0]
     example, head, kv_head, group, base = _place(problem)
+    parts = functools.partial(parts_of, problem=problem)
     first, count = _steps(problem, length, base, _groups(problem) * ROWS, at_a_time, keys=False)
     query = base + group * ROWS
     mine = pl.ds(query, ROWS)
@@ -349,23 +395,23 @@ def _query_gradient(
             pairs.append((ids_ref[0].at[example, mine], own_ids_ref[0].at[group]))
         _copy_in(pairs, barrier.at[group])
         dq = pipeline(_zeros(ROWS, problem.width))
-        own_q_ref.at[group][...] = dq.astype(q_ref.dtype)
-        _copy_out([(own_q_ref.at[group], dq_ref.at[example, mine, head])])
+        out_ref.at[group][...] = dq.astype(dq_ref.dtype)
+        _copy_out([(out_ref.at[group], dq_ref.at[example, mine, head])])
 
     def step(indices: Any, k_block: Ref, v_block: Ref, *rest: Any) -> Any:
         *ids_block, dq = rest
         key = (first + indices[0]) * at_a_time
-        scores = product(own_q_ref.at[group], k_block, right_transposed=True) * (problem.scale * LOG2E)
+        scores = product(parts(own_q_ref.at[group]), parts(k_block), right_transposed=True) * (problem.scale * LOG2E)
         scores = _hide(problem, scores, length, query, key, 0, _ids(own_ids_ref, ids_block, group))
         logs = load(own_logs_ref.at[group], ACROSS)
         taken = load(own_taken_ref.at[group], ACROSS)
         p = jnp.exp2(scores - _spread(logs, scores))
-        dp = product(own_do_ref.at[group], v_block, right_transposed=True)
+        dp = product(parts(own_do_ref.at[group]), parts(v_block), right_transposed=True)
         ds = p * (dp - _spread(taken, dp)) * problem.scale
-        return product(ds.astype(k_block.dtype), k_block, add=dq)
+        return product(ds, parts(k_block), add=dq)
 
     lies = tiles(problem.width, q_ref.dtype)
-    blocks: list[Any] = [(ref.at[example, :, kv_head], (at_a_time, problem.width), lies) for ref in (k_ref, v_ref)]
+    blocks: list[Any] = [(ref.at[example, :, kv_head], (at_a_time, k_ref.shape[-1]), lies) for ref in (k_ref, v_ref)]
     blocks += [(ref.at[example], (at_a_time,), ()) for ref in ids_ref]
     _pipeline(_groups(problem), step, context, first, count, blocks)
 
@@ -378,6 +424,7 @@ def _key_gradients(
     own_k_ref, own_v_ref, *rest_ref = scratch
     own_ids_ref, out_ref = rest_ref[: len(ids_ref)], rest_ref[len(ids_ref) :]
     example, head, kv_head, group, base = _place(problem)
+    parts = functools.partial(parts_of, problem=problem)
     first, count = _steps(problem, length, base, _groups(problem) * ROWS, ROWS, keys=True)
     key = base + group * ROWS
     mine = pl.ds(key, ROWS)
@@ -402,17 +449,17 @@ def _key_gradients(
         dk, dv = carry
         query = (first + indices[0]) * ROWS
         # Keys go down, so that each product has a factor in registers as it is.
-        scores = product(own_k_ref.at[group], q_block, right_transposed=True) * (problem.scale * LOG2E)
+        scores = product(parts(own_k_ref.at[group]), parts(q_block), right_transposed=True) * (problem.scale * LOG2E)
         scores = _hide(problem, scores, length, query, key, 1, _ids(own_ids_ref, ids_block, group))
         logs, taken = (load(ref, DOWN) for ref in (logs_block, taken_block))
         p = jnp.exp2(scores - _spread(logs, scores, 1))
-        dv = product(p.astype(do_block.dtype), do_block, add=dv)
-        dp = product(own_v_ref.at[group], do_block, right_transposed=True)
+        dv = product(p, parts(do_block), add=dv)
+        dp = product(parts(own_v_ref.at[group]), parts(do_block), right_transposed=True)
         ds = p * (dp - _spread(taken, dp, 1)) * problem.scale
-        return product(ds.astype(q_block.dtype), q_block, add=dk), dv
+        return product(ds, parts(q_block), add=dk), dv
 
     lies = tiles(problem.width, q_ref.dtype)
-    blocks: list[Any] = [(ref.at[example, :, head], (ROWS, problem.width), lies) for ref in (q_ref, do_ref)]
+    blocks: list[Any] = [(ref.at[example, :, head], (ROWS, q_ref.shape[-1]), lies) for ref in (q_ref, do_ref)]
     blocks += [(ref.at[example, head], (ROWS,), ()) for ref in (logs_ref, taken_ref)]
     blocks += [(ref.at[example], (ROWS,), ()) for ref in ids_ref]
     _pipeline(_groups(problem), step, context, first, count, blocks)

@@ -21,6 +21,8 @@ from jaxgen.kernels.attention.problem import Problem
 Ref = Any
 
 WGMMA = plgpu.Layout.WGMMA
+# The shared memory that a block of threads can have, less what barriers and single numbers take.
+SHARED_BYTES = 232448 - 4096
 # Newer versions of jax take no index here.
 _NO_INDEX = ((),) if "idx" in inspect.signature(plgpu.load).parameters else ()
 
@@ -32,6 +34,12 @@ HAS_INTERPRETER = hasattr(plgpu, "InterpretGPUParams")
 def interpreter(*, find_races: bool) -> Any:
     """Returns what a kernel is interpreted by; races are accesses of shared memory that nothing orders."""
     return getattr(plgpu, "InterpretGPUParams")(detect_races=find_races)  # noqa: B009
+
+
+def compiler_params(problem: Problem) -> plgpu.CompilerParams:
+    """Returns how a kernel is compiled; float32 with exact exponentials and quotients."""
+    exact = problem.dtype == "float32"
+    return plgpu.CompilerParams(approx_math=not exact, lowering_semantics=plgpu.LoweringSemantics.Lane)
 
 
 def load(ref: Ref, layout: Any) -> jax.Array:
@@ -110,7 +118,7 @@ def tile_product(
     # The smallest first.
     pairs = [(lefts[i], right[j]) for i in range(len(right)) for j in range(len(right) - i)][::-1]
     if interpret:
-        found = 0.0 if add is None else add
+        found: Any = 0.0 if add is None else add
         for a, b in pairs:
             a, b = a[...], b[...]
             a, b = a.T if left_transposed else a, b.T if right_transposed else b

@@ -22,7 +22,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from jaxgen.kernels.attention.gpu_products import (
+    SHARED_BYTES,
     WGMMA,
+    compiler_params,
     in_parts,
     interpreter,
     load,
@@ -39,8 +41,6 @@ from jaxgen.kernels.attention.problem import Problem
 Ref = Any
 
 ROWS = 64
-# What a block of threads can have, less what barriers and segments take.
-SHARED_BYTES = 232448 - 4096
 LOG2E = math.log2(math.e)
 
 
@@ -213,9 +213,7 @@ def _call(
         ],
         grid=(inputs[0].shape[0] // rows.used,),
         grid_names=("tile",),
-        compiler_params=plgpu.CompilerParams(
-            approx_math=problem.dtype != "float32", lowering_semantics=plgpu.LoweringSemantics.Lane
-        ),
+        compiler_params=compiler_params(problem),
         interpret=interpreter(find_races=True) if interpret else None,
     )(*arrays)
     return list(found)
