@@ -133,7 +133,7 @@ HARD = {
 }  # fmt: skip
 
 
-@settings(max_examples=8)
+@settings(max_examples=3)
 @given(problem=problems(64))
 @example(problem=HARD)
 def test_xla_is_the_definition(problem: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ def test_xla_is_the_definition(problem: dict[str, Any]) -> None:
         check(problem, implementation="reference")
 
 
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(problem=problems(64))
 @example(problem=HARD)
 @example(problem=HARD | {"length": 33, "batch": 5, "q_positions": (32,), "window": None})
@@ -151,7 +151,7 @@ def test_the_short_kernel_of_tpus(problem: dict[str, Any]) -> None:
     check(problem, implementation="pallas", device=TPU)
 
 
-@settings(max_examples=4)
+@settings(max_examples=3)
 @given(problem=problems(300).filter(lambda problem: problem["length"] > 64))
 @example(problem=HARD | {"length": 300, "batch": 1})
 def test_the_flash_kernel_of_tpus(problem: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ CONDITION = Condition(
     ("changes", "remat"),
     [
         ({}, False),
-        ({"causal": False, "mup": True, "norm": "pre"}, True),
+        ({"layers": 1, "causal": False, "mup": True, "norm": "pre"}, True),
         ({"layers": 3, "scan_layers": True}, False),
     ],
 )
@@ -103,7 +103,7 @@ def test_runs_of_before_keep_their_identity() -> None:
 
 
 def test_run_json_tells_what_was_taken(tmp_path: Path) -> None:
-    condition = dataclasses.replace(CONDITION, model=dataclasses.replace(MODEL, attention="auto"))
+    condition = dataclasses.replace(CONDITION, model=dataclasses.replace(MODEL, attention="auto"), measures=())
     train(
         tmp_path / "run",
         [Trajectory(condition, 0, "0")],
