@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxgen.plan.flops import matmul_flops
 
 import jaxgen.train.program
 from jaxgen.config import digest, to_json
@@ -20,7 +21,6 @@ from jaxgen.models.attention import attention_choices, kernels_taken
 from jaxgen.models.build import build_model
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.models.taps import capture
-from jaxgen.plan.flops import matmul_flops
 from jaxgen.tasks import ModularTask
 from jaxgen.tasks.base import TaskShape
 from jaxgen.train.config import SGD

@@ -28,7 +28,9 @@ T = TypeVar("T")
 
 # The exit code of a process that ends because another one is gone (EX_UNAVAILABLE).
 LOST = 69
-SILENCE_SECONDS = 20.0
+# A process that is killed is noticed at once where another one waits for its message, else by its silence. On a
+# machine with far too much to do, one that had compiled for minutes was silent for 20 s, and lived.
+SILENCE_SECONDS = 60.0
 # How long one process waits for what another one does: rows and checkpoints on a slow file system, or analyses.
 PATIENCE_SECONDS = 3600.0
 # How long a process that leaves waits until the others have heard why.
