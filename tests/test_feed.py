@@ -69,7 +69,9 @@ def test_finite_data_of_a_host_task_is_a_table() -> None:
     endless = MazeTask(size=4, test_examples=9)
     finite = dataclasses.replace(endless, train_examples=20)
     assert (endless.kind(), finite.kind()) == ("host", "table")
-    feeds = [feed_like([Trajectory(dataclasses.replace(CONDITION, task=task), 0, "0")]) for task in (endless, finite)]
+    fed = dataclasses.replace(CONDITION, task=endless)
+    whole = dataclasses.replace(CONDITION, task=finite, batch_size=None)
+    feeds = [feed_like([Trajectory(condition, 0, "0")]) for condition in (fed, whole)]
     assert [each is None for each in feeds] == [False, True]
 
 

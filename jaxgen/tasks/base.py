@@ -2,7 +2,7 @@
 
 A *table* task is finite: it is enumerated once with numpy, and lives on the device whole. A *stream*
 task draws fresh training examples at every step; its splits are fixed samples, to measure on. A *host*
-task is a stream whose examples are made by numpy, as no compiled program could.
+task gets them from the host: made by numpy, as no compiled program could, or read from disk.
 
 Sequences of different lengths are padded at the end with a token of their own, whose targets are IGNORED;
 a causal model never sees it where it is asked something.
@@ -81,7 +81,7 @@ class Task(Config):
 
     # Raised when the examples that a configuration gives change; part of a run's identity.
     version: ClassVar[int] = 1
-    # Whether `examples` takes numpy's arrays alone, so that the training examples are made by the host.
+    # Whether the host makes the batches of training examples.
     on_host: ClassVar[bool] = False
 
     def shape(self) -> TaskShape:
@@ -111,9 +111,9 @@ class Task(Config):
 
     def kind(self) -> Literal["table", "stream", "host"]:
         """Returns where training examples come from: the table, the compiled program, or the host."""
-        if self.stream_words() is None:
-            return "table"
-        return "host" if self.on_host else "stream"
+        if self.on_host:
+            return "host"
+        return "table" if self.stream_words() is None else "stream"
 
     def stream_words(self) -> int | None:
         """Returns W, the random words that a fresh training example is made of; None: it trains on the table."""

@@ -44,7 +44,7 @@ class BlocksworldTask(SampledTask):
     where training problems start on the table, `stacks_5` and so on, that start from stacks, for each of `blocks`.
     """
 
-    on_host: ClassVar[bool] = True
+    numpy_alone: ClassVar[bool] = True
 
     blocks: tuple[Blocks, ...] = (3, 4, 5)
     larger: tuple[Blocks, ...] = ()

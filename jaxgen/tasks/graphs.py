@@ -47,7 +47,7 @@ class GraphSearchTask(SampledTask):
     trains, one with an odd number tests; the edge of the first two nodes sees to that.
     """
 
-    on_host: ClassVar[bool] = True
+    numpy_alone: ClassVar[bool] = True
 
     algorithm: Literal["bfs", "dfs", "bellman-ford"]
     nodes: tuple[Nodes, ...] = (4, 7, 11, 13, 16)

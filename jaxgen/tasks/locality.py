@@ -44,7 +44,7 @@ class LocalObservationTask(SampledTask):
     those among 2**17 samples.
     """
 
-    on_host: ClassVar[bool] = True
+    numpy_alone: ClassVar[bool] = True
 
     variables: Annotated[int, Range(at_least=3)] = 100
     edges: PositiveInt = 100

@@ -44,7 +44,7 @@ class MazeTask(SampledTask):
     map with one channel for each kind of cell.
     """
 
-    on_host: ClassVar[bool] = True
+    numpy_alone: ClassVar[bool] = True
 
     size: Annotated[int, Range(at_least=3)] = 8
     walls: Annotated[float, Range(at_least=0, below=1)] = 0.3

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,8 +24,16 @@ class SampledTask(Task):
     fixed sample as large as the other splits. Finite data: `train` is all there is to train on.
     """
 
+    # Whether `make` takes numpy's arrays alone.
+    numpy_alone: ClassVar[bool] = False
+
     train_examples: PositiveInt | None = None  # None: infinite data
     test_examples: PositiveInt = 1000  # of each other split
+
+    @property
+    def on_host(self) -> bool:  # type: ignore[override]
+        """Whether the host makes the training examples: fresh ones; of finite data there is a table."""
+        return self.numpy_alone and self.train_examples is None
 
     def splits(self) -> tuple[str, ...]:
         """Returns the names of the splits, `train` first."""

@@ -125,7 +125,7 @@ def steps_together(members: Sequence[tuple[Task, int]], batch_size: int) -> int:
 def feed_like(members: Sequence[Trajectory]) -> Feed | None:
     """Returns a feed of zeros, as a population is given it; None where it needs none."""
     condition = members[0].condition
-    if condition.task.kind() != "host":
+    if not condition.task.on_host:
         return None
     assert condition.batch_size is not None
     pairs = [(each.condition.task, each.seed) for each in members]
