@@ -12,7 +12,7 @@ from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split
 from jaxgen.tasks.comparison import AttributeTask, ComparisonTask
 from jaxgen.tasks.complex_reasoning import ComplexReasoningTask
-from jaxgen.tasks.relational import PROBES
+from jaxgen.tasks.composition import PROBES
 from tests.reading import read
 
 WHOLE = 10**6  # more probes than there are examples

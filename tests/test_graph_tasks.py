@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
-from jaxgen.tasks.graphs import GraphSearchTask
+from jaxgen.tasks.graph_search import GraphSearchTask
 from jaxgen.tasks.maze import MazeTask
 from tests.reading import check_sizes, read, words_of
 

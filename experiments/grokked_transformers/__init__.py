@@ -60,7 +60,7 @@ from jaxgen.experiment import (
     at_most,
 )
 from jaxgen.models.config import TransformerConfig
-from jaxgen.tasks.relational import CompositionTask
+from jaxgen.tasks.composition import CompositionTask
 from jaxgen.train.config import AdamW, ClipNorm, Numerics, Stop
 
 TRAIN, ID, OOD = "accuracy/train_inferred", "accuracy/test_inferred_iid", "accuracy/test_inferred_ood"

@@ -20,7 +20,7 @@ from jaxgen.measures.evaluation import Evaluation
 from jaxgen.models.build import build_model
 from jaxgen.models.config import TransformerConfig
 from jaxgen.tasks.base import IGNORED, Split
-from jaxgen.tasks.relational import PROBES, CompositionTask
+from jaxgen.tasks.composition import PROBES, CompositionTask
 from jaxgen.train.config import AdamW
 from jaxgen.train.loop import stack_constants
 from jaxgen.train.losses import cross_entropy
