@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import itertools
 import json
 import re
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxgen.tasks
+from jaxgen.cli.tasks import papers
 from jaxgen.config import Config, from_json, to_json
+from jaxgen.errors import UserError
 from jaxgen.tasks.base import IGNORED, Split, Task
 from jaxgen.tasks.examples import EXAMPLES
 from jaxgen.tasks.stored import StoredTask
@@ -150,3 +155,38 @@ def test_fresh_examples_are_of_the_table_s_shapes(name: str) -> None:
         check_examples(part, batch, part.shape().length)
         again = part.batch(words, np.arange(size), np)
         assert all(x.tobytes() == y.tobytes() for x, y in zip(batch, again, strict=True))
+
+
+def test_the_guide_has_every_task() -> None:
+    guide = (DOCS / "tasks.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| \[(\w+)\]\((\S+)\) \|(.*)\| .+ \|$", guide, re.MULTILINE)
+    assert {name: cls for name, cls, _, _ in rows} == {
+        kebab(cls): cls.__name__ for cls in library() if cls is not StoredTask
+    }
+    for name, _, path, paper in rows:
+        assert (DOCS / path).resolve() == Path(sys.modules[type(EXAMPLES[name]).__module__].__file__ or "").resolve()
+        assert re.findall(r"\d{4}\.\d{5}", paper) == papers(EXAMPLES[name])
+
+
+def test_the_family_of_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (DOCS / "tasks.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    (tmp_path / "larger.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    larger = importlib.import_module("larger").LargerTask
+    task = larger(numbers=6, test_examples=200)
+    assert (task.kind(), larger(train_examples=9).kind()) == ("stream", "table")
+    words = np.random.default_rng(0).integers(2**32, size=(400, task.stream_words()), dtype=np.uint32)
+    fresh = task.examples(words, np)
+    for split, found in {**task.table(0), "fresh": fresh}.items():
+        check_examples(task, found, 3)
+        one, other, equals = found.inputs.T
+        assert (equals == 6).all()
+        assert ((one + other) % 2 == (split == "test")).all()
+        assert len(set(zip(one.tolist(), other.tolist(), strict=True))) == 18
+        assert found.targets.tolist() == [[max(pair)] for pair in zip(one.tolist(), other.tolist(), strict=True)]
+    compiled = jax.jit(lambda words: task.examples(words, jnp))(words)
+    for x, y in zip(fresh, compiled, strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)
+    with pytest.raises(UserError, match="got 7, expected an even number"):
+        larger(numbers=7)
