@@ -65,6 +65,7 @@ SCIENCE: list[tuple[str, Any]] = [
     ("model.norm", "pre"),
     ("model.positions", "none"),
     ("model.activation", "gelu"),
+    ("model.attention", "auto"),
     ("model.attention_bias", True),
     ("model.mlp_bias", False),
     ("model.output_bias", True),

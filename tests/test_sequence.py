@@ -125,16 +125,18 @@ def member(condition: Condition, seed: int = 0):
 def test_a_stream_draws_by_seed_and_step_alone() -> None:
     program = Program(STREAM, "sequential")
     constants = [jax.tree.map(lambda leaf: leaf[0], member(STREAM, seed)) for seed in (0, 1)]
-    batch = [[np.asarray(program._batch(c, jnp.int32(step)).inputs) for step in range(3)] for c in constants]
+    batch = [
+        [np.asarray(program._batch(c, jnp.int32(step), STREAM.task).inputs) for step in range(3)] for c in constants
+    ]
     for seed in (0, 1):
-        check(STREAM.task, program._batch(constants[seed], jnp.int32(2)))
-    np.testing.assert_array_equal(batch[0][2], program._batch(constants[0], jnp.int32(2)).inputs)
+        check(STREAM.task, program._batch(constants[seed], jnp.int32(2), STREAM.task))
+    np.testing.assert_array_equal(batch[0][2], program._batch(constants[0], jnp.int32(2), STREAM.task).inputs)
     different = [batch[0][0], batch[0][1], batch[0][2], batch[1][0]]
     assert len({rows.tobytes() for rows in different}) == 4
 
 
 def test_a_stream_needs_a_batch_size_and_a_program_of_its_own() -> None:
-    with pytest.raises(UserError, match="draws fresh examples at every step"):
+    with pytest.raises(UserError, match="the examples of every step are made for it"):
         dataclasses.replace(STREAM, batch_size=None)
     table = dataclasses.replace(STREAM, task=AdditionTask(digits=2, train_examples=20, test_examples=20))
     assert table.task.shape() == STREAM.task.shape()
