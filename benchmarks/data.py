@@ -17,11 +17,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxgen.tasks.examples import EXAMPLES
 
 from jaxgen.experiment import Condition, Trajectory
 from jaxgen.models.config import TransformerConfig
 from jaxgen.tasks.base import TRAINING_STREAM, Task, words_at
+from jaxgen.tasks.examples import EXAMPLES
 from jaxgen.train.config import SGD
 from jaxgen.train.environment import cpu_name
 from jaxgen.train.feed import HostFeed
