@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test test-newest smoke chaos chaos-distributed endurance compile-tpu compile-cuda lint bench bench-data setup clean
+.PHONY: reproduce test test-newest smoke chaos chaos-distributed endurance compile-tpu compile-cuda lint bench \
+	bench-data setup clean image-cpu image-cuda image-tpu images-check image-pins
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -64,6 +65,19 @@ bench-data: setup
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	$(RUN)/python -m benchmarks.data
 	$(RUN)/python -m benchmarks.decoding
+
+# Images, by docker, podman or buildah (ENGINE=..., BASE=..., BUILD_FLAGS=...; docs/images.md).
+image-cpu image-cuda image-tpu: image-%:
+	docker/build.sh $* $(BUILD_FLAGS)
+
+# Builds the CPU image and runs a smoke experiment in it. About 4 minutes.
+images-check:
+	docker/check.sh $(BUILD_FLAGS)
+
+# Renews the exact versions that images have: the newest that pyproject.toml allows, for Python 3.12.
+image-pins: setup
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	docker/pins.sh $(RUN)/python
 
 setup: $(VENV)/.ready
 
