@@ -121,12 +121,12 @@ def test_a_batch_shuffles_each_epoch_and_shows_no_example_twice() -> None:
     condition = dataclasses.replace(CONDITION, batch_size=8)
     program = Program(condition, "sequential")
     constants = jax.tree.map(lambda leaf: leaf[0], stack_constants(members(condition, (0,)), [None]))
-    batches = [program._batch(constants, jnp.int32(step)) for step in range(6)]
+    batches = [program._batch(constants, jnp.int32(step), condition.task) for step in range(6)]
     epochs = [np.concatenate([np.asarray(each.inputs) for each in batches[i : i + 3]]) for i in (0, 3)]
     for epoch in epochs:
         assert len({tuple(row) for row in epoch}) == 24  # of the 24 training pairs
     assert not np.array_equal(epochs[0], epochs[1])
-    again = program._batch(constants, jnp.int32(4))
+    again = program._batch(constants, jnp.int32(4), condition.task)
     np.testing.assert_array_equal(again.inputs, batches[4].inputs)
 
 
