@@ -275,3 +275,15 @@ def test_doctor_says_what_is_here_and_what_is_not() -> None:
     result = invoke("doctor")
     for part in ("jax ", "devices", "cpu", "compile cache", "jaxgen[cuda13]", "jaxgen[tpu]"):
         assert part in result.output
+
+
+def test_a_task_is_exported_and_trains_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAXGEN_DATA", str(tmp_path / "data"))
+    done = CliRunner().invoke(main, ["tasks", "export", "string", "--train", "200", "--set", "test_examples=10"])
+    assert done.exit_code == 0, done.output
+    (folder,) = (tmp_path / "data").iterdir()
+    assert f'task=StoredTask(data="{folder.name}")' in done.output
+    assert "200 of train" in done.output
+    refused = CliRunner().invoke(main, ["tasks", "export", "scan", "--train", "5"])
+    assert refused.exit_code == 2
+    assert "are all in its table" in refused.output

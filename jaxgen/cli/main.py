@@ -149,6 +149,31 @@ def tasks_show(name: str, split: str, count: int, settings: tuple[str, ...], see
     tasks.show_task(name, split=split, count=count, settings=settings, seed=seed)
 
 
+@tasks_group.command("export")
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--train",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many training examples, of a task that makes fresh ones.",
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting. Repeatable.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The run's seed.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    envvar="JAXGEN_DATA",
+    show_default=True,
+    help="The folder of stored data ($JAXGEN_DATA).",
+)
+def tasks_export(name: str, train: int | None, settings: tuple[str, ...], seed: int, data: Path) -> None:
+    """Writes a task's examples to disk, and prints the task that reads them; NAME is as in `show`."""
+    from jaxgen.cli import tasks
+
+    tasks.export_task(name, train=train, settings=settings, seed=seed, folder=data)
+
+
 @main.command()
 @click.argument("experiment_id", metavar="ID")
 @click.option(

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -19,6 +20,7 @@ from jaxgen.discovery import find
 from jaxgen.errors import UserError, nearest
 from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape
 from jaxgen.tasks.examples import EXAMPLES, FAMILIES
+from jaxgen.tasks.stored import export, stored_sizes
 
 # Up to a full stop or a question mark that is in neither quotes nor brackets, nor within a word or of three dots.
 _SENTENCE = re.compile(r"(?:`[^`]*`|\([^()]*\)|\.\.\.|[^.?`(]|[.?](?!\s|$))*[.?]")
@@ -47,7 +49,7 @@ def list_tasks() -> None:
 
 def show_task(name: str, *, split: str, count: int, settings: Sequence[str], seed: int) -> None:
     """Prints what a task is, its splits, whether they are disjoint, and some examples."""
-    task = override(_named(name), dict(parse_setting(each, "KEY=VALUE") for each in settings))
+    task = _changed(name, settings)
     shape = task.shape()
     if split not in dict(shape.sizes):
         raise UserError(f"{name} has no split '{split}'{nearest(split, dict(shape.sizes))}")
@@ -139,6 +141,18 @@ def overlaps(task: Task, table: Mapping[str, Split]) -> dict[tuple[str, str], in
     found = {name: different(split) for name, split in table.items()}
     pairs = {(one, other): len(found[one] & found[other]) for one, other in itertools.combinations(found, 2)}
     return {pair: count for pair, count in pairs.items() if count}
+
+
+def export_task(name: str, *, train: int | None, settings: Sequence[str], seed: int, folder: Path) -> None:
+    """Writes the splits of a task to disk, and prints the task that reads them."""
+    digest = export(_changed(name, settings), seed, train, folder)
+    sizes = stored_sizes(folder, digest)
+    told = ", ".join(f"{size:,} of {split}" for split, size in sizes.items())
+    Console(highlight=False, soft_wrap=True).print(f'{folder / digest}: {told}\ntask=StoredTask(data="{digest}")')
+
+
+def _changed(name: str, settings: Sequence[str]) -> Task:
+    return override(_named(name), dict(parse_setting(each, "KEY=VALUE") for each in settings))
 
 
 def _named(name: str) -> Task:

@@ -54,8 +54,7 @@ class StoredTask(Task):
         return _manifest(data_folder(), self.data)
 
     def shape(self) -> TaskShape:
-        facts = self.manifest()["shape"]
-        sizes = {name: size for name, size in facts["sizes"]}
+        facts, sizes = self.manifest()["shape"], stored_sizes(data_folder(), self.data)
         sizes["train"] = min(sizes["train"], max(self.train_measured, 1))
         return TaskShape(
             **facts
@@ -89,7 +88,7 @@ class StoredTask(Task):
         return self._read("train", _order(count, seed, epoch)[places])
 
     def _training_examples(self) -> int:
-        return next(size for name, size in self.manifest()["shape"]["sizes"] if name == "train")
+        return stored_sizes(data_folder(), self.data)["train"]
 
     def _read(self, split: str, numbers: np.ndarray) -> Split:
         facts = self.manifest()["splits"][split]
@@ -102,6 +101,11 @@ class StoredTask(Task):
             columns.append(column.reshape(len(numbers), *shape))
             start += size
         return Split(*columns)
+
+
+def stored_sizes(folder: Path, digest: str) -> dict[str, int]:
+    """Returns how many examples every split has."""
+    return {name: size for name, size in _manifest(folder, digest)["shape"]["sizes"]}
 
 
 def data_folder() -> Path:
