@@ -24,7 +24,7 @@ from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.report import palette
 from jaxgen.report.axes import NARROW, power_text, spread_out, step_text
 from jaxgen.report.figures import draw
-from jaxgen.report.html import ExperimentReport, Report, differing_settings, render, write_report
+from jaxgen.report.html import ExperimentReport, Report, _splits, differing_settings, render, write_report
 from jaxgen.report.settings import setting
 from jaxgen.report.svg import inline_svg
 from jaxgen.table import Table
@@ -361,3 +361,11 @@ def test_numbers_as_text():
 
 def test_labels_are_spread_out():
     assert spread_out([0.2, 0.97, 0.98], gap=0.1) == pytest.approx([0.2, 0.9, 1.0])
+
+
+def test_accuracies_of_the_conditions_are_those_of_the_splits_that_were_measured() -> None:
+    rows = [("a", 0, step, f"accuracy/{split}", 0.25) for step in (0, 1) for split in ("train_inferred", "ood")]
+    assert _splits(Table.of(rows)) == ["train_inferred", "ood"]
+    assert _splits(Table.of([("a", 0, 0, "loss/train", 1.0)])) == ["train", "test"]
+    many = [("a", 0, 0, f"accuracy/s{i}", 0.0) for i in range(9)]
+    assert _splits(Table.of(many)) == [f"s{i}" for i in range(6)]

@@ -20,11 +20,12 @@ from jaxgen.report import palette
 from jaxgen.report.axes import NARROW, WIDE
 from jaxgen.report.figures import draw
 from jaxgen.report.svg import inline_svg
-from jaxgen.table import NotMeasured, Table
+from jaxgen.table import NotMeasured, Table, keys_of
 from jaxgen.train.goodput import goodput
 from jaxgen.train.throughput import Timing
 from jaxgen.verdict import Verdict
 
+SPLITS_SHOWN = 6
 OUTCOMES = ("reproduced", "not reproduced", "inconclusive", "not judged")
 
 
@@ -101,6 +102,7 @@ def _part(part: ExperimentReport, number: int) -> dict[str, Any]:
     """Returns what the template shows of one experiment."""
     settings = differing_settings(part.conditions)
     measured = set(part.table.conditions())
+    splits = _splits(part.table)
     return {
         "anchor": f"experiment-{number}",
         "experiment": part.experiment,
@@ -110,7 +112,8 @@ def _part(part: ExperimentReport, number: int) -> dict[str, Any]:
         "figures": _figures(part, f"e{number}"),
         "settings": settings,
         "labels": _short(settings),
-        "conditions": [_condition_row(each, part.table) for each in part.conditions],
+        "splits": splits,
+        "conditions": [_condition_row(each, part.table, splits) for each in part.conditions],
         "identities": _identities(part.conditions),
         "timings": [(each, goodput(each.seconds)) for each in part.timings if each.milliseconds()],
     }
@@ -184,15 +187,21 @@ def _text(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _condition_row(condition: Condition, table: Table) -> dict[str, Any]:
+def _splits(table: Table) -> list[str]:
+    """Returns the splits whose accuracy was measured, at most as many as a page is wide."""
+    keys = dict.fromkeys(keys_of(table.rows))
+    found = [key.removeprefix("accuracy/") for key in keys if key.startswith("accuracy/")]
+    return found[:SPLITS_SHOWN] or ["train", "test"]
+
+
+def _condition_row(condition: Condition, table: Table, splits: Sequence[str]) -> dict[str, Any]:
     rows = table.rows[table.rows["condition"] == condition.name]
     seeds = [seed for seed in condition.seeds if (rows["seed"] == seed).any()]
     return {
         "name": condition.name,
         "steps": f"{condition.steps:,}",
         "seeds": f"{len(seeds)} of {len(condition.seeds)}",
-        "train": _final(table, condition.name, seeds, "accuracy/train"),
-        "test": _final(table, condition.name, seeds, "accuracy/test"),
+        "accuracies": [_final(table, condition.name, seeds, f"accuracy/{split}") for split in splits],
     }
 
 
