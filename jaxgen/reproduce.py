@@ -13,11 +13,11 @@ import jax
 from jaxgen.config import digest, from_json, to_json
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Condition, Curves, Experiment, Figure, Trajectory, populations, trajectories
-from jaxgen.files import make_directory, read_json, write_json
+from jaxgen.files import read_json, write_json
 from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
-from jaxgen.runs import Member, Request, Rows, Run
+from jaxgen.runs import Member, Request, Rows, Run, begin_run
 from jaxgen.table import Table, keys_of
 from jaxgen.train import processes
 from jaxgen.train.config import First, From, rewinds
@@ -98,8 +98,7 @@ def train_all(
 
 def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[tuple[str, list[str]]]:
     """Returns the populations to train in their order, each as its directory's name and its members' identities."""
-    make_directory(path / "populations")
-    write_json(path / "run.json", dataclasses.asdict(request) | {"members": [each.identity for each in wanted]})
+    begin_run(path, request, [each.identity for each in wanted])
     run = Run(path)
     begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
     missing = [each for each in wanted if each.identity not in begun]

@@ -7,6 +7,7 @@
         table.csv        the tidy table, one column a key
         results.json     verdicts
         report.html
+        job/             where it was submitted to (jaxgen/launch/job.py)
 
 Reading a run executes none of its code.
 """
@@ -16,14 +17,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxgen.config import digest, from_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import Condition
-from jaxgen.files import read_json, reading
+from jaxgen.files import make_directory, read_json, reading, write_json
 from jaxgen.table import Table
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.metrics import read_rows
@@ -174,6 +175,12 @@ def load_run(path: str | Path) -> Run:
     raise UserError(
         f"no run at {path}: expected a directory with run.json and populations/, as `jaxgen reproduce` makes"
     )
+
+
+def begin_run(path: Path, request: Request, identities: Sequence[str]) -> None:
+    """Makes a run's directory, or writes down anew what is wanted of one that has begun."""
+    make_directory(path / "populations")
+    write_json(path / "run.json", dataclasses.asdict(request) | {"members": list(identities)})
 
 
 def run_directory(root: Path, request: Request, *, fresh: bool) -> Path:

@@ -15,6 +15,7 @@ from jaxgen.train import environment
 
 EXTRAS = {
     "wandb": ("wandb", "metrics in Weights & Biases", 'pip install "jaxgen[wandb]"'),
+    "kubernetes": ("kubernetes", "jaxgen submit --to kubernetes", 'pip install "jaxgen[kubernetes]"'),
     "cuda13": ("jax-cuda13-plugin", "NVIDIA GPUs", 'pip install "jaxgen[cuda13]"'),
     "tpu": ("libtpu", "TPUs", 'pip install "jaxgen[tpu]"'),
 }

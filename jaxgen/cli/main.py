@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,32 +78,73 @@ microbatches_option = click.option(
 )  # fmt: skip
 
 
-def training_options(command: Any) -> Any:
-    """Adds the options of every command that trains."""
-    for option in (
-        click.option("--profile", metavar="START:STOP", help="Write a trace of these steps into profile/."),
-        click.option("--wandb", metavar="PROJECT", help="Also show the metrics in this W&B project."),
-        click.option("--allow-drift", is_flag=True,
-                     help="Resume with other versions, devices or flags: bits may change."),
-        click.option("--mesh", metavar="AXIS=N,...",
-                     help="Devices along member, data, fsdp and tensor; by default one device in all."),
-        click.option("--coordinator", metavar="HOST:PORT", help="Of several processes, where the first one is. By "
-                     "default what the environment says (JAX_*, SLURM, Kubernetes, TPU pods, SkyPilot)."),
-        click.option("--processes", type=click.IntRange(min=1), metavar="N", help="How many processes there are."),
-        click.option("--process", type=click.IntRange(min=0), metavar="I", help="Which of them this is, from 0."),
-        click.option("--connect-within", type=click.IntRange(min=1), default=300, show_default=True, metavar="SECONDS",
-                     help="How long a process waits at the start until all others are there."),
-        click.option("--require-backend", type=click.Choice(["cpu", "gpu", "tpu"]),
-                     help="Refuse to run on another one."),
-        microbatches_option,
-        remat_option,
-        click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
-                     help="Processes that make the batches of a host task; 0: a thread."),
-        click.option("--save-every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, metavar="SECONDS",
-                     help="How often the whole state is saved."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
+def _with(options: Sequence[Any]) -> Any:
+    def add(command: Any) -> Any:
+        for option in reversed(options):  # or the help would begin with the last
+            command = option(command)
+        return command
+
+    return add
+
+
+# How to train, wherever that is.
+training_options = _with((
+    click.option("--profile", metavar="START:STOP", help="Write a trace of these steps into profile/."),
+    click.option("--wandb", metavar="PROJECT", help="Also show the metrics in this W&B project."),
+    click.option("--allow-drift", is_flag=True,
+                 help="Resume with other versions, devices or flags: bits may change."),
+    click.option("--mesh", metavar="AXIS=N,...",
+                 help="Devices along member, data, fsdp and tensor; by default one device in all."),
+    microbatches_option,
+    remat_option,
+    click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+                 help="Processes that make the batches of a host task; 0: a thread."),
+    click.option("--save-every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, metavar="SECONDS",
+                 help="How often the whole state is saved."),
+))  # fmt: skip
+# Which of several processes this one is.
+place_options = _with((
+    click.option("--coordinator", metavar="HOST:PORT", help="Of several processes, where the first one is. By "
+                 "default what the environment says (JAX_*, SLURM, Kubernetes, TPU pods, SkyPilot)."),
+    click.option("--processes", type=click.IntRange(min=1), metavar="N", help="How many processes there are."),
+    click.option("--process", type=click.IntRange(min=0), metavar="I", help="Which of them this is, from 0."),
+    click.option("--connect-within", type=click.IntRange(min=1), default=300, show_default=True, metavar="SECONDS",
+                 help="How long a process waits at the start until all others are there."),
+    click.option("--require-backend", type=click.Choice(["cpu", "gpu", "tpu"]),
+                 help="Refuse to run on another one."),
+))  # fmt: skip
+
+# Where a job runs, and what it gets there.
+submit_options = _with((
+    click.option("--to", required=True, type=click.Choice(["local", "slurm", "kubernetes", "kubeflow", "skypilot"]),
+                 help="Where it trains."),
+    click.option("--dry-run", is_flag=True, help="Print what would be submitted, and submit nothing."),
+    click.option("--devices", default="cpu:1", show_default=True, metavar="KIND:SHAPE",
+                 help="cpu:2 for two nodes (local: two processes); GPUs as nodes x GPUs of each, h100:2x8, or gpu:8 of "
+                 "any kind; a TPU slice in chips, v5e:4x4."),
+    click.option("--process-per", type=click.Choice(["node", "gpu"]), default="node", show_default=True,
+                 help="A process for all GPUs of a node, or for each."),
+    click.option("--cpus", type=int, metavar="N", help="Of each process."),
+    click.option("--memory", type=int, metavar="GIB", help="Of each node."),
+    click.option("--minutes", type=int, metavar="N", help="At most, of one start (SLURM's --time)."),
+    click.option("--grace", type=int, default=60, show_default=True, metavar="SECONDS",
+                 help="From SIGTERM to SIGKILL, in which it saves."),
+    click.option("--restarts", type=int, default=10, show_default=True, metavar="N",
+                 help="How often it is started again at most (Kubernetes: preemptions and stops not counted)."),
+    click.option("--queue", metavar="NAME", help="SLURM's partition, Kueue's queue."),
+    click.option("--account", metavar="NAME", help="Who is charged (SLURM)."),
+    click.option("--sbatch", "options", multiple=True, metavar="KEY=VALUE", help="More options of sbatch."),
+    click.option("--image", metavar="NAME", help="The image that has jaxgen in it (Kubernetes)."),
+    click.option("--volume", "volumes", multiple=True, metavar="SOURCE",
+                 help="A PersistentVolumeClaim (SkyPilot: a bucket) that keeps the run, mounted at /runs."),
+    click.option("--namespace", metavar="NAME", help="Kubernetes'; by default that of the current context."),
+    click.option("--selector", "selectors", multiple=True, metavar="LABEL=VALUE",
+                 help="A label that nodes must have (Kubernetes), in place of those that --devices means. Repeatable."),
+    click.option("--env", "variables", multiple=True, metavar="NAME=VALUE",
+                 help="A variable of the processes' environment, no secret. Repeatable."),
+    click.option("--secret", "secrets", multiple=True, metavar="NAME=WHERE",
+                 help="A variable whose value is in a file (local, SLURM) or in SECRET/KEY (Kubernetes). Repeatable."),
+))  # fmt: skip
 
 
 @main.command("list")
@@ -191,6 +233,7 @@ def tasks_export(name: str, train: int | None, settings: tuple[str, ...], seed: 
 )
 @click.option("--record", is_flag=True, help="Write the results into the paper's folder.")
 @runs_option
+@place_options
 @training_options
 def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], seeds: int | None, extend: int | None,
               fresh: bool, resume: Literal["must", "may", "never"] | None, record: bool, runs: Path,
@@ -212,15 +255,80 @@ def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--as-submitted", is_flag=True, help="Not here: submit it again as the job that it was.")
+@place_options
 @training_options
-def resume(run: Path, **how: Any) -> None:
+def resume(run: Path, as_submitted: bool, **how: Any) -> None:
     """Go on with a run's directory: the same request again."""
+    if as_submitted:
+        from jaxgen.cli.submit import submit_again
+
+        submit_again(run)
+        return
     from jaxgen.cli.signals import Preemption
 
     with Preemption() as preemption:
         from jaxgen.cli import train
 
         train.resume_command(run, how=train.HowToRun(**how), preemption=preemption)
+
+
+@main.command()
+@click.argument("experiment_id", metavar="ID")
+@submit_options
+@click.option("--scale", default="paper", show_default=True, help="smoke, mini or paper.")
+@settings_option
+@click.option("--seeds", type=click.IntRange(min=1), help="How many seeds, in place of the experiment's own.")
+@click.option("--extend", type=click.IntRange(min=1), metavar="STEPS", help="Train on to this step.")
+@click.option("--fresh", is_flag=True, help="Start beside what there is, from nothing.")
+@runs_option
+@training_options
+@click.pass_context
+def submit(context: click.Context, experiment_id: str, to: str, **how: Any) -> None:
+    """Train on other machines, or in the background here: one job for each experiment.
+
+    The same command again is the way back: it goes on from what is saved, where the job is over.
+    """
+    from jaxgen.cli.submit import submit_command
+
+    submit_command(context, experiment_id, to, how)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def status(run: Path) -> None:
+    """Where the job of a run is, and how far it has trained."""
+    from jaxgen.cli.submit import status_command
+
+    status_command(run)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--follow", is_flag=True, help="Go on until the job is over.")
+def logs(run: Path, follow: bool) -> None:
+    """What the processes of a run's job said."""
+    from jaxgen.cli.submit import logs_command
+
+    logs_command(run, follow=follow)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def cancel(run: Path) -> None:
+    """Ask the job of a run to end, saved."""
+    from jaxgen.cli.submit import cancel_command
+
+    cancel_command(run)
+
+
+@main.command(hidden=True)
+@click.argument("run", type=click.Path(path_type=Path))
+def supervise(run: Path) -> None:
+    """Run a job of `submit --to local`; what that starts in the background."""
+    from jaxgen.launch.local import supervise as run_supervisor
+
+    sys.exit(run_supervisor(run))
 
 
 @main.command()

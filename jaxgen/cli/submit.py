@@ -1,0 +1,192 @@
+"""`submit`, `status`, `logs` and `cancel`: jobs on other machines, and in the background here. Imports no jax."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jaxgen.discovery import FOLDERS_VARIABLE, find
+from jaxgen.errors import UserError
+from jaxgen.experiment import trajectories
+from jaxgen.launch.job import BackEnd, Job, job_directory, read_job
+from jaxgen.launch.kubeflow import Kubeflow
+from jaxgen.launch.kubernetes import Kubernetes
+from jaxgen.launch.local import Local
+from jaxgen.launch.skypilot import SkyPilot
+from jaxgen.launch.slurm import Slurm
+from jaxgen.launch.spec import JobSpec, Secret, Selector, Variable, Volume, job_name, pair, read_devices
+from jaxgen.runs import Request, Run, begin_run, run_directory
+
+BACK_ENDS: dict[str, BackEnd] = {each.name: each for each in (Local(), Slurm(), Kubernetes(), Kubeflow(), SkyPilot())}
+# Options of `submit` that `reproduce` and `resume` have too, and that go into the job's command.
+TRAINING = ("save_every", "mesh", "remat", "microbatches", "workers", "allow_drift", "wandb", "profile")
+# Variables of this machine that change how processes train; where they see its files they take them over.
+_TAKEN_OVER = re.compile(r"(XLA|JAX|LIBTPU|JAXGEN)_\w+|PYTHONPATH")
+_NOT_TAKEN_OVER = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "JAXGEN_RUNS")
+# Where a pod sees the first volume.
+MOUNTED_AT = "/runs"
+
+
+def submit_command(context: click.Context, experiment_id: str, to: str, options: Mapping[str, Any]) -> None:
+    """Submits one job for each experiment that an ID means; all are checked before the first is."""
+    back_end = BACK_ENDS[to]
+    found, experiments = find(experiment_id)
+    todo = []
+    for experiment in experiments:
+        request = Request(found.paper.slug, experiment.name, options["scale"], tuple(options["settings"]),
+                          options["seeds"], options["extend"])  # fmt: skip
+        members = trajectories(experiment.at_scale(request.scale, request.settings, request.seeds, request.extend))
+        if options["fresh"] and not back_end.shares_files:
+            raise UserError(f"--fresh: the run lies with --to {to}, not here; name another --runs and --volume")
+        path = run_directory(options["runs"], request, fresh=options["fresh"]).absolute()
+        spec = _spec(back_end, request, path, options, _training(context))
+        todo.append((request, path, spec, back_end.render(spec), [each.identity for each in members]))
+    if options["dry_run"]:
+        for *_, text, _ in todo:
+            click.echo(text, nl=False)
+        return
+    for _, path, *_ in todo:
+        _refuse_alive(path)
+    for request, path, spec, _, identities in todo:
+        if back_end.shares_files:
+            begin_run(path, request, identities)
+        _say_submitted(path, back_end.start(path, spec))
+
+
+def submit_again(run: Path) -> None:
+    """Submits the job of a run again, as it was."""
+    path, job = _job(run)
+    _refuse_alive(path)
+    _say_submitted(path, BACK_ENDS[job.back_end].start(path, job.spec))
+
+
+def status_command(run: Path) -> None:
+    """Prints where a run's job is, and how far the run is on disk."""
+    path, job = _job(run)
+    state = BACK_ENDS[job.back_end].state(job)
+    click.echo(f"{job.back_end} job {job.number}, submitted {job.submitted} on {job.host}: {state}")
+    for directory in Run(path).populations():
+        status = directory.status()
+        conditions = dict.fromkeys(each["condition"] for each in directory.run()["members"])
+        step = status["step"] or 0
+        click.echo(f"  {', '.join(conditions)}: step {step:,} of {status['horizon'] or '?'} saved"
+                   f"{', finished' if status['finished'] else ''}")  # fmt: skip
+    if state.word == "finished" and BACK_ENDS[job.back_end].shares_files:
+        click.echo(f"report: {shlex.quote(str(path / 'report.html'))}")
+    elif not state.alive:
+        click.echo(f"go on with: jaxgen resume --as-submitted {shlex.quote(str(path))}")
+
+
+def logs_command(run: Path, *, follow: bool) -> None:
+    """Prints what the processes of a run's job said."""
+    _, job = _job(run)
+    for piece in BACK_ENDS[job.back_end].log(job, follow=follow):
+        click.echo(piece, nl=False)
+        sys.stdout.flush()
+
+
+def cancel_command(run: Path) -> None:
+    """Asks a run's job to end, saved."""
+    path, job = _job(run)
+    state = BACK_ENDS[job.back_end].state(job)
+    if not state.alive:
+        raise UserError(f"{job.back_end} job {job.number} does not run: {state}")
+    BACK_ENDS[job.back_end].cancel(job)
+    click.echo(f"asked {job.back_end} job {job.number} to end; what is saved stays: "
+               f"jaxgen resume --as-submitted {shlex.quote(str(path))}")  # fmt: skip
+
+
+def _job(run: Path) -> tuple[Path, Job]:
+    start = run.absolute()
+    for path in (start, *start.parents[:2]):
+        job = read_job(path)
+        if job is not None:
+            if job.back_end not in BACK_ENDS:
+                raise UserError(f"{job.directory / 'job.json'} is damaged: no back end '{job.back_end}'")
+            return path, job
+    raise UserError(f"no job at {run}: expected a run's directory, as `jaxgen submit` makes")
+
+
+def _refuse_alive(path: Path) -> None:
+    job = read_job(path)
+    if job is not None and (state := BACK_ENDS[job.back_end].state(job)).alive:
+        shown = shlex.quote(str(path))
+        raise UserError(f"{job.back_end} job {job.number} trains {path}: {state}; `jaxgen cancel {shown}` ends it")
+
+
+def _say_submitted(path: Path, job: Job) -> None:
+    shown = shlex.quote(str(path))
+    click.echo(f"{job.back_end} job {job.number}: {job.spec.title}")
+    click.echo(f"  jaxgen status {shown}\n  jaxgen logs --follow {shown}\n  jaxgen cancel {shown}")
+
+
+def _spec(
+    back_end: BackEnd, request: Request, path: Path, options: Mapping[str, Any], training: Sequence[str]
+) -> JobSpec:
+    devices = read_devices(options["devices"])
+    title = f"{request.paper}/{request.experiment} at scale {request.scale}"
+    require = ["--require-backend", devices.accelerator()] if devices.device != "cpu" else []
+    if back_end.shares_files:
+        # The very directory, wherever its processes are and whatever lies beside it by then.
+        command = [sys.executable, "-P", "-m", "jaxgen", "resume", str(path), *training, *require]
+        variables = {**_taken_over(), **dict(pair(each, "--env") for each in options["variables"])}
+    else:
+        command = ["jaxgen", "reproduce", *_request(request), "--runs", MOUNTED_AT, *training, *require]
+        variables = dict(pair(each, "--env") for each in options["variables"])
+    return JobSpec(
+        name=job_name(f"{request.paper}-{request.experiment}-{request.scale}", str(path)),
+        title=title,
+        command=tuple(command),
+        devices=devices,
+        processes_of_each=max(devices.of_each, 1) if options["process_per"] == "gpu" else 1,
+        directory=str(job_directory(path)),
+        variables=tuple(Variable(name=name, value=value) for name, value in variables.items()),
+        secrets=tuple(Secret(name=name, source=where) for name, where in _pairs(options, "secrets", "--secret")),
+        volumes=tuple(
+            Volume(source=source, path=MOUNTED_AT if not number else f"{MOUNTED_AT}-{number + 1}")
+            for number, source in enumerate(options["volumes"])
+        ),
+        selectors=tuple(Selector(key=key, value=value) for key, value in _pairs(options, "selectors", "--selector")),
+        **{name: options[name] for name in ("image", "cpus", "memory", "minutes", "grace", "restarts", "queue",
+                                            "account", "namespace", "options")},
+    )  # fmt: skip
+
+
+def _pairs(options: Mapping[str, Any], name: str, option: str) -> list[tuple[str, str]]:
+    return [pair(each, option) for each in options[name]]
+
+
+def _request(request: Request) -> list[str]:
+    """Returns the arguments of `reproduce` that mean a request."""
+    found = [f"{request.paper}/{request.experiment}", "--scale", request.scale]
+    found += [f"--set={each}" for each in request.settings]
+    found += [f"--seeds={request.seeds}"] if request.seeds else []
+    return found + ([f"--extend={request.extend}"] if request.extend else [])
+
+
+def _training(context: click.Context) -> list[str]:
+    """Returns the training options that were given, as arguments."""
+    found = []
+    for name in TRAINING:
+        value = context.params[name]
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            option = f"--{name.replace('_', '-')}"
+            found.append(option if value is True else f"{option}={value}")
+    return found
+
+
+def _taken_over() -> dict[str, str]:
+    """Returns the variables of this machine that the processes get, folders of papers as absolute paths."""
+    found = {name: value for name, value in sorted(os.environ.items())
+             if _TAKEN_OVER.fullmatch(name) and name not in _NOT_TAKEN_OVER}  # fmt: skip
+    for name in (FOLDERS_VARIABLE, "PYTHONPATH"):
+        if found.get(name):
+            found[name] = os.pathsep.join(str(Path(each).absolute()) for each in found[name].split(os.pathsep) if each)
+    return found

@@ -1,0 +1,156 @@
+"""A submitted job, as its run's directory remembers it, and what every back end does with it.
+
+    <run>/job/
+        job.json      the back end, the job's number or name there, when and where it was submitted, and its spec
+        submit.sh     (or .yaml) what was submitted, to be read and submitted by hand
+        log           what the processes said, appended by every start (not on Kubernetes)
+        starts        one line for each start that ended: its number, exit code and time (not on Kubernetes)
+
+What is in memory of the machine that submits is never needed again.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import datetime
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from jaxgen.config import from_json, to_json
+from jaxgen.errors import UserError
+from jaxgen.files import read_json, reading, write_json, write_text
+from jaxgen.launch.spec import JobSpec
+
+# Exit codes after which a job is started again: stopped and saved, another process lost, aborted (jax, where not all
+# came), killed, and SIGTERM before anything could hear it.
+STARTED_AGAIN = (75, 69, 134, 137, 143)
+MEANINGS = {
+    0: "finished",
+    2: "a mistake, see its log",
+    69: "lost a process",
+    75: "stopped and saved",
+    134: "not all processes came",
+    137: "killed",
+    143: "killed",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Where a job is."""
+
+    word: Literal["queued", "running", "finished", "failed", "cancelled", "gone"]
+    detail: str = ""
+
+    @property
+    def alive(self) -> bool:
+        return self.word in ("queued", "running")
+
+    def __str__(self) -> str:
+        return f"{self.word} ({self.detail})" if self.detail else self.word
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A job that was submitted."""
+
+    directory: Path
+    back_end: str
+    number: str  # or the name that the back end knows it by
+    host: str
+    submitted: str
+    spec: JobSpec
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / "log"
+
+    def last_start(self) -> State:
+        """Returns how the last start ended that did; `gone` where none is known to have."""
+        starts = self.directory / "starts"
+        lines = starts.read_text(encoding="utf-8").splitlines() if starts.exists() else []
+        if not lines:
+            return State("gone", "no start of it has ended")
+        with reading(starts):
+            number, code, when = lines[-1].split(maxsplit=2)
+            detail = f"start {int(number)} ended with {int(code)}: {MEANINGS.get(int(code), 'failed')}, {when}"
+        return State("finished" if code == "0" else "failed", detail)
+
+
+def job_directory(run: Path) -> Path:
+    """Returns where a run's job is remembered."""
+    return run / "job"
+
+
+def read_job(run: Path) -> Job | None:
+    """Returns the job that trains the run at a path, None where it was never submitted."""
+    directory = job_directory(run)
+    file = directory / "job.json"
+    if not file.exists():
+        return None
+    data = read_json(file, {"to": str, "number": str, "host": str, "submitted": str, "spec": dict})
+    try:
+        spec = from_json(data["spec"])
+    except UserError as error:
+        raise UserError(f"{file} is damaged: {error}") from None
+    if not isinstance(spec, JobSpec):
+        raise UserError(f"{file} is damaged: expected a JobSpec; restore it from a copy")
+    return Job(directory, data["to"], data["number"], data["host"], data["submitted"], spec)
+
+
+class BackEnd(abc.ABC):
+    """Where jobs run. Renders a spec as text, and does with that text what a person would."""
+
+    name: str
+    file_name: str  # of what is submitted
+    shares_files = True  # whether its processes see the run's directory at the path where it is here
+
+    @abc.abstractmethod
+    def render(self, spec: JobSpec) -> str:
+        """Returns what is submitted.
+
+        Raises:
+          UserError: the spec has what this back end cannot do.
+        """
+
+    @abc.abstractmethod
+    def submit(self, artefact: Path, spec: JobSpec) -> str:
+        """Submits the rendered file, and returns the number or name by which the job is known."""
+
+    @abc.abstractmethod
+    def state(self, job: Job) -> State:
+        """Asks where a job is."""
+
+    @abc.abstractmethod
+    def cancel(self, job: Job) -> None:
+        """Asks a job to end, saved; it is not started again."""
+
+    def log(self, job: Job, *, follow: bool) -> Iterator[str]:
+        """Gives what the processes said, piece by piece; with `follow` until the job is over."""
+        at = 0
+        while True:
+            alive = follow and self.state(job).alive  # asked before reading, so that nothing said before is lost
+            if job.log_file.exists():
+                with job.log_file.open(encoding="utf-8", errors="replace") as file:
+                    file.seek(at)
+                    yield file.read()
+                    at = file.tell()
+            if not alive:
+                return
+            time.sleep(2)
+
+    def start(self, run: Path, spec: JobSpec) -> Job:
+        """Submits a job that trains the run at a path, and remembers it there."""
+        directory = job_directory(run)
+        text = self.render(spec)
+        (directory / "starts").unlink(missing_ok=True)
+        write_text(directory / self.file_name, text)
+        number = self.submit(directory / self.file_name, spec)
+        now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+        data = {"to": self.name, "number": number, "host": platform.node(), "submitted": now, "spec": to_json(spec)}
+        write_json(directory / "job.json", data)
+        return Job(directory, self.name, number, platform.node(), now, spec)

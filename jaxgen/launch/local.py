@@ -1,0 +1,188 @@
+"""Processes on this machine: started together in the background, and again where they were stopped or lost.
+
+A supervisor (`jaxgen supervise RUN`) starts them, as a scheduler would, and holds a lock while it lives. It tells the
+processes of each other by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+import filelock
+
+from jaxgen.errors import UserError
+from jaxgen.launch.job import MEANINGS, STARTED_AGAIN, BackEnd, Job, State, read_job
+from jaxgen.launch.spec import JobSpec, refuse
+
+# How long a supervisor may take to be there.
+STARTS_WITHIN = 20.0
+
+
+class Local(BackEnd):
+    """This machine."""
+
+    name = "local"
+    file_name = "submit.sh"
+
+    def render(self, spec: JobSpec) -> str:
+        only = "the processes run here, with what is here"
+        refuse(spec, self.name, image=only, volumes=only, cpus=only, memory=only, minutes=only, queue=only,
+               account=only, namespace=only, selectors=only, options=only)  # fmt: skip
+        if spec.devices.accelerator() == "tpu" or (spec.devices.accelerator() == "gpu" and spec.devices.nodes > 1):
+            raise UserError("--to local: --devices of this one machine: cpu:2 for two processes, or gpu:4")
+        lines = [
+            f"# {spec.title}: jaxgen starts these {spec.processes()} together, and again at most {spec.restarts} times"
+        ]
+        lines += [f"cd {shlex.quote(spec.directory)}"]
+        for secret in spec.secrets:
+            lines.append(f'export {secret.name}="$(cat -- {shlex.quote(secret.source)})"')
+        for index in range(spec.processes()):
+            variables = [
+                f"{name}={shlex.quote(value)}" for name, value in process_variables(spec, index, "PORT").items()
+            ]
+            lines.append(" ".join([*variables, shlex.join(spec.command), "&"]))
+        return "\n".join([*lines, "wait", ""])
+
+    def submit(self, artefact: Path, spec: JobSpec) -> str:
+        run = artefact.parent.parent
+        command = [sys.executable, "-P", "-m", "jaxgen", "supervise", str(run)]
+        with (artefact.parent / "log").open("ab") as log:
+            started = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=artefact.parent
+            )
+        started.returncode = 0  # it is nobody's child: this process does not wait for it
+        return str(started.pid)
+
+    def state(self, job: Job) -> State:
+        if job.host != platform.node():
+            raise UserError(
+                f"its job was started on {job.host}, and this is {platform.node()}; give the command there, or go on "
+                f"here with: jaxgen resume {shlex.quote(str(job.directory.parent))}"
+            )
+        lock = filelock.FileLock(job.directory / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            return State("running", f"process {job.number}")
+        lock.release()
+        last = job.last_start()
+        young = time.time() - datetime.datetime.fromisoformat(job.submitted).timestamp() < STARTS_WITHIN
+        return State("queued", "starting") if last.word == "gone" and young else last
+
+    def cancel(self, job: Job) -> None:
+        if self.state(job).word == "running":
+            os.kill(int(job.number), signal.SIGTERM)
+
+
+def process_variables(spec: JobSpec, index: int, port: int | str) -> dict[str, str]:
+    """Returns what tells a process which one it is."""
+    variables = {each.name: each.value for each in spec.variables}
+    if spec.processes() > 1:
+        variables |= {
+            "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+            "JAX_NUM_PROCESSES": str(spec.processes()),
+            "JAX_PROCESS_ID": str(index),
+        }
+        if spec.processes_of_each > 1:
+            variables["CUDA_VISIBLE_DEVICES"] = str(index)
+    return variables
+
+
+class Supervisor:
+    """Starts a job's processes until it is done, or was asked to end."""
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.stopping = False
+
+    def run(self) -> int:
+        """Returns the exit code of the last start."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        spec = self.job.spec
+        environment = os.environ | {each.name: _read_secret(each.source) for each in spec.secrets}
+        with filelock.FileLock(self.job.directory / "lock", timeout=STARTS_WITHIN):
+            for number in range(spec.restarts + 1):
+                code = self._start(environment)
+                now = datetime.datetime.now().astimezone().isoformat("T", "seconds")
+                with (self.job.directory / "starts").open("a", encoding="utf-8") as starts:
+                    starts.write(f"{number} {code} {now}\n")
+                again = code in STARTED_AGAIN and not self.stopping
+                _say(f"start {number} ended with {code}: {MEANINGS.get(code, 'failed')}")
+                if not again:
+                    return code
+            _say(f"it was started {spec.restarts} times again, and not more; go on with the same jaxgen submit")
+            return code
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = True
+
+    def _start(self, environment: Mapping[str, str]) -> int:
+        spec = self.job.spec
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        started = [
+            subprocess.Popen(
+                spec.command, env={**environment, **process_variables(spec, index, port)}, stdin=subprocess.DEVNULL
+            )
+            for index in range(spec.processes())
+        ]
+        try:
+            return self._wait(started)
+        finally:
+            for each in started:
+                each.kill()
+                each.wait()
+
+    def _wait(self, started: Sequence[subprocess.Popen[bytes]]) -> int:
+        """Returns 0 where all ended well, else the exit code of the one that ended first; the others end with it."""
+        ends_at = float("inf")
+        first = 0
+        while None in (codes := [each.poll() for each in started]) and time.monotonic() < ends_at:
+            failed = next((code for code in codes if code), 0)
+            if (failed or self.stopping) and ends_at == float("inf"):
+                first, ends_at = failed, time.monotonic() + self.job.spec.grace
+                for each in started:
+                    each.terminate()
+            time.sleep(0.1)
+        code = first or next((code for code in codes if code), 0)
+        # As a shell has it: 128 more than the signal.
+        return code if code >= 0 else 128 - code
+
+
+def supervise(run: Path) -> int:
+    """Runs the job of a run here, and returns its exit code.
+
+    Raises:
+      UserError: there is none, or it runs already.
+    """
+    # Who submits writes down the job after this process was started.
+    until = time.monotonic() + STARTS_WITHIN
+    while (job := read_job(run)) is None or job.number != str(os.getpid()):
+        if time.monotonic() > until:
+            raise UserError(f"{run}: no job of this process; start one with `jaxgen submit ID --to local`")
+        time.sleep(0.05)
+    return Supervisor(job).run()
+
+
+def _read_secret(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UserError(f"--secret: {error.strerror}: {path}") from None
+
+
+def _say(text: str) -> None:
+    print(f"jaxgen: {text}", flush=True)

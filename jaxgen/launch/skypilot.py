@@ -1,0 +1,67 @@
+"""SkyPilot: a task for `sky jobs launch`, which finds machines, and finds others where they are taken away.
+
+jaxgen renders it and does not submit it: `jaxgen submit ID --to skypilot --dry-run > job.yaml; sky jobs launch
+job.yaml`. The processes know each other by SKYPILOT_NODE_IPS and SKYPILOT_NODE_RANK.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from jaxgen.errors import UserError
+from jaxgen.launch.job import BackEnd, Job, State
+from jaxgen.launch.kubernetes import STOPPED, to_yaml
+from jaxgen.launch.spec import JobSpec, refuse
+
+
+class SkyPilot(BackEnd):
+    """Machines of any cloud; rendered alone."""
+
+    name = "skypilot"
+    file_name = "task.yaml"
+    shares_files = False
+
+    def render(self, spec: JobSpec) -> str:
+        refuse(spec, self.name, minutes="it has none", account="it has none", queue="it has none",
+               namespace="that is Kubernetes'", selectors="that is Kubernetes'", options="that is sbatch's",
+               processes_of_each="one process a node has all its GPUs")  # fmt: skip
+        accelerator = spec.devices.accelerator()
+        if accelerator == "tpu":
+            raise UserError("--to skypilot: its hosts of TPUs were never tried; use --to kubernetes")
+        if not spec.volumes:
+            raise UserError("--to skypilot: needs --volume, where the run outlives its machines, such as gs://BUCKET")
+        for each in spec.volumes:
+            if not re.fullmatch(r"(gs|s3|r2)://[A-Za-z0-9._/-]+", each.source):
+                raise UserError(f"--volume: got '{each.source}', expected a bucket, such as gs://BUCKET")
+        asked: dict[str, Any] = {}
+        if accelerator == "gpu":
+            if spec.devices.device == "gpu":
+                raise UserError("--to skypilot: needs the kind of GPU, such as --devices h100:8")
+            asked["accelerators"] = f"{spec.devices.device.upper()}:{spec.devices.of_each}"
+        asked |= {"cpus": f"{spec.cpus}+"} if spec.cpus else {}
+        asked |= {"memory": f"{spec.memory}+"} if spec.memory else {}
+        asked |= {"image_id": f"docker:{spec.image}"} if spec.image else {}
+        # Preemptions and the codes that are named do not count.
+        asked["job_recovery"] = {"max_restarts_on_errors": spec.restarts, "recover_on_exit_codes": [STOPPED]}
+        task: dict[str, Any] = {
+            "name": spec.name,
+            "num_nodes": spec.devices.nodes,
+            "resources": asked,
+            "file_mounts": {each.path: {"source": each.source, "mode": "MOUNT"} for each in spec.volumes},
+        }
+        task |= {"envs": {each.name: each.value for each in spec.variables}} if spec.variables else {}
+        # Their values are given to `sky jobs launch --secret NAME`.
+        task |= {"secrets": {each.name: None for each in spec.secrets}} if spec.secrets else {}
+        return to_yaml(task | {"run": shlex.join(spec.command)})
+
+    def submit(self, artefact: Path, spec: JobSpec) -> str:
+        raise UserError("--to skypilot: rendered alone: give it with --dry-run > job.yaml; sky jobs launch job.yaml")
+
+    def state(self, job: Job) -> State:
+        raise UserError("--to skypilot: ask it: sky jobs queue")
+
+    def cancel(self, job: Job) -> None:
+        raise UserError("--to skypilot: ask it: sky jobs cancel")

@@ -1,0 +1,193 @@
+"""What a job is, for every back end: a `JobSpec`. Imports no jax.
+
+A spec holds no secrets, only where they lie, and no text in it is ever read by a shell or a parser before it was
+quoted for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from jaxgen.config import Config, NonNegativeInt, PositiveInt, Range, digest
+from jaxgen.errors import UserError, nearest
+from jaxgen.train.devices import GPUS, TPUS
+
+# A name and what Kubernetes adds to it for a pod are a DNS label together: at most 63 characters.
+LONGEST_NAME = 40
+# Machines of a TPU slice have this many chips, unless the slice has fewer (GKE: ct5lp-hightpu-4t, ct5p-hightpu-4t,
+# ct6e-standard-4t, tpu7x-standard-4t).
+CHIPS_OF_A_HOST = 4
+# Names of variables that sound as if their values were secret; jax has some of its own that are none.
+_SECRET = re.compile(r"(?!(JAX|XLA)_).*(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Devices(Config):
+    """Machines, and the accelerators of each."""
+
+    device: str = "cpu"  # cpu, gpu (any), or a kind of jaxgen/train/devices.py
+    nodes: PositiveInt = 1
+    of_each: NonNegativeInt = 0  # accelerators of a node; chips of a TPU host
+    shape: str = ""  # of a TPU slice, in chips
+
+    def accelerator(self) -> Literal["cpu", "gpu", "tpu"]:
+        """Returns what jax calls its backend."""
+        if self.device == "cpu":
+            return "cpu"
+        return "tpu" if self.device in TPUS else "gpu"
+
+
+def read_devices(text: str) -> Devices:
+    """Returns the devices `cpu:2` (nodes), `h100:8` or `gpu:2x8` (nodes x GPUs of each), `v5e:4x4` (chips of a slice).
+
+    Raises:
+      UserError: no such kind or shape.
+    """
+    kind, _, shape = text.partition(":")
+    kinds = {"cpu", "gpu", *GPUS, *TPUS}
+    if kind not in kinds:
+        raise UserError(f"--devices: no kind '{kind}'{nearest(kind, kinds)}; there is: {', '.join(sorted(kinds))}")
+    if kind in TPUS:
+        if not re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,3}(x[1-9]\d{0,3})?", shape):
+            raise UserError(f"--devices: got '{text}', expected the shape of a slice, such as v5e:2x4 or v5p:4x4x4")
+        chips = math.prod(map(int, shape.split("x")))
+        hosts, rest = divmod(chips, CHIPS_OF_A_HOST)
+        if hosts and rest:
+            raise UserError(f"--devices: got '{text}' of {chips} chips, expected a multiple of {CHIPS_OF_A_HOST}")
+        return Devices(device=kind, nodes=max(hosts, 1), of_each=min(chips, CHIPS_OF_A_HOST), shape=shape)
+    match = re.fullmatch(r"(?:([1-9]\d{0,5})x)?([1-9]\d{0,5})", shape)
+    if match is None or (kind == "cpu" and match[1]):
+        expected = "nodes, such as cpu:2" if kind == "cpu" else f"nodes x GPUs of each, such as {kind}:8 or {kind}:2x8"
+        raise UserError(f"--devices: got '{text}', expected {expected}")
+    if kind == "cpu":
+        return Devices(nodes=int(match[2]))
+    return Devices(device=kind, nodes=int(match[1] or 1), of_each=int(match[2]))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Variable(Config):
+    """An environment variable that is no secret."""
+
+    name: str
+    value: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Secret(Config):
+    """An environment variable whose value lies elsewhere, and is never read when a job is submitted."""
+
+    name: str
+    source: str  # a file (local, SLURM), SECRET/KEY (Kubernetes), or nothing (SkyPilot)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Volume(Config):
+    """Storage that outlives the job."""
+
+    source: str  # a PersistentVolumeClaim, or a bucket's URL
+    path: str  # where the processes see it
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Selector(Config):
+    """A label that a Kubernetes node must have."""
+
+    key: str
+    value: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobSpec(Config):
+    """A job: processes that are started together, ended together and started again together."""
+
+    name: str  # a DNS label
+    title: str  # the experiment, for people
+    command: tuple[str, ...]  # of every process, as argv
+    devices: Devices = Devices()
+    processes_of_each: PositiveInt = 1  # node
+    directory: str = ""  # where the processes start and their log is, where the machine that submits sees it
+    image: str | None = None
+    variables: tuple[Variable, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    cpus: PositiveInt | None = None  # of a process
+    memory: PositiveInt | None = None  # GiB of a node
+    minutes: PositiveInt | None = None  # at most, of one start
+    grace: Annotated[int, Range(at_least=15, at_most=3600)] = 60  # seconds from SIGTERM to SIGKILL
+    restarts: NonNegativeInt = 10  # at most
+    queue: str | None = None  # SLURM's partition, Kueue's queue
+    account: str | None = None
+    namespace: str | None = None
+    selectors: tuple[Selector, ...] = ()
+    options: tuple[str, ...] = ()  # more of sbatch's, KEY=VALUE
+
+    def processes(self) -> int:
+        """Returns how many there are."""
+        return self.devices.nodes * self.processes_of_each
+
+    def validate(self) -> None:
+        if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", self.name) or len(self.name) > LONGEST_NAME:
+            raise UserError(
+                f"--name: got '{self.name}', expected at most {LONGEST_NAME} letters a-z, digits and hyphens, "
+                "beginning with a letter and ending with no hyphen"
+            )
+        if self.namespace is not None and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", self.namespace):
+            raise UserError(f"--namespace: got '{self.namespace}', expected letters a-z, digits and hyphens")
+        for text in _texts(self):
+            if not text.isprintable():
+                raise UserError(f"got {text!r}, expected printable characters alone; rename it")
+        for name in (each.name for pairs in (self.variables, self.secrets) for each in pairs):
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise UserError(f"got '{name}', expected the name of a variable: letters, digits and underscores")
+        for variable in self.variables:
+            if _SECRET.match(variable.name):
+                raise UserError(f"--env: '{variable.name}' sounds like a secret, which no job may hold; use --secret")
+        if self.processes_of_each not in (1, self.devices.of_each):
+            raise UserError("--process-per: one a node or one a GPU")
+
+
+def _texts(config: Config) -> list[str]:
+    """Returns every text in a config."""
+    found: list[str] = []
+    for field in dataclasses.fields(config):
+        value: Any = getattr(config, field.name)
+        for each in value if isinstance(value, tuple) else (value,):
+            found += _texts(each) if isinstance(each, Config) else [each] if isinstance(each, str) else []
+    return found
+
+
+def job_name(title: str, place: str) -> str:
+    """Returns a name that says what a job is, and differs between places: a DNS label."""
+    said = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    begin = said if said[:1].isalpha() else f"run-{said}"
+    return f"{begin[: LONGEST_NAME - 9].rstrip('-')}-{digest(place)[:8]}"
+
+
+def pair(text: str, option: str, separator: str = "=") -> tuple[str, str]:
+    """Splits `KEY=VALUE`, or raises `UserError` naming the option."""
+    key, found, value = text.partition(separator)
+    if not key or not found:
+        raise UserError(f"{option}: got '{text}', expected KEY{separator}VALUE")
+    return key, value
+
+
+# Options whose names differ from those of the fields.
+_OPTIONS = {
+    "processes_of_each": "--process-per gpu",
+    "variables": "--env",
+    "secrets": "--secret",
+    "volumes": "--volume",
+    "selectors": "--selector",
+    "options": "--sbatch",
+}
+
+
+def refuse(spec: JobSpec, back_end: str, **why: str) -> None:
+    """Raises `UserError` where a spec has a field that a back end does not take; `why` says what to do instead."""
+    for name, text in why.items():
+        field = next(each for each in dataclasses.fields(spec) if each.name == name)
+        if getattr(spec, name) != field.default:
+            raise UserError(f"--to {back_end}: takes no {_OPTIONS.get(name, '--' + name)}; {text}")
