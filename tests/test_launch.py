@@ -15,14 +15,15 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxgen.cli import main
+from jaxgen.cli import main, signals
 from jaxgen.cli.submit import BACK_ENDS
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
-from jaxgen.launch.job import Job, read_job
+from jaxgen.launch.job import STARTED_AGAIN, Job, read_job
 from jaxgen.launch.slurm import Slurm
 from jaxgen.launch.spec import Devices, JobSpec, Secret, Selector, Variable, Volume, job_name, read_devices
 from jaxgen.runs import load_run
+from jaxgen.train import processes
 from tests.tiny_paper import write_tiny_paper
 
 GOLDEN = Path(__file__).parent / "golden" / "launch"
@@ -449,6 +450,10 @@ def test_a_run_without_a_job_and_a_damaged_one(tiny: Path, login_node: Path) -> 
     done = invoke("status", str(file.parents[1]))
     assert done.exit_code == 2
     assert f"{file} is damaged: Devices has no field" in done.stderr
+
+
+def test_what_is_stopped_is_what_a_stopped_run_says() -> None:
+    assert STARTED_AGAIN[:2] == (signals.STOPPED, processes.LOST)
 
 
 def test_a_spec_is_refused_where_it_is_made() -> None:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from jaxgen.cli import main
 from jaxgen.launch.job import Job, State
-from jaxgen.launch.local import Local
+from jaxgen.launch.local import Local, Supervisor
 from jaxgen.launch.spec import Devices, JobSpec, Secret, Variable
 from jaxgen.runs import load_run
 from tests.tiny_paper import write_tiny_paper
@@ -111,6 +111,19 @@ def test_a_job_that_is_cancelled_ends_and_does_not_come_again(tmp_path: Path) ->
     assert done.exit_code == 0, done.output
     assert wait(started).word == "failed"
     assert starts(started) == [75]
+
+
+def test_a_process_that_does_not_hear_is_killed(tmp_path: Path) -> None:
+    spec = JobSpec(name="job", title="a job", command=("bash",))
+    object.__setattr__(spec, "grace", 0.5)
+    supervisor = Supervisor(Job(tmp_path, "local", "1", "here", "now", spec))
+    supervisor.stopping = True
+    deaf = subprocess.Popen(["bash", "-c", "trap '' TERM; echo here; exec sleep 100"], stdout=subprocess.PIPE)
+    with deaf:
+        assert deaf.stdout is not None
+        deaf.stdout.readline()
+        assert supervisor._wait([deaf]) == 137
+        deaf.kill()
 
 
 def test_a_supervisor_that_was_killed_is_gone_and_the_job_can_be_submitted_again(tmp_path: Path) -> None:

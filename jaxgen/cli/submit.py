@@ -78,9 +78,9 @@ def status_command(run: Path) -> None:
         step = status["step"] or 0
         click.echo(f"  {', '.join(conditions)}: step {step:,} of {status['horizon'] or '?'} saved"
                    f"{', finished' if status['finished'] else ''}")  # fmt: skip
-    if state.word == "finished" and BACK_ENDS[job.back_end].shares_files:
+    if (path / "report.html").exists():
         click.echo(f"report: {shlex.quote(str(path / 'report.html'))}")
-    elif not state.alive:
+    if not state.alive and state.word != "finished":
         click.echo(f"go on with: jaxgen resume --as-submitted {shlex.quote(str(path))}")
 
 
@@ -132,7 +132,7 @@ def _spec(
 ) -> JobSpec:
     devices = read_devices(options["devices"])
     title = f"{request.paper}/{request.experiment} at scale {request.scale}"
-    require = ["--require-backend", devices.accelerator()] if devices.device != "cpu" else []
+    require = [f"--require-backend={devices.accelerator()}"] if devices.device != "cpu" else []
     if back_end.shares_files:
         # The very directory, wherever its processes are and whatever lies beside it by then.
         command = [sys.executable, "-P", "-m", "jaxgen", "resume", str(path), *training, *require]

@@ -24,15 +24,17 @@ from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
 from jaxgen.files import read_json, reading, write_json, write_text
 from jaxgen.launch.spec import JobSpec
+from jaxgen.train.processes import LOST
 
+STOPPED = 75  # as jaxgen/cli/signals.py has it
 # Exit codes after which a job is started again: stopped and saved, another process lost, aborted (jax, where not all
 # came), killed, and SIGTERM before anything could hear it.
-STARTED_AGAIN = (75, 69, 134, 137, 143)
+STARTED_AGAIN = (STOPPED, LOST, 134, 137, 143)
 MEANINGS = {
     0: "finished",
     2: "a mistake, see its log",
-    69: "lost a process",
-    75: "stopped and saved",
+    LOST: "lost a process",
+    STOPPED: "stopped and saved",
     134: "not all processes came",
     137: "killed",
     143: "killed",

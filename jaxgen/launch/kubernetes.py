@@ -20,13 +20,12 @@ from typing import Any
 import yaml
 
 from jaxgen.errors import UserError
-from jaxgen.launch.job import BackEnd, Job, State
+from jaxgen.launch.job import STOPPED, BackEnd, Job, State
 from jaxgen.launch.spec import Devices, JobSpec, pair, refuse
 from jaxgen.train.devices import GPUS
 
 Manifest = dict[str, Any]
 
-STOPPED = 75
 PORT = 55527
 CONTAINER = "jaxgen"
 # How long a job of the same name may take to go away.
@@ -110,7 +109,7 @@ class Kubernetes(BackEnd):
             "volumes": volumes(spec),
         }
         if spec.devices.accelerator() != "cpu" and spec.processes() > 1:
-            # The pods' network costs NCCL and the TPUs' own exchanges between slices more than half of their rate.
+            # What nodes exchange then takes no way round through the pods' network.
             pod |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
         return pod
 
@@ -180,7 +179,6 @@ def metadata(spec: JobSpec) -> Manifest:
     if spec.queue:
         labels["kueue.x-k8s.io/queue-name"] = spec.queue
     place = {"namespace": spec.namespace} if spec.namespace else {}
-    # What a label may hold is less than a title.
     return {"name": spec.name, **place, "labels": labels}
 
 

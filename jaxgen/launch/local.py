@@ -157,7 +157,8 @@ class Supervisor:
                 for each in started:
                     each.terminate()
             time.sleep(0.1)
-        code = first or next((code for code in codes if code), 0)
+        killed = -signal.SIGKILL if None in codes else 0  # it did not hear
+        code = first or next((code for code in codes if code), killed)
         # As a shell has it: 128 more than the signal.
         return code if code >= 0 else 128 - code
 
@@ -166,7 +167,7 @@ def supervise(run: Path) -> int:
     """Runs the job of a run here, and returns its exit code.
 
     Raises:
-      UserError: there is none, or it runs already.
+      UserError: it was not started by `submit`.
     """
     # Who submits writes down the job after this process was started.
     until = time.monotonic() + STARTS_WITHIN

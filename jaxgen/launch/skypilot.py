@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxgen.errors import UserError
-from jaxgen.launch.job import BackEnd, Job, State
-from jaxgen.launch.kubernetes import STOPPED, to_yaml
+from jaxgen.launch.job import STOPPED, BackEnd, Job, State
+from jaxgen.launch.kubernetes import to_yaml
 from jaxgen.launch.spec import JobSpec, refuse
 
 
