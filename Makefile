@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN := $(VENV)/bin
 
 .PHONY: reproduce test test-newest smoke chaos chaos-distributed endurance compile-tpu compile-cuda lint bench \
-	bench-data setup clean image-cpu image-cuda image-tpu images-check image-pins
+	bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -30,6 +30,10 @@ chaos: setup
 chaos-distributed: setup
 	$(RUN)/python -m tests.chaos --kills 30 --steps 1000 --processes 2 --processes 4
 	$(RUN)/python -m tests.topologies
+
+# Jobs on a SLURM cluster of this host, requeued, killed, drained, cancelled. As root; installs SLURM by apt. 15 minutes.
+slurm: setup
+	$(RUN)/python -m tests.slurm
 
 # How fast a run ends on a signal, what saving costs, and memory over a million steps. About 15 minutes.
 endurance: setup
