@@ -75,9 +75,10 @@ def status_command(run: Path) -> None:
     for directory in Run(path).populations():
         status = directory.status()
         conditions = dict.fromkeys(each["condition"] for each in directory.run()["members"])
-        step = status["step"] or 0
-        click.echo(f"  {', '.join(conditions)}: step {step:,} of {status['horizon'] or '?'} saved"
-                   f"{', finished' if status['finished'] else ''}")  # fmt: skip
+        saved = (
+            f"step {status['step']:,} of {status['horizon']:,} saved" if status["step"] is not None else "nothing saved"
+        )
+        click.echo(f"  {', '.join(conditions)}: {saved}{', finished' if status['finished'] else ''}")
     if (path / "report.html").exists():
         click.echo(f"report: {shlex.quote(str(path / 'report.html'))}")
     if not state.alive and state.word != "finished":
