@@ -31,7 +31,7 @@ chaos-distributed: setup
 	$(RUN)/python -m tests.chaos --kills 30 --steps 1000 --processes 2 --processes 4
 	$(RUN)/python -m tests.topologies
 
-# Jobs on a SLURM cluster of this host, requeued, killed, drained, cancelled. As root; installs SLURM by apt. 15 minutes.
+# Jobs on a SLURM cluster of this host, requeued, killed, drained, cancelled. As root; installs SLURM by apt. 12 minutes.
 slurm: setup
 	$(RUN)/python -m tests.slurm
 
