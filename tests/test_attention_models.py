@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxgen.plan.flops import matmul_flops
+from jaxgen.train.flops import matmul_flops
 
 import jaxgen.train.program
 from jaxgen.config import digest, to_json

@@ -45,8 +45,8 @@ before(loop._Training, "_compiled", lambda *_: (signal_me(signal.SIGTERM), stuck
 """
 STUCK_IN_A_CHUNK = """
 signals.GRACE_SECONDS = 2.0
-def do(call, self, step, token, row):
-    if step > 9:
+def do(call, self, chunk):
+    if chunk.step > 9:
         signal_me(signal.SIGTERM)
         stuck()
 before(loop._Training, "_read", do)
