@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxgen.train.flops import matmul_flops
 
 import jaxgen.train.program
 from jaxgen.config import digest, to_json
@@ -24,6 +23,7 @@ from jaxgen.models.taps import capture
 from jaxgen.tasks import ModularTask
 from jaxgen.tasks.base import TaskShape
 from jaxgen.train.config import SGD
+from jaxgen.train.flops import matmul_flops
 from jaxgen.train.loop import RunArguments, SilentObserver, stack_constants, train
 from jaxgen.train.mesh import MeshSizes
 from jaxgen.train.program import Program

@@ -6,17 +6,21 @@ Shape letters: B batch, S positions, Q positions that a layer answers at, H head
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 
 from jaxgen.errors import UserError
-from jaxgen.kernels.attention import Choice, Problem, Unsupported, attention, choose
 from jaxgen.models.config import ModelConfig, TransformerConfig
 from jaxgen.models.sharding import EXAMPLES
 from jaxgen.tasks.base import TaskShape
+
+if TYPE_CHECKING:
+    from jaxgen.kernels.attention import Choice
+
+# The kernels are imported where one may be taken: Pallas takes half a second, and most runs take none.
 
 
 def attention_scale(config: TransformerConfig) -> float:
@@ -32,6 +36,8 @@ def attention_choice(
     Raises:
       UserError: the implementation that the configuration names cannot do it; the message says why.
     """
+    from jaxgen.kernels.attention import Problem, Unsupported, choose
+
     problem = Problem(
         positions=answers,
         length=length,
@@ -62,6 +68,9 @@ def attention_choices(config: ModelConfig, shape: TaskShape, dtype: DTypeLike, d
     layers = {"last_layer": shape.readout}
     if config.layers > 1:
         layers["layers_before"] = tuple(range(shape.length))
+    if config.attention == "xla":
+        written_out = {"taken": "xla", "kernel": None, "why": "asked for"}
+        return {"attention": {"asked": "xla", **dict.fromkeys(layers, written_out)}}
     choices = {name: attention_choice(config, answers, shape.length, dtype, device) for name, answers in layers.items()}
     taken = {name: {"taken": each.taken, "kernel": each.kernel, "why": each.why} for name, each in choices.items()}
     return {"attention": {"asked": config.attention, **taken}}
@@ -87,6 +96,8 @@ def attend(
 
     A kernel is a program of one device, which the compiler cannot spread.
     """
+
+    from jaxgen.kernels.attention import attention
 
     def alone(q_BQHC: jax.Array, k_BSHC: jax.Array, v_BSHC: jax.Array) -> jax.Array:
         return attention(

@@ -206,7 +206,7 @@ class Attention(nn.Module):
         kernel_init, bias_init = _inner_inits(config, config.width)
 
         taken = "xla"
-        if self.device is not None and decoding is None:
+        if self.device is not None and decoding is None and config.attention != "xla":
             taken = attention_choice(config, self.answers, x_RSD.shape[1], self.dtype, self.device).taken
 
         def project(name: str, x: jax.Array, tokens: jax.Array | None) -> jax.Array:
