@@ -12,13 +12,13 @@ reproduce: setup
 
 # Lint, format, types, and every test. Below 10 minutes on 2 cores.
 test: setup lint
-	$(RUN)/python -m pytest -n 2
+	$(RUN)/python -m pytest -n 3 --dist worksteal
 
 # The same tests on the newest Python and jax: make test-newest PYTHON=python3.12
 test-newest:
 	$(MAKE) test VENV=.venv-newest
 
-# The smoke run of every experiment of every paper; make test has one of each paper. About 6 minutes.
+# The smoke run of every experiment of every paper; make test has three of them. About 7 minutes.
 smoke: setup
 	$(RUN)/python -m pytest -n 2 -m "smoke or not smoke" tests/test_experiments.py
 

@@ -8,7 +8,7 @@ from tests.chaos import Chaos, differences
 
 def test_a_killed_run_comes_back_bit_for_bit(tmp_path: Path) -> None:
     kind = "chain"
-    chaos = Chaos(kind, tmp_path, 400, random.Random(kind))
+    chaos = Chaos(kind, tmp_path, 200, random.Random(kind))
     chaos.kill_and_compare(1)
     assert chaos.tally.kills == 1
     assert chaos.tally.mismatches == []

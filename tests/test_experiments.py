@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from jaxgen.config import digest, from_json, to_json
-from jaxgen.discovery import discover
+from jaxgen.discovery import FoundPaper, discover
 from jaxgen.experiment import SCALES, Condition, Experiment, Sweep, trajectories
 from jaxgen.record import refuse_to_record
 from jaxgen.reproduce import reproduce
@@ -25,12 +25,20 @@ EXPERIMENTS = [
     for slug, found in FOUND.papers.items()
     for experiment in found.paper.experiments
 ]
-# Of each paper the first experiment's smoke run is among the tests; `make smoke` has all.
+# `make smoke` has the smoke runs of all experiments, and every kind of condition at paper scale. Among the tests are
+# the smoke runs of three papers' first experiments (a chain, a stream, features), and the kinds of first experiments.
+AMONG_THE_TESTS = ("grokking-tickets", "nanda-modadd", "xor-benign")
+
+
+def is_first(found: FoundPaper, experiment: Experiment) -> bool:
+    return experiment is found.paper.experiments[0]
+
+
 SMOKES = [
     pytest.param(
         *each.values,
         id=each.id,
-        marks=() if each.values[1] is each.values[0].paper.experiments[0] else pytest.mark.smoke,
+        marks=() if is_first(*each.values) and each.values[0].paper.slug in AMONG_THE_TESTS else pytest.mark.smoke,
     )
     for each in EXPERIMENTS
 ]
@@ -55,7 +63,8 @@ def kinds_first_seen() -> list[Any]:
         kinds = one_of_each_kind(each.values[1], "paper")
         new = [condition for kind, condition in kinds.items() if kind not in seen]
         seen |= kinds.keys()
-        found += [pytest.param(new, id=each.id)] if new else []
+        marks = () if is_first(*each.values) else pytest.mark.smoke
+        found += [pytest.param(new, id=each.id, marks=marks)] if new else []
     return found
 
 

@@ -160,9 +160,6 @@ def test_a_host_task_trains_on_what_it_says(tmp_path: Path) -> None:
 def test_buckets_of_a_host_task_train(tmp_path: Path) -> None:
     task = Buckets(of=(Part(name="a", task=TASK), Part(name="b", task=ReversalTask(least=5, longest=6), weight=2)))
     model = dataclasses.replace(CONDITION.model, positions="sinusoidal")
-    assert_same(
-        trained(tmp_path / "one", dataclasses.replace(CONDITION, task=task, model=model)),
-        trained(tmp_path / "two", dataclasses.replace(CONDITION, task=task, model=model), chunk_seconds=0.0),
-    )
+    trained(tmp_path / "one", dataclasses.replace(CONDITION, task=task, model=model))
     row = json.loads((tmp_path / "one" / "metrics.jsonl").read_text().splitlines()[-1])
     assert {"accuracy/a.test", "accuracy/b.test"} <= set(row["values"])

@@ -12,7 +12,7 @@ brings it sooner (Fig. 13).
 
 Command: jaxgen reproduce grokked-transformers --scale mini
 Took: mini, 75 minutes for phi and 27 for size, on two cores that had much other work; results/ hold minutes and device.
-Came out (mini): at phi 18 unseen ID questions are answered, to 0.9 within 14k steps, and OOD ones never (0.02 to
+Came out: at mini and phi 18 unseen ID questions are answered, to 0.9 within 14k steps, and OOD ones never (0.02 to
 0.03). Two claims stand on their edge: at phi 18 the test reaches 0.9 as training saturates in two seeds, 0.895 in the
 third, and twice the entities take 1.1 times the epochs in two seeds, 1.76 times in the third. `groks` is inconclusive:
 at phi 3.6, which mini has in the place of 7.2, no seed generalises in 14k steps, so `more inferred facts, sooner`
