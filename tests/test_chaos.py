@@ -7,7 +7,7 @@ from tests.chaos import Chaos, differences
 
 
 def test_a_killed_run_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    kind = "chain"
+    kind = "population"
     chaos = Chaos(kind, tmp_path, 200, random.Random(kind))
     chaos.kill_and_compare(1)
     assert chaos.tally.kills == 1
