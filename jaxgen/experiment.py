@@ -84,7 +84,7 @@ class Condition(Config):
             )
             raise UserError(f"loss: got '{self.loss}', expected {expected}: the targets of the task are {kind}")
         train = dict(shape.sizes)["train"]
-        if self.task.on_host or self.task.stream_words() is not None:
+        if self.task.kind() != "table":
             if self.batch_size is None:
                 raise UserError(
                     "batch_size: got nothing, expected a number: the examples of every step are made for it"
@@ -117,7 +117,7 @@ class Condition(Config):
             fields["start"] = {"kind": "From", "masked": masked(self.start.transforms)}
         # Of the task, a program sees the tables' shapes alone, and how a stream is drawn.
         fields["task"] = dataclasses.asdict(self.task.shape()) | {"corrupts": self.task.corrupts()}
-        if self.task.on_host or self.task.stream_words() is not None:
+        if self.task.kind() != "table":
             fields["task"]["stream"] = to_json(self.task)
         return digest(fields)
 

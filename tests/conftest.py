@@ -38,3 +38,13 @@ def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps every test away from the user's runs, cache and papers."""
     monkeypatch.setenv("JAXGEN_RUNS", str(tmp_path / "runs"))
     monkeypatch.delenv("JAXGEN_EXPERIMENTS", raising=False)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory of a user who has the tiny paper."""
+    from tests.tiny_paper import write_tiny_paper
+
+    monkeypatch.setenv("JAXGEN_EXPERIMENTS", str(write_tiny_paper(tmp_path)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

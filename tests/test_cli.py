@@ -8,25 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from jaxgen.cli import main
-from jaxgen.cli.signals import STOPPED
 from jaxgen.cli.tasks import first_sentence, overlaps
 from jaxgen.runs import load_run
 from jaxgen.tasks.examples import EXAMPLES
-from tests.tiny_paper import write_tiny_paper
-
-
-def invoke(*args: str) -> Result:
-    return CliRunner().invoke(main, list(args), catch_exceptions=False)
-
-
-@pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("JAXGEN_EXPERIMENTS", str(write_tiny_paper(tmp_path)))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from jaxgen.train.processes import STOPPED
+from tests.tiny_paper import invoke
 
 
 @pytest.mark.parametrize(
@@ -279,11 +266,11 @@ def test_doctor_says_what_is_here_and_what_is_not() -> None:
 
 def test_a_task_is_exported_and_trains_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAXGEN_DATA", str(tmp_path / "data"))
-    done = CliRunner().invoke(main, ["tasks", "export", "string", "--train", "200", "--set", "test_examples=10"])
+    done = invoke("tasks", "export", "string", "--train", "200", "--set", "test_examples=10")
     assert done.exit_code == 0, done.output
     (folder,) = (tmp_path / "data").iterdir()
     assert f'task=StoredTask(data="{folder.name}")' in done.output
     assert "200 of train" in done.output
-    refused = CliRunner().invoke(main, ["tasks", "export", "scan", "--train", "5"])
+    refused = invoke("tasks", "export", "scan", "--train", "5")
     assert refused.exit_code == 2
     assert "are all in its table" in refused.output

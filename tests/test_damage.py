@@ -11,10 +11,8 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
-from click.testing import CliRunner
 
 import jaxgen
-from jaxgen.cli import main
 from jaxgen.discovery import find
 from jaxgen.errors import UserError
 from jaxgen.reproduce import collect, resolve
@@ -25,6 +23,7 @@ from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.loop import Interrupted, SilentObserver
 from jaxgen.train.manifest import Damaged
 from tests.test_reproduce import Stopper, assert_same_runs, run, tiny  # noqa: F401
+from tests.tiny_paper import invoke
 
 TREE = {"params": {"w": jnp.arange(600.0).reshape(20, 30), "b": jnp.ones(2, jnp.bfloat16)}, "step": jnp.int32(7)}
 
@@ -312,7 +311,7 @@ def read_everything(path: Path) -> None:
 
 
 def list_checkpoints(path: Path) -> None:
-    result = CliRunner().invoke(main, ["checkpoints", str(path)], catch_exceptions=False)
+    result = invoke("checkpoints", str(path))
     assert result.exit_code in (0, 1, 2)
     assert "Traceback" not in result.output
 
@@ -333,11 +332,11 @@ def test_resuming_writes_through_no_link(tiny: Path) -> None:  # noqa: F811
 
 def test_checkpoints_are_listed_with_their_damage(tiny: Path) -> None:  # noqa: F811
     run(tiny / "run")
-    result = CliRunner().invoke(main, ["checkpoints", str(tiny / "run")], catch_exceptions=False)
+    result = invoke("checkpoints", str(tiny / "run"))
     assert result.exit_code == 0
     assert result.output.count("intact") == 5
     directory = load_run(tiny / "run").populations()[0]
     what = lose_a_file(directory.path / "snapshots" / "40")
-    result = CliRunner().invoke(main, ["checkpoints", str(tiny / "run")], catch_exceptions=False)
+    result = invoke("checkpoints", str(tiny / "run"))
     assert result.exit_code == 1
     assert f"damaged: {what}" in result.output

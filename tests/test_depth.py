@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from jaxgen.cli import main
 from jaxgen.errors import UserError
 from jaxgen.experiment import Condition, Trajectory
 from jaxgen.models.build import build_model
@@ -24,7 +22,7 @@ from jaxgen.train.loop import RunArguments, SilentObserver, stack_constants, tra
 from jaxgen.train.memory import Savings
 from jaxgen.train.mesh import MeshSizes
 from jaxgen.train.program import Program
-from tests.tiny_paper import write_tiny_paper
+from tests.tiny_paper import invoke
 
 LAYERS, VOCABULARY = 3, 11
 SHAPE = TaskShape(VOCABULARY, 5, (2, 4), ())
@@ -240,15 +238,13 @@ def test_a_batch_that_cannot_be_taken_in_parts(name, parts, mesh, said):
         Savings(microbatches=parts).check(CONDITIONS[name], mesh)
 
 
-def test_a_begun_run_is_not_given_other_savings(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAXGEN_EXPERIMENTS", str(write_tiny_paper(tmp_path)))
-
+def test_a_begun_run_is_not_given_other_savings(tiny):
     def command(*options):
-        result = CliRunner().invoke(main, ["reproduce", "tiny-paper/main", "--scale", "smoke", *options])
+        result = invoke("reproduce", "tiny-paper/main", "--scale", "smoke", *options)
         return result.exit_code, result.output
 
     code, said = command("--microbatches", "2")
-    assert (code, list(tmp_path.rglob("metrics.jsonl"))) == (2, [])
+    assert (code, list(tiny.rglob("metrics.jsonl"))) == (2, [])
     assert "expected 1: the model has batch_stats" in said
     assert command("--remat", "block")[0] == 0
     code, said = command("--extend", "5", "--remat", "none")

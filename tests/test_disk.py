@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from jaxgen.cli import main
 from jaxgen.runs import load_run
 from jaxgen.train import loop
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.loop import Interrupted
 from tests.test_damage import Listener
 from tests.test_reproduce import Stopper, assert_same_runs, run, tiny  # noqa: F401
+from tests.tiny_paper import invoke
 
 
 @pytest.fixture
@@ -102,14 +101,14 @@ def test_a_save_that_fails_is_said_and_tried_again(tiny: Path, monkeypatch: pyte
 
 def test_a_disk_that_cannot_be_written_is_one_line(tiny: Path, small_disk: Path) -> None:  # noqa: F811
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    result = CliRunner().invoke(main, ["reproduce", "tiny-paper/main", "--runs", str(small_disk / "runs")])
+    result = invoke("reproduce", "tiny-paper/main", "--runs", str(small_disk / "runs"))
     assert result.exit_code == 2
     assert f"jaxgen: Read-only file system: {small_disk}/runs" in result.output
     assert "--runs" in result.output
 
 
 def test_a_folder_without_permission_is_one_line(tiny: Path) -> None:  # noqa: F811
-    result = CliRunner().invoke(main, ["reproduce", "tiny-paper/main", "--runs", "/sys/runs"])
+    result = invoke("reproduce", "tiny-paper/main", "--runs", "/sys/runs")
     assert result.exit_code == 2
     assert "ermi" in result.output
     assert "/sys/runs" in result.output

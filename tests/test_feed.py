@@ -21,7 +21,7 @@ from jaxgen.train import feed
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.config import SGD
 from jaxgen.train.directory import PopulationDirectory
-from jaxgen.train.feed import FeedSource, HostFeed, feed_like, host_batch
+from jaxgen.train.feed import FeedSource, HostFeed, feed_like
 from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver, train
 from jaxgen.train.losses import cross_entropy
 from jaxgen.train.mesh import MeshSizes
@@ -51,7 +51,7 @@ def test_words_are_those_of_their_example() -> None:
 
 def test_the_bytes_of_a_batch_stay_what_they_are() -> None:
     """Whatever numpy, grain or jaxgen comes next: a changed draw must raise the task's version."""
-    assert digest(host_batch(TASK, 3, 1000, 4, range(4)).inputs.tolist()) == "fc70a5e4d60b5a9f"
+    assert digest(TASK.host_batch(3, 1000, 4, range(4)).inputs.tolist()) == "fc70a5e4d60b5a9f"
 
 
 def test_rows_and_members_that_are_made_apart_are_the_same() -> None:
@@ -62,7 +62,7 @@ def test_rows_and_members_that_are_made_apart_are_the_same() -> None:
             own = FeedSource([pair], 8, 5, 9, rows)[4]
             for ours, all_ in zip(own, whole, strict=True):
                 np.testing.assert_array_equal(ours[0], all_[i][:, rows.start : rows.stop])
-    np.testing.assert_array_equal(whole.inputs[1, 2], host_batch(TASK, 4, 22, 8, range(8)).inputs)
+    np.testing.assert_array_equal(whole.inputs[1, 2], TASK.host_batch(4, 22, 8, range(8)).inputs)
 
 
 def test_finite_data_of_a_host_task_is_a_table() -> None:
@@ -85,7 +85,7 @@ def test_a_feed_goes_on_anywhere(mesh: str, workers: int) -> None:
         fed = made.next()
         assert (np.asarray(fed.first).tolist(), made.end) == ([first, first], first + 7)
         for i, member in enumerate(MEMBERS):
-            expected = host_batch(TASK, member.seed, first + 3, 8, range(8))
+            expected = TASK.host_batch(member.seed, first + 3, 8, range(8))
             np.testing.assert_array_equal(np.asarray(fed.batches.inputs)[i, 3], expected.inputs)
         spread = fed.batches.inputs.sharding.device_set
         assert len(spread) == MeshSizes.parse(mesh).devices
@@ -146,7 +146,7 @@ def test_a_host_task_trains_on_what_it_says(tmp_path: Path) -> None:
 
     params = nest(leaves)
     for step in range(3):
-        batch = host_batch(TASK, 3, step, 8, range(8))
+        batch = TASK.host_batch(3, step, 8, range(8))
 
         def loss(params, batch=batch):
             return jnp.mean(cross_entropy(model.apply({"params": params}, batch.inputs), jnp.asarray(batch.targets)))

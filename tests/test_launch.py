@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxgen.cli import main, signals
+from jaxgen.cli import signals
 from jaxgen.cli.submit import BACK_ENDS
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
@@ -24,7 +23,7 @@ from jaxgen.launch.slurm import Slurm
 from jaxgen.launch.spec import Devices, JobSpec, Secret, Selector, Variable, Volume, job_name, read_devices
 from jaxgen.runs import load_run
 from jaxgen.train import processes
-from tests.tiny_paper import write_tiny_paper
+from tests.tiny_paper import invoke
 
 GOLDEN = Path(__file__).parent / "golden" / "launch"
 
@@ -248,17 +247,6 @@ def test_names_are_dns_labels_that_differ_between_places(title: str, place: str)
 )
 def test_devices_are_read(text: str, found: Devices) -> None:
     assert read_devices(text) == found
-
-
-def invoke(*args: str) -> Result:
-    return CliRunner().invoke(main, list(args), catch_exceptions=False)
-
-
-@pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("JAXGEN_EXPERIMENTS", str(write_tiny_paper(tmp_path)))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 IMAGE = ("--image", "ghcr.io/me/jaxgen:1")

@@ -9,12 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from jaxgen.cli import main
 from jaxgen.launch import kubernetes
 from jaxgen.launch.job import read_job
-from tests.tiny_paper import write_tiny_paper
+from tests.tiny_paper import invoke, write_tiny_paper
 
 JOBSETS = "/apis/jobset.x-k8s.io/v1alpha2/namespaces/lab/jobsets"
 
@@ -101,10 +100,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
         yield made
         made.shutdown()
-
-
-def invoke(*args: str) -> Result:
-    return CliRunner().invoke(main, list(args), catch_exceptions=False)
 
 
 def submit(*options: str) -> Result:

@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from jaxgen.cli import main
 from jaxgen.launch.job import Job, State
 from jaxgen.launch.local import Local, Supervisor
 from jaxgen.launch.spec import Devices, JobSpec, Secret, Variable
 from jaxgen.runs import load_run
-from tests.tiny_paper import write_tiny_paper
+from tests.tiny_paper import invoke, write_tiny_paper
 
 
 def job(run: Path, script: str, processes: int = 1, restarts: int = 3, **changes) -> Job:
@@ -107,7 +105,7 @@ def test_a_job_that_is_cancelled_ends_and_does_not_come_again(tmp_path: Path) ->
         assert time.monotonic() < until
         time.sleep(0.05)
     assert Local().state(started) == State("running", f"process {started.number}")
-    done = CliRunner().invoke(main, ["cancel", str(run)])
+    done = invoke("cancel", str(run))
     assert done.exit_code == 0, done.output
     assert wait(started).word == "failed"
     assert starts(started) == [75]
@@ -153,7 +151,7 @@ def test_an_experiment_trains_in_the_background_and_is_reported(
     log = subprocess.run([*jaxgen, "logs", "--follow", str(path)], check=True, capture_output=True, text=True).stdout
     assert "start 0 ended with 0: finished" in log
     assert str(path / "report.html") in log
-    status = CliRunner().invoke(main, ["status", str(path)]).stdout
+    status = invoke("status", str(path)).stdout
     assert ": finished (start 0 ended with 0: finished, " in status
     assert "dense: step 3 of 3 saved, finished" in status
     assert f"report: {path}/report.html" in status

@@ -10,9 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from jaxgen.cli import main
 from jaxgen.errors import UserError
 from jaxgen.experiment import Condition, Trajectory
 from jaxgen.models.config import EmbeddingMLPConfig, MLPConfig, ModelConfig, TransformerConfig
@@ -30,7 +28,7 @@ from jaxgen.train.mesh import MeshSizes, state_shardings
 from jaxgen.train.metrics import read_rows
 from jaxgen.train.program import Program, State
 from jaxgen.train.start import Start
-from tests.tiny_paper import write_tiny_paper
+from tests.tiny_paper import invoke
 
 SHARDING = Path(__file__).parent / "golden" / "sharding.txt"
 COLLECTIVES = Path(__file__).parent / "golden" / "collectives.txt"
@@ -261,9 +259,8 @@ def final_losses(path: Path) -> np.ndarray:
     return np.array([row["values"]["loss/train"] for row in rows if row["step"] == 20])
 
 
-def test_the_command_line_takes_a_mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JAXGEN_EXPERIMENTS", str(write_tiny_paper(tmp_path)))
-    refused = CliRunner().invoke(main, ["reproduce", "tiny-paper/main", "--mesh", "member=5"])
+def test_the_command_line_takes_a_mesh(tiny: Path) -> None:
+    refused = invoke("reproduce", "tiny-paper/main", "--mesh", "member=5")
     assert refused.exit_code == 2
     assert "cannot be spread over member=5" in refused.output
 

@@ -31,6 +31,7 @@ from jaxgen.train.loop import stack_constants
 from jaxgen.train.memory import Savings
 from jaxgen.train.mesh import MeshSizes, spread_members_then_examples
 from jaxgen.train.program import Program
+from tests.tiny_paper import invoke
 
 B, D, H, V = 32, 8, 16, 2
 CONDITION = Condition(
@@ -212,7 +213,7 @@ def test_without_a_compiler_one_line_says_what_to_install(
     topology: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    result = CliRunner().invoke(main, ["plan", "nanda-modadd/mainline", "--topology", topology])
+    result = invoke("plan", "nanda-modadd/mainline", "--topology", topology)
     assert result.exit_code == 2
     assert f'pip install "jaxgen[{extra}]"' in result.output
 
@@ -284,8 +285,8 @@ def test_what_is_too_large_is_said_not_to_fit() -> None:
 
 @needs_libtpu
 def test_the_command_line_plans_and_searches() -> None:
-    planned = CliRunner().invoke(main, ["plan", "xor-benign/signal", "--topology", "v5e:2x2", "--scale", "smoke",
-                                        "--mesh", "data=2"])  # fmt: skip
+    planned = invoke("plan", "xor-benign/signal", "--topology", "v5e:2x2", "--scale", "smoke",
+                                        "--mesh", "data=2")  # fmt: skip
     assert planned.exit_code == 0, planned.output
     for word in ("fits", "exchange", "least time", "steps/s"):
         assert word in planned.output

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen.cli.signals import INTERRUPTED, STOPPED
+from jaxgen.cli.signals import INTERRUPTED
+from jaxgen.train.processes import STOPPED
 from tests.test_reproduce import assert_same_runs
 from tests.tiny_paper import write_tiny_paper
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen.cli.signals import STOPPED
 from jaxgen.errors import UserError
-from jaxgen.train.processes import Place, resolve
+from jaxgen.train.processes import STOPPED, Place, resolve
 from tests.chaos import Launched
 from tests.test_reproduce import assert_same_runs
 from tests.tiny_paper import write_tiny_paper

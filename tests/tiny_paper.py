@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from click.testing import CliRunner, Result
+
+from jaxgen.cli import main
+
 SOURCE = '''"""A tiny paper."""
 
 import dataclasses
@@ -56,3 +60,8 @@ def write_tiny_paper(root: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text(SOURCE)
     return folder.parent
+
+
+def invoke(*args: str) -> Result:
+    """Runs `jaxgen` with these arguments, in this process."""
+    return CliRunner().invoke(main, list(args), catch_exceptions=False)

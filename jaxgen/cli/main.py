@@ -165,6 +165,16 @@ def show(experiment_id: str, scale: str) -> None:
     look.show(experiment_id, scale)
 
 
+def task_options(command: Any) -> Any:
+    """Adds what makes a task of an example: settings and a seed."""
+    for option in (
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The run's seed."),
+        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting. Repeatable."),
+    ):
+        command = option(command)
+    return command
+
+
 @main.group("tasks", cls=Group, invoke_without_command=True)
 @click.pass_context
 def tasks_group(context: click.Context) -> None:
@@ -179,8 +189,7 @@ def tasks_group(context: click.Context) -> None:
 @click.argument("name", metavar="NAME")
 @click.option("--split", default="train", show_default=True, help="Show examples of this one.")
 @click.option("--n", "count", type=click.IntRange(min=0), default=5, show_default=True, help="How many examples.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting. Repeatable.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The run's seed.")
+@task_options
 def tasks_show(name: str, split: str, count: int, settings: tuple[str, ...], seed: int) -> None:
     """What a task is: its settings, tokens, splits, whether these are disjoint, and examples.
 
@@ -199,8 +208,7 @@ def tasks_show(name: str, split: str, count: int, settings: tuple[str, ...], see
     metavar="N",
     help="How many training examples, of a task that makes fresh ones.",
 )
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting. Repeatable.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The run's seed.")
+@task_options
 @click.option(
     "--data",
     type=click.Path(path_type=Path),

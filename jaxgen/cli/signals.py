@@ -21,9 +21,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn
 
-# The exit code of a run that was stopped and can be resumed (EX_TEMPFAIL).
-STOPPED = 75
-# That of a run that was ended by a second SIGINT: as a shell has it.
+from jaxgen.train.processes import STOPPED
+
+# The exit code of a run that was ended by a second SIGINT: as a shell has it.
 INTERRUPTED = 128 + signal.SIGINT
 
 # Within ten seconds of the first signal the process has ended.

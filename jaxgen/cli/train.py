@@ -17,7 +17,7 @@ from rich.console import Console
 
 from jaxgen.cli.look import MARKS
 from jaxgen.cli.progress import ProgressDisplay
-from jaxgen.cli.signals import STOPPED, Preemption
+from jaxgen.cli.signals import Preemption
 from jaxgen.discovery import FoundPaper, find
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
@@ -187,7 +187,7 @@ def _run_all(
                 done.append(reproduce(experiment, request, path, observer=display, arguments=arguments))
         except Interrupted as interruption:
             _say(console, f"{interruption}; go on with: {preemption.way_back}")
-            processes.end(str(interruption), STOPPED)
+            processes.end(str(interruption), processes.STOPPED)
         _conclude(found, done[-1], console)
         if record:
             from jaxgen.record import record_results

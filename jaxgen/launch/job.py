@@ -24,9 +24,8 @@ from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
 from jaxgen.files import read_json, reading, write_json, write_text
 from jaxgen.launch.spec import JobSpec
-from jaxgen.train.processes import LOST
+from jaxgen.train.processes import LOST, STOPPED
 
-STOPPED = 75  # as jaxgen/cli/signals.py has it
 # Exit codes after which a job is started again: stopped and saved, another process lost, aborted (jax, where not all
 # came), killed, and SIGTERM before anything could hear it.
 STARTED_AGAIN = (STOPPED, LOST, 134, 137, 143)

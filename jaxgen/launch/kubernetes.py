@@ -20,9 +20,10 @@ from typing import Any
 import yaml
 
 from jaxgen.errors import UserError
-from jaxgen.launch.job import STOPPED, BackEnd, Job, State
+from jaxgen.launch.job import BackEnd, Job, State
 from jaxgen.launch.spec import Devices, JobSpec, pair, refuse
 from jaxgen.train.devices import GPUS
+from jaxgen.train.processes import STOPPED
 
 Manifest = dict[str, Any]
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxgen.errors import UserError
-from jaxgen.launch.job import STOPPED, BackEnd, Job, State
+from jaxgen.launch.job import BackEnd, Job, State
 from jaxgen.launch.kubernetes import to_yaml
 from jaxgen.launch.spec import JobSpec, refuse
+from jaxgen.train.processes import STOPPED
 
 
 class SkyPilot(BackEnd):

@@ -56,8 +56,12 @@ def within_error(config: WithinError, evaluation: Evaluation) -> dict[str, jax.A
 def _right(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
     if jnp.issubdtype(targets_BK.dtype, jnp.floating):
         raise UserError("measures: Accuracy is about tokens, the targets of the task are real numbers; use WithinError")
-    right_BK = (jnp.argmax(logits_BKV, axis=-1) == targets_BK) | (targets_BK == IGNORED)
-    return jnp.all(right_BK, axis=-1).astype(jnp.float32)
+    return all_right(jnp.argmax(logits_BKV, axis=-1), targets_BK)
+
+
+def all_right(answers_BK: jax.Array, targets_BK: jax.Array) -> jax.Array:
+    """Returns for each example (B,) float32 whether every answer is right that was asked for."""
+    return jnp.all((answers_BK == targets_BK) | (targets_BK == IGNORED), axis=-1).astype(jnp.float32)
 
 
 def _asked(_: jax.Array, targets_B1: jax.Array) -> jax.Array:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen.measures.accuracy import all_right
 from jaxgen.measures.config import AccuracyByLength
 from jaxgen.measures.evaluation import Evaluation
 from jaxgen.models.decoding import greedy
@@ -29,7 +30,7 @@ def token_accuracy(evaluation: Evaluation) -> dict[str, jax.Array]:
 def greedy_accuracy(evaluation: Evaluation) -> dict[str, jax.Array]:
     """Returns `greedy_accuracy/<split>`."""
     return {
-        f"greedy_accuracy/{split}": jnp.mean(_right(*_answers(evaluation, split, by_itself=True)))
+        f"greedy_accuracy/{split}": jnp.mean(all_right(*_answers(evaluation, split, by_itself=True)))
         for split in evaluation.splits
     }
 
@@ -45,7 +46,7 @@ def accuracy_by_length(config: AccuracyByLength, evaluation: Evaluation) -> dict
         for i, edge in enumerate(config.edges):
             counts_B = (edge_B == i).astype(jnp.float32)
             share = jnp.mean(counts_B)
-            right = jnp.mean(counts_B * _right(answers_BK, targets_BK)) / jnp.maximum(share, 1e-9)
+            right = jnp.mean(counts_B * all_right(answers_BK, targets_BK)) / jnp.maximum(share, 1e-9)
             values |= {f"accuracy.to_{edge}/{split}": right, f"share.to_{edge}/{split}": share}
     return values
 
@@ -57,7 +58,3 @@ def _answers(evaluation: Evaluation, split: str, *, by_itself: bool) -> tuple[ja
     if by_itself:
         return greedy(evaluation.module, evaluation.variables, evaluation.shape, inputs_BS, targets_BK), targets_BK
     return jnp.argmax(evaluation.logits(inputs_BS), axis=-1).astype(targets_BK.dtype), targets_BK
-
-
-def _right(answers_BK: jax.Array, targets_BK: jax.Array) -> jax.Array:
-    return jnp.all((answers_BK == targets_BK) | (targets_BK == IGNORED), axis=-1).astype(jnp.float32)

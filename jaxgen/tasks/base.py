@@ -124,8 +124,9 @@ class Task(Config):
         return (self,)
 
     def part_at(self, step: Array, xp: Any) -> Array:
-        """Returns the place in `parts` of the task that the batch of a step is of, an int32 like `step`."""
-        return xp.zeros_like(step)
+        """Returns the place in `parts`, if there are several, of the task that the batch of a step is of: an int32
+        like `step`."""
+        raise NotImplementedError
 
     def check_batch_size(self, size: int) -> None:
         """Raises `UserError` where there can be no batch of so many examples."""

@@ -126,16 +126,33 @@ class Mixture(_Parts):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Buckets(_Parts):
-    """Every batch is of one part, and of its length alone: in each cycle of as many steps as the weights' sum, every
-    part has its share of the steps, spread evenly. Parts of different lengths train in one program."""
+class _PartByPart(_Parts):
+    """Every batch is wholly of one part."""
 
     def validate(self) -> None:
         super().validate()
-        _check_read_out(self)
+        shapes = [part.task.shape() for part in self.of]
+        if len({(shape.length, shape.readout) for shape in shapes}) == 1:
+            return
+        for part, shape in zip(self.of, shapes, strict=True):
+            if shape.readout != tuple(range(shape.length)):
+                raise UserError(
+                    f"task.of: {part.name} is read out at {len(shape.readout)} of {shape.length} positions; parts of "
+                    "different lengths must be read out at all of theirs"
+                )
 
     def parts(self) -> tuple[Task, ...]:
         return tuple(part.task for part in self.of)
+
+    def host_batch(self, seed: int, step: int, batch_size: int, rows: range) -> Split:
+        part = self.parts()[int(self.part_at(np.int32(step), np))]
+        return part.host_batch(seed, step, batch_size, rows)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Buckets(_PartByPart):
+    """Every batch is of one part, and of its length alone: in each cycle of as many steps as the weights' sum, every
+    part has its share of the steps, spread evenly. Parts of different lengths train in one program."""
 
     def part_at(self, step: Array, xp: Any) -> Array:
         turns = _turns(self.of)
@@ -143,15 +160,8 @@ class Buckets(_Parts):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Curriculum(_Parts):
+class Curriculum(_PartByPart):
     """One part after the other, each for as many steps as its weight; the last goes on for ever."""
-
-    def validate(self) -> None:
-        super().validate()
-        _check_read_out(self)
-
-    def parts(self) -> tuple[Task, ...]:
-        return tuple(part.task for part in self.of)
 
     def part_at(self, step: Array, xp: Any) -> Array:
         ends = np.cumsum([part.weight for part in self.of[:-1]]).astype(np.int32)
@@ -161,18 +171,6 @@ class Curriculum(_Parts):
 def _kind(task: Task) -> tuple[Any, ...]:
     shape = task.shape()
     return shape.features, shape.real_targets, shape.channels
-
-
-def _check_read_out(task: _Parts) -> None:
-    shapes = [part.shape() for part in task.parts()]
-    if len({(shape.length, shape.readout) for shape in shapes}) == 1:
-        return
-    for part, shape in zip(task.of, shapes, strict=True):
-        if shape.readout != tuple(range(shape.length)):
-            raise UserError(
-                f"task.of: {part.name} is read out at {len(shape.readout)} of {shape.length} positions; parts of "
-                "different lengths must be read out at all of theirs"
-            )
 
 
 def _turns(parts: tuple[Part, ...]) -> np.ndarray:

@@ -29,12 +29,6 @@ MOST_STEPS = 256
 AHEAD = 2
 
 
-def host_batch(task: Task, seed: int, step: int, batch_size: int, rows: range) -> Split:
-    """Returns the rows `rows` of the batch of a step, numpy's."""
-    part = task.parts()[int(task.part_at(np.int32(step), np))]
-    return part.host_batch(seed, step, batch_size, rows)
-
-
 class FeedSource:
     """Feeds by their number, of the rows `rows` of the batches of some members; a data source of Grain's."""
 
@@ -51,7 +45,7 @@ class FeedSource:
                        for task, seed in self.members])  # fmt: skip
 
     def _batch(self, task: Task, seed: int, step: int) -> Split:
-        batch, shape = host_batch(task, seed, step, self.batch_size, self.rows), task.shape()
+        batch, shape = task.host_batch(seed, step, self.batch_size, self.rows), task.shape()
         return _widen(batch, shape.length, len(shape.readout))
 
 
@@ -129,12 +123,12 @@ def feed_like(members: Sequence[Trajectory]) -> Feed | None:
         return None
     assert condition.batch_size is not None
     pairs = [(each.condition.task, each.seed) for each in members]
-    source = FeedSource(pairs[:1], condition.batch_size, 1, 1, range(condition.batch_size))
-    sizes = (len(members), steps_together(pairs, condition.batch_size))
-    return Feed(
-        jnp.zeros(len(members), jnp.int32),
-        Split(*(np.broadcast_to(column, sizes + column.shape[2:]) for column in source[0])),
-    )
+    shape, inputs = condition.task.shape(), condition.task.shape().blank()
+    sizes = (len(members), steps_together(pairs, condition.batch_size), condition.batch_size)
+    answers: tuple[int, ...] = (len(shape.readout), *((shape.vocabulary,) if shape.real_targets else ()))
+    targets = np.zeros(sizes + answers, np.float32 if shape.real_targets else np.int32)
+    batches = Split(np.zeros(sizes + inputs.shape[1:], inputs.dtype), targets, targets, np.zeros(sizes, bool))
+    return Feed(jnp.zeros(len(members), jnp.int32), batches)
 
 
 def _stack(splits: Sequence[Split]) -> Split:

@@ -26,7 +26,9 @@ from jaxgen.errors import UserError
 Json = Any
 T = TypeVar("T")
 
-# The exit code of a process that ends because another one is gone (EX_UNAVAILABLE).
+# The exit code of a process that was asked to stop (EX_TEMPFAIL): the same command goes on from there.
+STOPPED = 75
+# That of one that ends because another one is gone (EX_UNAVAILABLE).
 LOST = 69
 # A process that is killed is noticed at once where another one waits for its message, else by its silence. On a
 # machine with far too much to do, one that had compiled for minutes was silent for 20 s, and lived.
