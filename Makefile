@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test test-newest smoke chaos chaos-distributed endurance compile-tpu compile-cuda lint bench \
+.PHONY: reproduce test test-newest smoke chaos chaos-distributed chaos-store endurance compile-tpu compile-cuda lint bench \
 	bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
@@ -30,6 +30,10 @@ chaos: setup
 chaos-distributed: setup
 	$(RUN)/python -m tests.chaos --kills 30 --steps 1000 --processes 2 --processes 4
 	$(RUN)/python -m tests.topologies
+
+# The same of runs in emulated object stores. About 30 minutes.
+chaos-store: setup
+	$(RUN)/python -m tests.chaos --kills 36 --steps 1000 --processes 1 --processes 2 --store s3 --store gs
 
 # Jobs on a SLURM cluster of this host, requeued, killed, drained, cancelled. As root; installs SLURM by apt. 12 minutes.
 slurm: setup

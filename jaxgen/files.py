@@ -1,4 +1,7 @@
-"""Files that are whole or not there: what has been written is on disk, under its name, or nothing is."""
+"""Files that are whole or not there: what has been written is on disk, under its name, or nothing is.
+
+Of a run in an object store, a file is on disk once it is in the store.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxgen import objects
 from jaxgen.errors import UserError
 
 
@@ -29,6 +33,7 @@ def write_text(path: Path, text: str) -> None:
             os.unlink(temporary)
         raise
     sync_directory(path.parent)
+    objects.send(path)
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from jaxgen import objects
 from jaxgen.config import digest, from_json, to_json
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Condition, Curves, Experiment, Figure, Trajectory, populations, trajectories
@@ -86,7 +87,7 @@ def train_all(
     """Trains what is unfinished; of several processes, each calls this, and the first one alone goes on from there."""
     wanted = trajectories(conditions)
     groups = processes.told(lambda: _begin(path, request, wanted))
-    if not (path / "run.json").exists():
+    if not objects.exists(path / "run.json"):
         raise UserError(f"{path} is not there for process {processes.index()}: put --runs where all processes see it")
     run = Run(path)
     begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
@@ -142,6 +143,7 @@ def _train_one(
     for child in wanted:
         if child.parent is not None and child.parent.identity in identities:
             snapshots |= _snapshots_for(child, horizon)
+    run = Run(run.path)  # as the parents have left it
     starts = [_start(member, run) for member in members]
     train(
         path,

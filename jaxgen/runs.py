@@ -21,12 +21,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxgen import objects
 from jaxgen.config import digest, from_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import Condition
 from jaxgen.files import make_directory, read_json, reading, write_json
 from jaxgen.table import Table
-from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.directory import APART, PopulationDirectory
 from jaxgen.train.metrics import read_rows
 
 if TYPE_CHECKING:
@@ -72,9 +73,11 @@ class Member:
         from jaxgen.train.checkpoint import nest
 
         store = self._snapshots()
-        if not (steps := store.steps()):
-            raise UserError(f"{self.directory.path} keeps no parameters yet")
-        leaves = {path: leaf[self.index] for path, leaf in store.load(steps[-1] if step is None else step).items()}
+        if step is None:
+            if not (steps := store.steps()):
+                raise UserError(f"{self.directory.path} keeps no parameters yet")
+            step = steps[-1]
+        leaves = {path: leaf[self.index] for path, leaf in store.load(step).items()}
         return {collection: nest(leaves, collection) for collection in {path.split(".")[0] for path in leaves}}
 
     def params(self, step: int | None = None) -> dict[str, Any]:
@@ -109,6 +112,9 @@ class Run:
     """A run on disk."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        objects.fetch(self.path, leave=(*APART, "tensorboard", "profile"))
 
     @functools.cached_property
     def request(self) -> Request:
@@ -163,14 +169,14 @@ def load_run(path: str | Path) -> Run:
     """Opens a run: `load_run(path).table.rows`, `.verdicts`, `.member(3).params(step)`.
 
     Args:
-      path: the run's directory, or that of one of its populations.
+      path: the run's directory, or that of one of its populations; also gs://... and s3://...
 
     Raises:
       UserError: there is no run.
     """
-    start = Path(path).absolute()
+    start = objects.locate(str(path)).absolute()
     for candidate in (start, *start.parents[:2]):
-        if (candidate / "populations").is_dir() and (candidate / "run.json").exists():
+        if objects.exists(candidate / "populations") and objects.exists(candidate / "run.json"):
             return Run(candidate)
     raise UserError(
         f"no run at {path}: expected a directory with run.json and populations/, as `jaxgen reproduce` makes"
@@ -188,7 +194,7 @@ def run_directory(root: Path, request: Request, *, fresh: bool) -> Path:
     base = root / request.paper / request.experiment
     first = base / request.directory_name()
     later = (first.with_name(f"{first.name}.{number}") for number in itertools.count(2))
-    existing = list(itertools.takewhile(Path.exists, itertools.chain([first], later)))
+    existing = list(itertools.takewhile(objects.exists, itertools.chain([first], later)))
     if not existing:
         return first
     return first.with_name(f"{first.name}.{len(existing) + 1}") if fresh else existing[-1]

@@ -1,17 +1,22 @@
-"""Kills runs at random moments and proves that they come back bit for bit: `make chaos`, `make chaos-distributed`.
+"""Kills runs at random moments and proves that they come back bit for bit: `make chaos`, `make chaos-distributed`,
+`make chaos-store`.
 
 A run of each kind is first made without interruption. Then the same command is started again and
 again in another place, and killed (SIGKILL) after a random time, or as soon as it is seen to be
 saving; in the end it is left alone. What lies on disk must then be what the uninterrupted run left.
-Of several processes one is killed, and the others must end by themselves.
+Of several processes one is killed, and the others must end by themselves. Runs in an object store
+(an emulator's) are compared with one on this disk.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import random
+import signal
 import socket
 import statistics
 import subprocess
@@ -25,10 +30,12 @@ import click
 import numpy as np
 from tensorboardX.proto.event_pb2 import Event
 
-from jaxgen.runs import load_run
+from jaxgen import objects
+from jaxgen.runs import Run, load_run
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.manifest import all_steps, published_steps
+from tests.emulators import SCHEMES, emulator
 
 KINDS = ("population", "transformer", "chain")
 
@@ -156,10 +163,13 @@ class Chaos:
       steps: about how long the runs are.
       random_: decides when to kill, and whom.
       processes: how many a run has.
+      store: the URL of a bucket where the runs lie that are killed; None: below `root`.
     """
 
-    def __init__(self, kind: str, root: Path, steps: int, random_: random.Random, processes: int = 1):
-        self.kind, self.root, self.random, self.processes = kind, root, random_, processes
+    def __init__(
+        self, kind: str, root: Path, steps: int, random_: random.Random, processes: int = 1, store: str | None = None
+    ):
+        self.kind, self.root, self.random, self.processes, self.store = kind, root, random_, processes, store
         folder = root / "papers" / "chaos"
         folder.mkdir(parents=True)
         (folder / "__init__.py").write_text(PAPER.replace("STEPS", str(steps)))
@@ -175,10 +185,11 @@ class Chaos:
         """Kills a run so many times, then lets it end; one that ends before is compared, and another begun."""
         while self.tally.kills < kills:
             self.tally.runs += 1
-            broken = self.root / f"broken-{self.tally.runs}"
+            broken = objects.locate(f"{self.store or self.root}/broken-{self.tally.runs}")
             while self.tally.kills < kills and self._kill_once(broken):
                 pass
             self._leave_alone(broken)
+            objects.fetch(self._run(broken))
             self.tally.mismatches += differences(self._run(self.whole), self._run(broken))
 
     def _run(self, runs: Path) -> Path:
@@ -186,7 +197,8 @@ class Chaos:
 
     def _start(self, runs: Path) -> Launched:
         command = [sys.executable, "-m", "jaxgen", "reproduce", f"chaos/{self.kind}", "--save-every", "0.2"]
-        environment = os.environ | {"JAXGEN_EXPERIMENTS": str(self.root / "papers"), "JAXGEN_RUNS": str(runs)}
+        environment = os.environ | {"JAXGEN_EXPERIMENTS": str(self.root / "papers"), "JAXGEN_RUNS": objects.url(runs),
+                                    "PYTHONFAULTHANDLER": "1"}  # fmt: skip
         return Launched(command, environment, self.processes)
 
     def _leave_alone(self, runs: Path) -> None:
@@ -223,17 +235,16 @@ class Chaos:
         except subprocess.TimeoutExpired:
             self.tally.hangs += 1
             for each in started.processes:
-                each.kill()
-            started.output()
+                each.send_signal(signal.SIGABRT)  # says where it was
+            print(f"hangs:\n{started.output()}")
         self.tally.until_ended.append(time.monotonic() - began)
         codes = [each.returncode for each in started.processes]
-        if 0 in codes and not (self._run(runs) / "results.json").exists():
+        if 0 in codes and not objects.exists(self._run(runs) / "results.json"):
             self.tally.mismatches.append(f"{runs}: a process was killed, and they ended with {codes}")
 
     def _saving(self, runs: Path) -> bool:
         """Returns whether there is a save that has begun and not ended."""
-        populations = self._run(runs) / "populations"
-        stores = [*populations.glob("*/recovery"), *populations.glob("*/snapshots")]
+        stores = [each.path / kind for each in _populations(self._run(runs)) for kind in ("recovery", "snapshots")]
         return any(set(all_steps(store)) - set(published_steps(store)) for store in stores)
 
     def _count(self, runs: Path, launched: float, killed: float) -> None:
@@ -242,13 +253,13 @@ class Chaos:
             began = [each["time"] for each in _events(directory) if each["event"] == "compiled"]
             if began and began[-1] > launched and not directory.status()["finished"]:
                 self.tally.restart.append(began[-1] - launched)
-                saved = directory.status_file.stat().st_mtime if directory.status_file.exists() else 0.0
+                saved = max((each["time"] for each in _events(directory) if each["event"] == "saved"), default=0.0)
                 # Of several processes the first one may have saved after another was killed.
                 self.tally.repeated.append(max(0.0, killed - max(began[-1], saved)))
 
 
 def _populations(run: Path) -> list[PopulationDirectory]:
-    return [PopulationDirectory(path.parent) for path in sorted((run / "populations").glob("*/run.json"))]
+    return Run(run).populations()
 
 
 def _events(directory: PopulationDirectory) -> Iterator[dict[str, object]]:
@@ -316,17 +327,21 @@ def _tensorboard(directory: PopulationDirectory) -> list[tuple[str, int, str, fl
 @click.option("--steps", default=2000, show_default=True, help="About how long the runs are.")
 @click.option("--seed", default=0, show_default=True, help="Decides when to kill.")
 @click.option("--processes", "counts", multiple=True, default=[1], show_default=True, help="Of each run. Repeatable.")
-def main(kills: int, steps: int, seed: int, counts: tuple[int, ...]) -> None:
+@click.option("--store", "schemes", multiple=True, type=click.Choice(SCHEMES), help="In these object stores.")
+def main(kills: int, steps: int, seed: int, counts: tuple[int, ...], schemes: tuple[str, ...]) -> None:
     """Kill runs at random, and compare what comes back with runs that were left alone."""
     tallies = []
-    runs = [(kind, count) for kind in KINDS for count in counts]
-    for index, (kind, count) in enumerate(runs):
-        with tempfile.TemporaryDirectory(prefix="chaos-") as root:
-            chaos = Chaos(kind, Path(root), steps, random.Random(f"{seed} {kind}"), count)
+    runs = list(itertools.product(KINDS, counts, schemes or [None]))
+    for index, (kind, count, scheme) in enumerate(runs):
+        with contextlib.ExitStack() as stack:
+            root = stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
+            store = stack.enter_context(emulator(scheme)) if scheme else None
+            chaos = Chaos(kind, Path(root), steps, random.Random(f"{seed} {kind}"), count, store)
             chaos.kill_and_compare(kills // len(runs) + (index < kills % len(runs)))
         if not tallies:
             print(HEADER)
-        print(chaos.tally.row(kind if count == 1 else f"{kind}, {count} processes"), flush=True)
+        where = [kind, *([f"{count} processes"] if count > 1 else []), *([scheme] if scheme else [])]
+        print(chaos.tally.row(", ".join(where)), flush=True)
         for mismatch in chaos.tally.mismatches:
             print(f"  {mismatch}")
         tallies.append(chaos.tally)

@@ -22,7 +22,7 @@ from jaxgen.train.checkpoint import CheckpointStore, SaveError
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.loop import Interrupted, SilentObserver
 from jaxgen.train.manifest import Damaged
-from tests.test_reproduce import Stopper, assert_same_runs, run, tiny  # noqa: F401
+from tests.test_reproduce import Stopper, assert_same_runs, run
 from tests.tiny_paper import invoke
 
 TREE = {"params": {"w": jnp.arange(600.0).reshape(20, 30), "b": jnp.ones(2, jnp.bfloat16)}, "step": jnp.int32(7)}
@@ -124,7 +124,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_step_is_named_and_the_one_before_is_used(tiny: Path, damage) -> None:  # noqa: F811
+def test_a_damaged_step_is_named_and_the_one_before_is_used(tiny: Path, damage) -> None:
     run(tiny / "whole")
     for step in (9, 23):
         with pytest.raises(Interrupted):
@@ -145,7 +145,7 @@ def events(directory: PopulationDirectory) -> list[dict]:
     return [json.loads(line) for line in (directory.path / "events.jsonl").read_text().splitlines()]
 
 
-def test_rows_that_were_changed_are_not_built_upon(tiny: Path) -> None:  # noqa: F811
+def test_rows_that_were_changed_are_not_built_upon(tiny: Path) -> None:
     run(tiny / "whole")
     for step in (9, 23):
         with pytest.raises(Interrupted):
@@ -160,7 +160,7 @@ def test_rows_that_were_changed_are_not_built_upon(tiny: Path) -> None:  # noqa:
     assert_same_runs(tiny / "whole", tiny / "cut")
 
 
-def test_without_an_intact_checkpoint_a_run_refuses_unless_it_may_start_over(tiny: Path) -> None:  # noqa: F811
+def test_without_an_intact_checkpoint_a_run_refuses_unless_it_may_start_over(tiny: Path) -> None:
     run(tiny / "whole")
     with pytest.raises(Interrupted):
         run(tiny / "cut", Stopper(9))
@@ -210,7 +210,7 @@ def test_a_save_that_fails_leaves_nothing_and_the_one_before(tmp_path: Path, mon
     assert store.steps() == [1, 2]
 
 
-def test_the_state_of_other_runs_is_refused(tiny: Path) -> None:  # noqa: F811
+def test_the_state_of_other_runs_is_refused(tiny: Path) -> None:
     with pytest.raises(Interrupted):
         run(tiny / "run", Stopper(5))
     (directory,) = load_run(tiny / "run").populations()
@@ -223,7 +223,7 @@ def test_the_state_of_other_runs_is_refused(tiny: Path) -> None:  # noqa: F811
         run(tiny / "run")
 
 
-def test_other_versions_are_refused_without_allow_drift(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_other_versions_are_refused_without_allow_drift(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):
         run(tiny / "run", Stopper(5))
     now = environment.fingerprint()
@@ -250,7 +250,7 @@ class Planted:
         return (Path.write_text, (self.trace, EXPLOIT))
 
 
-def test_reading_a_run_executes_nothing_of_it(tiny: Path) -> None:  # noqa: F811
+def test_reading_a_run_executes_nothing_of_it(tiny: Path) -> None:
     """Plants pickles and odd paths in every place that is read."""
     run(tiny / "run")
     outside = tiny / "outside"
@@ -316,7 +316,7 @@ def list_checkpoints(path: Path) -> None:
     assert "Traceback" not in result.output
 
 
-def test_resuming_writes_through_no_link(tiny: Path) -> None:  # noqa: F811
+def test_resuming_writes_through_no_link(tiny: Path) -> None:
     outside = tiny / "outside"
     outside.write_text("mine")
     for name in ("metrics.jsonl", "events.jsonl", "status.json", "owner.json", "lock"):
@@ -330,7 +330,7 @@ def test_resuming_writes_through_no_link(tiny: Path) -> None:  # noqa: F811
         assert outside.read_text() == "mine"
 
 
-def test_checkpoints_are_listed_with_their_damage(tiny: Path) -> None:  # noqa: F811
+def test_checkpoints_are_listed_with_their_damage(tiny: Path) -> None:
     run(tiny / "run")
     result = invoke("checkpoints", str(tiny / "run"))
     assert result.exit_code == 0

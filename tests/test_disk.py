@@ -12,7 +12,7 @@ from jaxgen.train import loop
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.loop import Interrupted
 from tests.test_damage import Listener
-from tests.test_reproduce import Stopper, assert_same_runs, run, tiny  # noqa: F401
+from tests.test_reproduce import Stopper, assert_same_runs, run
 from tests.tiny_paper import invoke
 
 
@@ -60,7 +60,7 @@ class Filler(Listener):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_stops_no_training_and_loses_nothing(
-    tiny: Path,  # noqa: F811
+    tiny: Path,
     small_disk: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -76,7 +76,7 @@ def test_a_full_disk_stops_no_training_and_loses_nothing(
     assert_same_runs(tiny / "whole", small_disk / "run")
 
 
-def test_a_save_that_fails_is_said_and_tried_again(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_save_that_fails_is_said_and_tried_again(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a disk that can only be read for a while; where no disk can be mounted, too."""
     monkeypatch.setattr(loop, "RETRY_SECONDS", 0.1)
     run(tiny / "whole", seeds=1)
@@ -99,7 +99,7 @@ def test_a_save_that_fails_is_said_and_tried_again(tiny: Path, monkeypatch: pyte
     assert_same_runs(tiny / "whole", tiny / "cut")
 
 
-def test_a_disk_that_cannot_be_written_is_one_line(tiny: Path, small_disk: Path) -> None:  # noqa: F811
+def test_a_disk_that_cannot_be_written_is_one_line(tiny: Path, small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     result = invoke("reproduce", "tiny-paper/main", "--runs", str(small_disk / "runs"))
     assert result.exit_code == 2
@@ -107,7 +107,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(tiny: Path, small_disk: Path)
     assert "--runs" in result.output
 
 
-def test_a_folder_without_permission_is_one_line(tiny: Path) -> None:  # noqa: F811
+def test_a_folder_without_permission_is_one_line(tiny: Path) -> None:
     result = invoke("reproduce", "tiny-paper/main", "--runs", "/sys/runs")
     assert result.exit_code == 2
     assert "ermi" in result.output

@@ -42,6 +42,7 @@ def pods(devices: str = "cpu:1", **changes) -> JobSpec:
     return spec(devices=devices, **{"command": POD, "image": image, "volumes": volumes, **changes})
 
 
+BUCKET = {"command": (*POD[:-1], "gs://my/runs"), "directory": "gs://my/runs/grokfast/modadd/paper/job", "volumes": ()}
 JOB = "/shared/my runs/grokfast/modadd/paper/job"
 SPECS = {
     "local-two-processes.sh": ("local", spec(HERE, "cpu:2", directory=JOB)),
@@ -80,13 +81,13 @@ SPECS = {
         "kubernetes",
         pods("gpu:8", selectors=(Selector(key="cloud.google.com/gke-accelerator", value="nvidia-h100-80gb"),)),
     ),
-    "kubernetes-tpu-slice.yaml": ("kubernetes", pods("v5e:4x4", restarts=0)),
+    "kubernetes-tpu-slice.yaml": ("kubernetes", pods("v5e:4x4", restarts=0, **BUCKET)),
     "kubeflow-gpus.yaml": ("kubeflow", pods("h200:2x8", queue="team")),
     "skypilot-gpus.yaml": (
         "skypilot",
         pods(
             "h100:2x8",
-            volumes=(Volume(source="gs://my-runs", path="/runs"),),
+            **BUCKET,
             secrets=(Secret(name="WANDB_API_KEY", source=""),),
             variables=(Variable(name="NCCL_DEBUG", value="INFO"),),
         ),
@@ -212,7 +213,7 @@ def test_nothing_gets_into_a_manifest(override: str, path: str) -> None:
 @given(HOSTILE, HOSTILE)
 def test_nothing_gets_into_a_task_of_skypilot_nor_into_local_lines(override: str, path: str) -> None:
     command = ("jaxgen", f"--set={override}", path)
-    of = pods("h100:1", command=command, volumes=(Volume(source="gs://runs", path="/runs"),))
+    of = pods("h100:1", **BUCKET | {"command": command})
     task = yaml.safe_load(BACK_ENDS["skypilot"].render(of))
     assert shlex.split(task["run"]) == list(command)
     text = BACK_ENDS["local"].render(spec(command, directory=f"/{path}"))
@@ -269,7 +270,7 @@ IMAGE = ("--image", "ghcr.io/me/jaxgen:1")
         ("slurm", ["--sbatch", "nodes=5"], "--sbatch: 'nodes' is no option of sbatch, or is set by jaxgen itself"),
         ("slurm", ["--sbatch", "a b=5"], "--sbatch: 'a b' is no option"),
         ("kubernetes", [], "--to kubernetes: needs --image"),
-        ("kubernetes", [*IMAGE], "--to kubernetes: needs --volume"),
+        ("kubernetes", [*IMAGE], "--to kubernetes: needs --runs gs://BUCKET/FOLDER (or s3://) or --volume"),
         ("kubernetes", [*IMAGE, "--volume", "gs://a"], "expected the name of a PersistentVolumeClaim"),
         ("kubernetes", ["--image", "a b", "--volume", "a"], "--image: got 'a b'"),
         ("kubernetes", [*IMAGE, "--volume", "a", "--queue", "My"], "--queue: got 'My'"),
@@ -278,8 +279,9 @@ IMAGE = ("--image", "ghcr.io/me/jaxgen:1")
         ("kubernetes", [*IMAGE, "--volume", "a", "--secret", "KEY=wandb"], "--secret: got 'wandb', expected KEY/VALUE"),
         ("kubernetes", [*IMAGE, "--volume", "a", "--devices", "h100:8", "--process-per", "gpu"], "--process-per gpu"),
         ("kubeflow", [*IMAGE, "--volume", "a", "--devices", "v5e:4x4"], "--to kubeflow: its runtime for JAX"),
-        ("skypilot", ["--devices", "h100:8"], "needs --volume"),
-        ("skypilot", ["--volume", "runs"], "--volume: got 'runs', expected a bucket"),
+        ("skypilot", ["--devices", "h100:8"], "needs --runs gs://BUCKET/FOLDER"),
+        ("skypilot", ["--volume", "runs"], "takes no --volume; name the bucket with --runs"),
+        ("slurm", ["--runs", "s3://bucket/runs"], "--runs: with --to slurm a job's log lies beside its run"),
         ("slurm", ["--env", "WANDB_API_KEY=0123"], "--env: 'WANDB_API_KEY' sounds like a secret"),
         ("slurm", ["--env", "A B=0"], "got 'A B', expected the name of a variable"),
         ("slurm", ["--set", "steps=4\n#SBATCH --uid=0", "--dry-run"], "steps: got '4\\n#SBATCH --uid=0'"),

@@ -13,6 +13,7 @@ from click.testing import Result
 
 from jaxgen.launch import kubernetes
 from jaxgen.launch.job import read_job
+from tests.emulators import emulator, forget
 from tests.tiny_paper import invoke, write_tiny_paper
 
 JOBSETS = "/apis/jobset.x-k8s.io/v1alpha2/namespaces/lab/jobsets"
@@ -144,6 +145,32 @@ def test_a_job_set_is_submitted_followed_and_cancelled(server: Server, tmp_path:
     done = invoke("status", str(path))
     assert f": gone (no '{name}' in namespace 'lab' of the current context)" in done.stdout
     assert f"go on with: jaxgen resume --as-submitted {path}" in done.stdout
+
+
+def test_a_run_in_a_bucket_needs_no_volume_and_is_known_anywhere(server: Server) -> None:
+    with emulator("s3") as bucket:
+        where = ["--to", "kubernetes", "--image", "a/b:1", "--runs", f"{bucket}/runs"]
+        done = invoke("submit", "tiny-paper/main", *where)
+        assert done.exit_code == 0, done.output
+        url = f"{bucket}/runs/tiny-paper/main/paper"
+        assert f"  jaxgen status {url}\n" in done.stdout
+        (made,) = server.objects.values()
+        pod = made["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        assert "volumes" not in pod
+        forget()
+        # What the pod does.
+        done = invoke(*container["command"][1:])
+        assert done.exit_code == 0, done.output
+        made["status"] = {"conditions": [condition("Completed")]}
+        forget()
+        done = invoke("status", url)
+        assert ": finished (restarts: 0)\n" in done.stdout
+        assert "\n  dense: step 40 of 40 saved, finished\n" in done.stdout
+        assert f"report: {url}/report.html\n" in done.stdout
+        done = invoke("resume", "--as-submitted", url)
+        assert (done.exit_code, len(server.objects)) == (0, 1), done.output
+        forget()
 
 
 @pytest.mark.parametrize(

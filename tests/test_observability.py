@@ -11,7 +11,7 @@ import pytest
 from jaxgen.errors import UserError
 from jaxgen.train.loop import Interrupted
 from jaxgen.train.profile import Profile
-from tests.test_reproduce import Stopper, assert_same_runs, run, tiny  # noqa: F401
+from tests.test_reproduce import Stopper, assert_same_runs, run
 
 HANGS = """
 import time
@@ -45,14 +45,14 @@ def test_a_profile_that_cannot_be_read(text: str) -> None:
         Profile.parse(text)
 
 
-def test_a_profiled_run_is_the_same_and_leaves_a_trace(tiny: Path) -> None:  # noqa: F811
+def test_a_profiled_run_is_the_same_and_leaves_a_trace(tiny: Path) -> None:
     run(tiny / "plain")
     run(tiny / "traced", profile=Profile.parse("7:13"))
     assert_same_runs(tiny / "plain", tiny / "traced")
     assert list((tiny / "traced").rglob("profile/**/*.xplane.pb"))
 
 
-def test_a_run_that_is_stopped_within_a_trace_ends_it(tiny: Path) -> None:  # noqa: F811
+def test_a_run_that_is_stopped_within_a_trace_ends_it(tiny: Path) -> None:
     with pytest.raises(Interrupted):
         run(tiny / "cut", Stopper(9), profile=Profile.parse("5:30"))
     run(tiny / "cut", profile=Profile.parse("15:18"))  # a second trace can begin

@@ -15,7 +15,6 @@ from jaxgen.runs import Request, load_run, run_directory
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
-from tests.tiny_paper import write_tiny_paper
 
 
 class Stopper(SilentObserver):
@@ -29,12 +28,6 @@ class Stopper(SilentObserver):
 
     def stop_requested(self):
         return self.reached >= self.step
-
-
-@pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("JAXGEN_EXPERIMENTS", str(write_tiny_paper(tmp_path)))
-    return tmp_path
 
 
 def run(

@@ -14,7 +14,7 @@ from jaxgen.train import throughput
 from jaxgen.train.config import Numerics
 from jaxgen.train.devices import GPUS, TPUS, named
 from jaxgen.train.throughput import Throughput, Timing
-from tests.test_reproduce import run, tiny  # noqa: F401
+from tests.test_reproduce import run
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 1000)), min_size=1, max_size=30))
@@ -62,7 +62,7 @@ def test_devices_by_the_names_that_jax_gives_them() -> None:
     assert named("NVIDIA H100 PCIe") is None  # slower than the module of the same name
 
 
-def test_a_run_says_how_fast_it_was(tiny: Path) -> None:  # noqa: F811
+def test_a_run_says_how_fast_it_was(tiny: Path) -> None:
     (dense, ticket) = run(tiny / "run").timings
     assert (dense.conditions, dense.members) == (("dense",), 2)
     # Of 2 members, the output layer of a batch of 8, hidden 12, 7 numbers: forward, and two products backward; the

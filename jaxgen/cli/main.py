@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import click
 
-from jaxgen import __version__
+from jaxgen import __version__, objects
 from jaxgen.errors import UserError, nearest
 from jaxgen.train import processes
 
@@ -37,19 +37,23 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            click.echo(f"jaxgen: {error}", err=True)
-            processes.end(str(error), 2)
+            self._end(str(error), 2)
+        except objects.StoreError as error:
+            self._end(str(error), 2 if error.refused else processes.LOST)
         except OSError as error:
             # What the machine refuses; an error without a number or a file is one of ours.
             if error.errno not in REFUSALS or error.filename is None:
                 raise
-            text = f"{error.strerror}: {error.filename}; {REFUSALS[error.errno]}"
-            click.echo(f"jaxgen: {text}", err=True)
-            processes.end(text, 2)
+            self._end(f"{error.strerror}: {error.filename}; {REFUSALS[error.errno]}", 2)
         except Exception as error:
             if processes.count() > 1:
                 processes.fail(error)
             raise
+
+    def _end(self, text: str, code: int) -> NoReturn:
+        text = objects.with_urls(text)
+        click.echo(f"jaxgen: {text}", err=True)
+        processes.end(text, code)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,9 +62,19 @@ def main() -> None:
     """Reproduce papers on generalisation by experiment ID."""
 
 
+class Location(click.ParamType):
+    """A folder, or gs://BUCKET/FOLDER, or s3://BUCKET/FOLDER."""
+
+    name = "location"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return objects.locate(str(value))
+
+
+run_argument = click.argument("run", type=Location())
 runs_option = click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs"), envvar="JAXGEN_RUNS", show_default=True,
-    help="The folder of runs ($JAXGEN_RUNS).",
+    "--runs", type=Location(), default="runs", envvar="JAXGEN_RUNS", show_default=True, metavar="LOCATION",
+    help="The folder of runs ($JAXGEN_RUNS); also gs://BUCKET/FOLDER and s3://BUCKET/FOLDER.",
 )  # fmt: skip
 
 
@@ -136,7 +150,7 @@ submit_options = _with((
     click.option("--sbatch", "options", multiple=True, metavar="KEY=VALUE", help="More options of sbatch."),
     click.option("--image", metavar="NAME", help="The image that has jaxgen in it (Kubernetes)."),
     click.option("--volume", "volumes", multiple=True, metavar="SOURCE",
-                 help="A PersistentVolumeClaim (SkyPilot: a bucket) that keeps the run, mounted at /runs."),
+                 help="A PersistentVolumeClaim, mounted at /runs; it keeps the run where --runs names no bucket."),
     click.option("--namespace", metavar="NAME", help="Kubernetes'; by default that of the current context."),
     click.option("--selector", "selectors", multiple=True, metavar="LABEL=VALUE",
                  help="A label that nodes must have (Kubernetes), in place of those that --devices means. Repeatable."),
@@ -262,7 +276,7 @@ def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], 
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @click.option("--as-submitted", is_flag=True, help="Not here: submit it again as the job that it was.")
 @place_options
 @training_options
@@ -303,7 +317,7 @@ def submit(context: click.Context, experiment_id: str, to: str, **how: Any) -> N
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 def status(run: Path) -> None:
     """Where the job of a run is, and how far it has trained."""
     from jaxgen.cli.submit import status_command
@@ -312,7 +326,7 @@ def status(run: Path) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @click.option("--follow", is_flag=True, help="Go on until the job is over.")
 def logs(run: Path, follow: bool) -> None:
     """What the processes of a run's job said."""
@@ -322,7 +336,7 @@ def logs(run: Path, follow: bool) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 def cancel(run: Path) -> None:
     """Ask the job of a run to end, saved."""
     from jaxgen.cli.submit import cancel_command
@@ -340,7 +354,7 @@ def supervise(run: Path) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 def checkpoints(run: Path) -> None:
     """List a run's checkpoints, with their size and whether they are intact.
 
@@ -352,12 +366,13 @@ def checkpoints(run: Path) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-def report(run: Path) -> None:
+@run_argument
+@click.option("--to", type=click.Path(path_type=Path), metavar="FILE", help="Also write the page here.")
+def report(run: Path, to: Path | None) -> None:
     """Judge a run as far as it has come, and write its report.html."""
     from jaxgen.cli import train
 
-    train.report_command(run)
+    train.report_command(run, to)
 
 
 @main.command()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from jaxgen import objects
 from jaxgen.cli.signals import Preemption
 from jaxgen.train.metrics import Row
 
@@ -91,4 +92,4 @@ class ProgressDisplay:
         return self.preemption.save_requested()
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(objects.with_urls(text), highlight=False, markup=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from jaxgen import objects
 from jaxgen.discovery import FOLDERS_VARIABLE, find
 from jaxgen.errors import UserError
 from jaxgen.experiment import trajectories
@@ -45,6 +46,8 @@ def submit_command(context: click.Context, experiment_id: str, to: str, options:
         members = trajectories(experiment.at_scale(request.scale, request.settings, request.seeds, request.extend))
         if options["fresh"] and not back_end.shares_files:
             raise UserError(f"--fresh: the run lies with --to {to}, not here; name another --runs and --volume")
+        if back_end.shares_files and objects.is_remote(options["runs"]):
+            raise UserError(f"--runs: with --to {to} a job's log lies beside its run: name a folder that all nodes see")
         path = run_directory(options["runs"], request, fresh=options["fresh"]).absolute()
         spec = _spec(back_end, request, path, options, _training(context))
         todo.append((request, path, spec, back_end.render(spec), [each.identity for each in members]))
@@ -80,9 +83,9 @@ def status_command(run: Path) -> None:
         )
         click.echo(f"  {', '.join(conditions)}: {saved}{', finished' if status['finished'] else ''}")
     if (path / "report.html").exists():
-        click.echo(f"report: {shlex.quote(str(path / 'report.html'))}")
+        click.echo(f"report: {_shown(path / 'report.html')}")
     if not state.alive and state.word != "finished":
-        click.echo(f"go on with: jaxgen resume --as-submitted {shlex.quote(str(path))}")
+        click.echo(f"go on with: jaxgen resume --as-submitted {_shown(path)}")
 
 
 def logs_command(run: Path, *, follow: bool) -> None:
@@ -101,7 +104,7 @@ def cancel_command(run: Path) -> None:
         raise UserError(f"{job.back_end} job {job.number} does not run: {state}")
     BACK_ENDS[job.back_end].cancel(job)
     click.echo(f"asked {job.back_end} job {job.number} to end; what is saved stays: "
-               f"jaxgen resume --as-submitted {shlex.quote(str(path))}")  # fmt: skip
+               f"jaxgen resume --as-submitted {_shown(path)}")  # fmt: skip
 
 
 def _job(run: Path) -> tuple[Path, Job]:
@@ -118,14 +121,18 @@ def _job(run: Path) -> tuple[Path, Job]:
 def _refuse_alive(path: Path) -> None:
     job = read_job(path)
     if job is not None and (state := BACK_ENDS[job.back_end].state(job)).alive:
-        shown = shlex.quote(str(path))
-        raise UserError(f"{job.back_end} job {job.number} trains {path}: {state}; `jaxgen cancel {shown}` ends it")
+        how = f"`jaxgen cancel {_shown(path)}` ends it"
+        raise UserError(f"{job.back_end} job {job.number} trains {path}: {state}; {how}")
 
 
 def _say_submitted(path: Path, job: Job) -> None:
-    shown = shlex.quote(str(path))
+    shown = _shown(path)
     click.echo(f"{job.back_end} job {job.number}: {job.spec.title}")
     click.echo(f"  jaxgen status {shown}\n  jaxgen logs --follow {shown}\n  jaxgen cancel {shown}")
+
+
+def _shown(path: Path) -> str:
+    return shlex.quote(objects.url(path))
 
 
 def _spec(
@@ -139,15 +146,16 @@ def _spec(
         command = [sys.executable, "-P", "-m", "jaxgen", "resume", str(path), *training, *require]
         variables = {**_taken_over(), **dict(pair(each, "--env") for each in options["variables"])}
     else:
-        command = ["jaxgen", "reproduce", *_request(request), "--runs", MOUNTED_AT, *training, *require]
+        runs = objects.url(options["runs"]) if objects.is_remote(path) else MOUNTED_AT
+        command = ["jaxgen", "reproduce", *_request(request), "--runs", runs, *training, *require]
         variables = dict(pair(each, "--env") for each in options["variables"])
     return JobSpec(
-        name=job_name(f"{request.paper}-{request.experiment}-{request.scale}", str(path)),
+        name=job_name(f"{request.paper}-{request.experiment}-{request.scale}", objects.url(path)),
         title=title,
         command=tuple(command),
         devices=devices,
         processes_of_each=max(devices.of_each, 1) if options["process_per"] == "gpu" else 1,
-        directory=str(job_directory(path)),
+        directory=objects.url(job_directory(path)),
         variables=tuple(Variable(name=name, value=value) for name, value in variables.items()),
         secrets=tuple(Secret(name=name, source=where) for name, where in _pairs(options, "secrets", "--secret")),
         volumes=tuple(

@@ -7,7 +7,6 @@ import datetime
 import functools
 import os
 import shlex
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +14,14 @@ from typing import Any, Literal
 import jax
 from rich.console import Console
 
+from jaxgen import objects
 from jaxgen.cli.look import MARKS
 from jaxgen.cli.progress import ProgressDisplay
 from jaxgen.cli.signals import Preemption
 from jaxgen.discovery import FoundPaper, find
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
-from jaxgen.files import make_directory
+from jaxgen.files import write_text
 from jaxgen.reproduce import Reproduction, collect, reproduce, resolve, train_all
 from jaxgen.runs import Request, load_run, run_directory
 from jaxgen.train import environment, processes
@@ -112,7 +112,7 @@ def reproduce_command(
             from jaxgen.record import refuse_to_record
 
             refuse_to_record(experiment, request)
-        path = Path(processes.told(functools.partial(_run_path, runs, request, resume, fresh=fresh)))
+        path = objects.locate(processes.told(functools.partial(_run_path, runs, request, resume, fresh=fresh)))
         todo.append((experiment, request, path))
     if skipped:
         _say(console, f"skipped, as their paper scale wants an accelerator: {', '.join(skipped)} "
@@ -133,20 +133,24 @@ def resume_command(run_path: Path, *, how: HowToRun, preemption: Preemption) -> 
 
 def _run_path(runs: Path, request: Request, resume: Resume | None, *, fresh: bool) -> str:
     path = run_directory(runs, request, fresh=fresh)
-    begun = (path / "run.json").exists()
+    begun = objects.exists(path / "run.json")
     if resume == "never" and begun:
         raise UserError(f"--resume never: there is a run at {path}; start beside it with --fresh, or leave it out")
     if resume == "must" and (fresh or not begun):
         raise UserError(f"--resume must: there is no run at {path}; leave it out to start one")
-    return str(path)
+    return objects.url(path)
 
 
-def report_command(run_path: Path) -> None:
-    """Judges the run at a path as far as it has come, and writes its report."""
+def report_command(run_path: Path, to: Path | None) -> None:
+    """Judges the run at a path as far as it has come, and writes its report, also to `to`."""
     run = load_run(run_path)
     found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
     done = collect(run.path, experiments[0], resolve(experiments[0], run.request), SilentObserver())
-    _conclude(found, done, Console())
+    console = Console()
+    _conclude(found, done, console)
+    if to is not None:
+        write_text(to, (done.path / "report.html").read_text(encoding="utf-8"))
+        _say(console, f"report: {_shown(to)}")
 
 
 def _choose_scale(experiment: Experiment, scale: str | None, *, alone: bool) -> str | None:
@@ -182,8 +186,7 @@ def _run_all(
                 if not processes.is_first():
                     train_all(resolve(experiment, request), request, path, observer=display, arguments=arguments)
                     continue
-                make_directory(path)
-                shutil.copy(found.folder / "__init__.py", path / "notebook.py")
+                write_text(path / "notebook.py", (found.folder / "__init__.py").read_text(encoding="utf-8"))
                 done.append(reproduce(experiment, request, path, observer=display, arguments=arguments))
         except Interrupted as interruption:
             _say(console, f"{interruption}; go on with: {preemption.way_back}")
@@ -237,11 +240,11 @@ def _console() -> Console:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(objects.with_urls(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _shown(path: Path) -> str:
-    return shlex.quote(str(path))
+    return shlex.quote(objects.url(path))
 
 
 def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -> None:

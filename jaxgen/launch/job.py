@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from jaxgen import objects
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
 from jaxgen.files import read_json, reading, write_json, write_text
@@ -90,6 +91,7 @@ def job_directory(run: Path) -> Path:
 def read_job(run: Path) -> Job | None:
     """Returns the job that trains the run at a path, None where it was never submitted."""
     directory = job_directory(run)
+    objects.fetch(directory)
     file = directory / "job.json"
     if not file.exists():
         return None
@@ -148,7 +150,7 @@ class BackEnd(abc.ABC):
         """Submits a job that trains the run at a path, and remembers it there."""
         directory = job_directory(run)
         text = self.render(spec)
-        (directory / "starts").unlink(missing_ok=True)
+        (directory / "starts").unlink(missing_ok=True)  # of back ends that share files
         write_text(directory / self.file_name, text)
         number = self.submit(directory / self.file_name, spec)
         now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")

@@ -39,8 +39,8 @@ class Kubeflow(Kubernetes):
         pod = {
             "terminationGracePeriodSeconds": spec.grace,
             **placement(spec),
-            "containers": [{"name": self.container, "volumeMounts": mounts(spec)}],
-            "volumes": volumes(spec),
+            "containers": [{"name": self.container, **mounts(spec)}],
+            **volumes(spec),
         }
         job = {"name": self.container, "template": {"spec": {"template": {"spec": pod}}}}
         patch = {"template": {"spec": {"replicatedJobs": [job]}}}

@@ -100,14 +100,14 @@ class Kubernetes(BackEnd):
             "command": [literal(each) for each in spec.command],
             "env": environment,
             "resources": resources(spec),
-            "volumeMounts": mounts(spec),
+            **mounts(spec),
         }
         pod = {
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": spec.grace,
             **placement(spec),
             "containers": [container],
-            "volumes": volumes(spec),
+            **volumes(spec),
         }
         if spec.devices.accelerator() != "cpu" and spec.processes() > 1:
             # What nodes exchange then takes no way round through the pods' network.
@@ -165,8 +165,10 @@ def refuse_what_pods_lack(spec: JobSpec, back_end: str) -> None:
         raise UserError(f"--to {back_end}: needs --image, which has jaxgen in it")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", spec.image):
         raise UserError(f"--image: got '{spec.image}', expected such as ghcr.io/me/jaxgen:cuda13")
-    if not spec.volumes:
-        raise UserError(f"--to {back_end}: needs --volume, where the run outlives its pods")
+    if not spec.volumes and not spec.in_store():
+        raise UserError(
+            f"--to {back_end}: needs --runs gs://BUCKET/FOLDER (or s3://) or --volume, where the run outlives its pods"
+        )
     for each in spec.volumes:
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", each.source):
             raise UserError(f"--volume: got '{each.source}', expected the name of a PersistentVolumeClaim")
@@ -205,17 +207,19 @@ def resources(spec: JobSpec) -> Manifest:
     return ({"requests": requests} if requests else {}) | ({"limits": limits} if limits else {})
 
 
-def mounts(spec: JobSpec) -> list[Manifest]:
-    """Returns where a container sees the volumes."""
-    return [{"name": f"volume-{number}", "mountPath": each.path} for number, each in enumerate(spec.volumes)]
+def mounts(spec: JobSpec) -> Manifest:
+    """Returns where a container sees the volumes, if there are any."""
+    found = [{"name": f"volume-{number}", "mountPath": each.path} for number, each in enumerate(spec.volumes)]
+    return {"volumeMounts": found} if found else {}
 
 
-def volumes(spec: JobSpec) -> list[Manifest]:
-    """Returns the volumes of a pod."""
-    return [
+def volumes(spec: JobSpec) -> Manifest:
+    """Returns the volumes of a pod, if there are any."""
+    found = [
         {"name": f"volume-{number}", "persistentVolumeClaim": {"claimName": each.source}}
         for number, each in enumerate(spec.volumes)
     ]
+    return {"volumes": found} if found else {}
 
 
 def placement(spec: JobSpec) -> Manifest:

@@ -6,7 +6,6 @@ job.yaml`. The processes know each other by SKYPILOT_NODE_IPS and SKYPILOT_NODE_
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -28,15 +27,15 @@ class SkyPilot(BackEnd):
     def render(self, spec: JobSpec) -> str:
         refuse(spec, self.name, minutes="it has none", account="it has none", queue="it has none",
                namespace="that is Kubernetes'", selectors="that is Kubernetes'", options="that is sbatch's",
+               volumes="name the bucket with --runs",
                processes_of_each="one process a node has all its GPUs")  # fmt: skip
         accelerator = spec.devices.accelerator()
         if accelerator == "tpu":
             raise UserError("--to skypilot: its hosts of TPUs were never tried; use --to kubernetes")
-        if not spec.volumes:
-            raise UserError("--to skypilot: needs --volume, where the run outlives its machines, such as gs://BUCKET")
-        for each in spec.volumes:
-            if not re.fullmatch(r"(gs|s3|r2)://[A-Za-z0-9._/-]+", each.source):
-                raise UserError(f"--volume: got '{each.source}', expected a bucket, such as gs://BUCKET")
+        if not spec.in_store():
+            raise UserError(
+                "--to skypilot: needs --runs gs://BUCKET/FOLDER (or s3://), where the run outlives its machines"
+            )
         asked: dict[str, Any] = {}
         if accelerator == "gpu":
             if spec.devices.device == "gpu":
@@ -51,7 +50,6 @@ class SkyPilot(BackEnd):
             "name": spec.name,
             "num_nodes": spec.devices.nodes,
             "resources": asked,
-            "file_mounts": {each.path: {"source": each.source, "mode": "MOUNT"} for each in spec.volumes},
         }
         task |= {"envs": {each.name: each.value for each in spec.variables}} if spec.variables else {}
         # Their values are given to `sky jobs launch --secret NAME`.

@@ -124,6 +124,10 @@ class JobSpec(Config):
     selectors: tuple[Selector, ...] = ()
     options: tuple[str, ...] = ()  # more of sbatch's, KEY=VALUE
 
+    def in_store(self) -> bool:
+        """Returns whether the run is kept in an object store."""
+        return "://" in self.directory
+
     def processes(self) -> int:
         """Returns how many there are."""
         return self.devices.nodes * self.processes_of_each

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxgen import objects
 from jaxgen.errors import UserError
 from jaxgen.files import make_directory
 from jaxgen.train import manifest
@@ -72,12 +73,14 @@ class CheckpointStore:
         leaves = {path: np.asarray(leaf) for path, leaf in _leaves(jax.device_get(tree)).items()}
         path = self.directory / str(step)
         try:
-            if path.exists():
+            if step in self.all_steps():
                 manifest.remove(path)
             make_directory(path)
             with _quietly():
                 self._orbax.save(path / manifest.STATE, args=ocp.args.StandardSave(leaves))
             manifest.publish(path, step, leaves, facts or {})
+            if objects.is_remote(path):
+                shutil.rmtree(path)  # it is fetched again where it is read
         except (OSError, ValueError, RuntimeError) as error:
             # What Orbax and tensorstore raise has many lines; the first says what happened.
             with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ recovery/       whole states, the newest two: disposable once the run is over
 snapshots/      parameters at declared steps: kept
 analyses.json   what analyses of the snapshots gave
 tensorboard/    a mirror of metrics.jsonl
-lock            held by the process that trains; owner.json says which
+lock            held by the process that trains; owner.json says which (in an object store: claims/, see claim.py)
 """
 
 from __future__ import annotations
@@ -19,15 +19,19 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 
+from jaxgen import objects
 from jaxgen.errors import UserError
 from jaxgen.files import check_fields, make_directory, read_json, write_json
-from jaxgen.train import processes
+from jaxgen.train import claim, processes
+
+# Folders that are sent to an object store, and fetched, in their own way or not at all.
+APART = ("recovery", "snapshots", claim.FOLDER, "wandb")
 
 
 class PopulationDirectory:
@@ -39,6 +43,7 @@ class PopulationDirectory:
         self.metrics_file = path / "metrics.jsonl"
         self.status_file = path / "status.json"
         self.analyses_file = path / "analyses.json"
+        self._claim: claim.Claim | None = None  # of a directory that is locked and in a store
 
     def exists(self) -> bool:
         return self.run_file.exists()
@@ -76,15 +81,39 @@ class PopulationDirectory:
                 os.close(file)
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the directory; the system lets go when the holder dies, however it does.
+    def lock(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """Holds the directory; on a disk, the system lets go when the holder dies, however it does.
+
+        Args:
+          tell: is told of waiting.
 
         Raises:
           UserError: another process trains here; it is named.
         """
         if not processes.is_first():
             yield
-            return
+        elif objects.is_remote(self.path):
+            with claim.held(self.path, tell) as self._claim, objects.owned(self.path):
+                try:
+                    yield
+                finally:
+                    self.send_rest()
+        else:
+            with self._lock_file():
+                yield
+
+    def check_lock(self) -> None:
+        """Raises `UserError` where another process trains here by now, which a lock on a disk rules out."""
+        if self._claim:
+            self._claim.check()
+
+    def send_rest(self) -> None:
+        """Sends what else has changed, if it can: events, and what mirrors and profiles are made of."""
+        with contextlib.suppress(objects.StoreError):
+            objects.send_changed(self.path, leave=("metrics.jsonl", *APART))
+
+    @contextlib.contextmanager
+    def _lock_file(self) -> Iterator[None]:
         make_directory(self.path)
         lock = filelock.FileLock(self.path / "lock", timeout=0)
         owner_file = self.path / "owner.json"

@@ -8,7 +8,7 @@ The order of things, and what "at step k" means:
 3. At a measuring step k the state at k is measured, then the stopping rule may freeze a member.
 4. Then a snapshot of the state at k is saved, if one is due.
 5. Then a recovery checkpoint at k is saved, if one is due: rows and snapshots up to k are on disk
-   before it; status.json tells of it, and mirrors are shown these rows, after it. A resumed run goes
+   before it; mirrors are shown these rows, and status.json tells of it, after it. A resumed run goes
    on with 2, and rows and snapshots beyond k are dropped before.
 
 Rows are read one chunk behind: while the device computes chunk i + 1, the host reads chunk i.
@@ -159,7 +159,7 @@ def train(
         made by other versions.
     """
     directory = PopulationDirectory(path)
-    with directory.lock():
+    with directory.lock(observer.note):
         _Training(directory, members, horizon, snapshot_steps, starts, observer, arguments).run()
 
 
@@ -209,6 +209,7 @@ class _Training:
         self.snapshots = CheckpointStore(directory.path / "snapshots")
         self.saver = Saver()
         self.unmirrored: list[Row] = []
+        self.mirrored = 0  # rows so far
         self.going = np.ones(len(members), bool)
         self.failed: set[int] = set()
         self.saved_at = time.monotonic()
@@ -489,24 +490,37 @@ class _Training:
                 "environment": self.fingerprint,
                 "metrics": rows,
             }
-            published = functools.partial(self._published, status, len(self.unmirrored))
+            published = functools.partial(self._published, status, self.mirrored + len(self.unmirrored))
             self.saver.withdraw(self.recovery)
-            self.saver.add(Save(self.recovery, step, state, facts, published))
+            send_rows = functools.partial(self._send_rows, rows["bytes"])
+            self.saver.add(Save(self.recovery, step, state, facts, send_rows, published))
             self.saver.start()
             return True
 
+    def _send_rows(self, size: int) -> None:
+        assert self.metrics is not None
+        self.directory.check_lock()
+        self.metrics.send(size)
+
     def _published(self, status: Mapping[str, Any], rows: int) -> None:
-        """Tells of a recovery checkpoint that is on disk, and of the rows that it covers."""
-        self.status |= {**status, "seconds": self.stopwatch.seconds(), "throughput": self.throughput.facts()}
-        write_json(self.directory.status_file, self.status)
+        """Tells of a recovery checkpoint that is on disk, and of the rows that it covers: the first `rows`.
+
+        Where it fails it is called again.
+        """
         self.directory.event("saved", step=status["step"])
+        covered = self.unmirrored[: rows - self.mirrored]
         for mirror in tuple(self.mirrors):
             try:
-                mirror.write(self.unmirrored[:rows])
+                mirror.write(covered)
             except OSError as error:
                 self.mirrors.remove(mirror)
                 self.observer.note(f"{type(mirror).__name__} is left out until the run is resumed: {error}")
-        del self.unmirrored[:rows]
+        del self.unmirrored[: len(covered)]
+        self.mirrored = rows
+        self.directory.send_rest()
+        # Last, for a run that it calls finished is not gone on with.
+        self.status |= {**status, "seconds": self.stopwatch.seconds(), "throughput": self.throughput.facts()}
+        write_json(self.directory.status_file, self.status)
 
     def _tend_saver(self) -> None:
         """Goes on with what waits to be saved, and tells of what could not be."""

@@ -9,6 +9,7 @@ intact if the files are those of the manifest: all of them, no other, each with 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxgen import objects
 from jaxgen.errors import UserError
 from jaxgen.files import sync_directory, write_json
 
@@ -47,11 +49,18 @@ class Manifest:
 
 def all_steps(directory: Path) -> list[int]:
     """Returns the steps of a directory, those of saves that did not end too, in order."""
-    return sorted(int(path.name) for path in directory.glob("*") if _STEP.fullmatch(path.name))
+    if objects.is_remote(directory):
+        found = {name.partition("/")[0] for name in objects.names(directory)}
+    else:
+        found = {path.name for path in directory.glob("*")}
+    return sorted(int(name) for name in found if _STEP.fullmatch(name))
 
 
 def published_steps(directory: Path) -> list[int]:
     """Returns the steps of a directory's checkpoints, intact or not, in order."""
+    if objects.is_remote(directory):
+        found = (name.rpartition("/") for name in objects.names(directory))
+        return sorted(int(step) for step, _, name in found if name == MANIFEST and _STEP.fullmatch(step))
     return [step for step in all_steps(directory) if (directory / str(step) / MANIFEST).exists()]
 
 
@@ -65,6 +74,7 @@ def publish(path: Path, step: int, leaves: Mapping[str, Any], facts: Mapping[str
       facts: JSON data to keep with them.
     """
     files = _digests(path / STATE, sync=True)
+    objects.send(*(path / STATE / name for name in files))
     data = {
         "step": step,
         "leaves": {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in leaves.items()},
@@ -81,10 +91,9 @@ def verify(path: Path) -> Manifest:
     Raises:
       Damaged: it is no checkpoint, or not as it was saved; the file is named.
     """
+    _fetch(path)
     manifest_path = path / MANIFEST
-    for folder in (path, path / STATE):
-        if not stat.S_ISDIR(_mode(folder)):
-            raise Damaged(f"{folder} is missing or not a directory")
+    _check_directory(path)
     if not stat.S_ISREG(_mode(manifest_path)):
         raise Damaged(f"{path} has no {MANIFEST}: the save did not end, or the file was lost")
     try:
@@ -100,6 +109,7 @@ def verify(path: Path) -> Manifest:
         raise Damaged(f"{manifest_path} cannot be read") from None
     if kept != _digest_of(data) or path.name != str(manifest.step):
         raise Damaged(f"{manifest_path} is not as it was written")
+    _check_directory(path / STATE)
     found = _digests(path / STATE, sync=False)
     for name in sorted(manifest.files.keys() | found.keys()):
         file = path / STATE / name
@@ -117,11 +127,28 @@ def verify(path: Path) -> Manifest:
 
 def remove(path: Path) -> None:
     """Removes a step's directory, the manifest first: what is left of it is no checkpoint."""
+    objects.remove(path / MANIFEST)
+    objects.remove(path)
     if path.is_symlink():
         path.unlink()
         return
     (path / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(path)
+    if path.exists() or not objects.is_remote(path):
+        shutil.rmtree(path)
+
+
+def _fetch(path: Path) -> None:
+    """Fetches a step's files from the store where it is kept: those that its manifest names."""
+    if not objects.is_remote(path):
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    objects.fetch(path, [MANIFEST])
+    names: list[str] = []
+    with contextlib.suppress(
+        OSError, ValueError, LookupError, TypeError, RecursionError
+    ):  # `verify` says what is wrong
+        names = [str(name) for name in json.loads((path / MANIFEST).read_bytes())["files"]]
+    objects.fetch(path / STATE, names)
 
 
 def _digests(root: Path, *, sync: bool) -> dict[str, tuple[int, str]]:
@@ -143,6 +170,11 @@ def _digests(root: Path, *, sync: bool) -> dict[str, tuple[int, str]]:
         if sync:
             sync_directory(Path(folder))
     return found
+
+
+def _check_directory(path: Path) -> None:
+    if not stat.S_ISDIR(_mode(path)):
+        raise Damaged(f"{path} is missing or not a directory")
 
 
 def _mode(path: Path) -> int:

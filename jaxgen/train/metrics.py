@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxgen import objects
 from jaxgen.errors import UserError
 from jaxgen.train.manifest import Damaged
 
@@ -78,6 +79,7 @@ class MetricsFile:
         self._size = size
         self._digest = _digest_of_beginning(path, size)
         self._unwritten = b""
+        self._path = path
 
     def append(self, rows: Sequence[Row]) -> None:
         """Appends rows. Those that cannot be written are kept, and come with the next ones.
@@ -101,6 +103,15 @@ class MetricsFile:
         self.append([])
         os.fsync(self._file)
         return {"bytes": self._size, "sha256": self._digest.hexdigest()}
+
+    def send(self, size: int) -> None:
+        """Returns once this many bytes of it are in the store, of a run that is kept in one.
+
+        Raises:
+          StoreError: they could not be sent.
+        """
+        if objects.is_remote(self._path):
+            objects.put(self._path, os.pread(self._file, size, 0))
 
     def close(self) -> None:
         os.close(self._file)

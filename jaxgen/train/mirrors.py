@@ -11,6 +11,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
+from jaxgen import objects
 from jaxgen.errors import UserError
 from jaxgen.train.metrics import Row
 
@@ -27,6 +28,7 @@ class TensorBoard:
     """One event file a member, made anew from metrics.jsonl when a run goes on."""
 
     def __init__(self, directory: Path, members: Sequence[str], rows: Iterable[Row]):
+        objects.remove(directory)
         if directory.exists():
             shutil.rmtree(directory)
         for name in members:

@@ -19,6 +19,7 @@ class Save:
     step: int
     leaves: Any  # on the host, and nobody else's
     facts: Mapping[str, Any]
+    before: Callable[[], None] = lambda: None  # called first; it is not written where this fails
     published: Callable[[], None] = lambda: None  # called once it is on disk
 
 
@@ -57,6 +58,7 @@ class Saver:
     def _write(self) -> None:
         while self._line:
             save = self._line[0]
+            save.before()
             save.store.save(save.step, save.leaves, save.facts)
             save.published()
             self._line.popleft()

@@ -1,0 +1,287 @@
+"""Runs in object stores, gs:// and s3://: imports no jax, and tensorstore only where a store is named.
+
+A location such as s3://bucket/runs stands for a folder of this process alone, among the machine's
+temporary files. What is written there goes to the store before the call that writes it returns
+(`send`); what lies there is fetched when a run is opened, and a checkpoint when it is read (`fetch`).
+The store has the names and bytes that a run's directory on a disk has: either can be copied over
+the other.
+
+Relied on is that an object is there whole or not at all, and that listing names all there are.
+Nothing is renamed, appended to or locked; what one alone may make is made under the condition that
+nobody else has (`create`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import functools
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from jaxgen.errors import UserError
+
+_DRIVERS = {"gs": "gcs", "s3": "s3"}  # tensorstore's
+_LOCATION = re.compile(r"([a-z0-9]+)://([^/]*)/*(.*)")
+# Tried again for about 15 s. Saving goes on with training after that, and is tried again with the next save.
+_RETRIES = {"max_retries": 5, "initial_delay": "500ms", "max_delay": "8s"}
+# What the store says where asking again does not help.
+_REFUSALS = ("NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_ARGUMENT")
+
+
+class StoreError(OSError):
+    """An object store did not do what it was asked."""
+
+    def __init__(self, url: str, error: Exception):
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(" [")[0].strip()
+        super().__init__(f"{url}: {reason}")
+        self.refused = reason.startswith(_REFUSALS)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bucket:
+    """A bucket, and the folder that stands for it here."""
+
+    scheme: str
+    name: str
+    folder: Path
+    sent: dict[Path, tuple[int, int]]  # size and time of change of the files that were sent
+    generations: dict[Path, bytes]  # of the objects, as they were last seen
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.name}"
+
+    @functools.cached_property
+    def store(self) -> Any:
+        import tensorstore
+
+        spec: dict[str, Any] = {"driver": _DRIVERS[self.scheme], "bucket": self.name}
+        context = tensorstore.Context({f"{spec['driver']}_request_retries": _RETRIES})
+        if self.scheme == "s3":
+            if endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
+                region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+                spec |= {"endpoint": endpoint, "aws_region": region}
+            if "AWS_ACCESS_KEY_ID" in os.environ:
+                # Else tensorstore looks for files first, and says of each that it is not there.
+                spec["aws_credentials"] = {"type": "environment"}
+        return self.done(tensorstore.KvStore.open(spec, context=context), "")
+
+    def done(self, future: Any, key: str) -> Any:
+        """Returns a future's result.
+
+        Raises:
+          StoreError: there is none.
+        """
+        try:
+            return future.result()
+        except Exception as error:
+            raise StoreError(f"{self.url}/{key}", error) from None
+
+    def keys(self, key: str) -> list[str]:
+        """Returns the keys of what lies at a key, or below it."""
+        import tensorstore
+
+        within = tensorstore.KvStore.KeyRange(key, f"{key}0") if key else tensorstore.KvStore.KeyRange()
+        found = [each.decode() for each in self.done(self.store.list(within), key)]
+        return sorted(each for each in found if each == key or each.startswith(f"{key}/" if key else ""))
+
+
+_buckets: dict[str, _Bucket] = {}
+_owned: set[Path] = set()
+_scratch_locks: list[Any] = []
+
+
+def locate(text: str) -> Path:
+    """Returns the path of a folder, or the one that stands here for gs://BUCKET/FOLDER or s3://BUCKET/FOLDER.
+
+    Raises:
+      UserError: it is of no other form with `://`.
+    """
+    match = _LOCATION.fullmatch(text)
+    if match is None:
+        return Path(text)
+    scheme, name, key = match.groups()
+    if scheme not in _DRIVERS or not name or ".." in key.split("/"):
+        raise UserError(f"got '{text}', expected a folder, gs://BUCKET/FOLDER or s3://BUCKET/FOLDER")
+    url = f"{scheme}://{name}"
+    if url not in _buckets:
+        _buckets[url] = _Bucket(scheme, name, _scratch() / scheme / name, {}, {})
+    return _buckets[url].folder / key
+
+
+def url(path: Path) -> str:
+    """Returns where a path's file is kept: its URL in a store, or the path itself."""
+    return with_urls(str(path))
+
+
+def with_urls(text: str) -> str:
+    """Returns a text with URLs in place of the paths that stand for them here."""
+    for bucket in _buckets.values():
+        text = text.replace(str(bucket.folder), bucket.url)
+    return text
+
+
+def is_remote(path: Path) -> bool:
+    """Returns whether a path stands for a place in a store."""
+    return _home(path) is not None
+
+
+def exists(path: Path) -> bool:
+    """Returns whether there is a file or folder, here or where it is kept."""
+    if path.exists():
+        return True
+    home = _home(path)
+    return home is not None and bool(home[0].keys(home[1]))
+
+
+def names(folder: Path) -> list[str]:
+    """Returns the paths of the files below a folder, as they are kept, relative to it, in order."""
+    home = _home(folder)
+    if home is None:
+        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    bucket, key = home
+    return [each.removeprefix(f"{key}/") for each in bucket.keys(key) if each != key]
+
+
+def send(*paths: Path) -> None:
+    """Returns once these files are where they are kept, as they are here."""
+    writes = []
+    for path in paths:
+        home = _home(path)
+        if home is not None:
+            bucket, key = home
+            stat = path.stat()
+            writes.append((bucket, key, path, stat, bucket.store.write(key, path.read_bytes())))
+    for bucket, key, path, stat, write in writes:
+        bucket.generations[path] = bucket.done(write, key).generation
+        bucket.sent[path] = (stat.st_size, stat.st_mtime_ns)
+
+
+def put(path: Path, data: bytes) -> None:
+    """Writes an object, whatever is here."""
+    home = _home(path)
+    assert home is not None
+    bucket, key = home
+    bucket.done(bucket.store.write(key, data), key)
+
+
+def send_changed(folder: Path, leave: Container[str]) -> None:
+    """Sends the files below a folder that are new or changed since they were sent, but for those of some names and
+    those in folders of these names."""
+    home = _home(folder)
+    if home is None:
+        return
+    changed = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not any(part in leave for part in path.relative_to(folder).parts):
+            stat = path.stat()
+            if home[0].sent.get(path) != (stat.st_size, stat.st_mtime_ns):
+                changed.append(path)
+    send(*changed)
+
+
+def fetch(folder: Path, wanted: list[str] | None = None, leave: Container[str] = ()) -> None:
+    """Makes files here what they are where they are kept.
+
+    Args:
+      folder: the folder.
+      wanted: the files below it; None: all there are, but for those of owned folders, and
+      leave: those in folders of these names.
+    """
+    home = _home(folder)
+    if home is None:
+        return
+    bucket, key = home
+    reads = []
+    for name in names(folder) if wanted is None else wanted:
+        path = folder / name
+        if name.endswith("/") or any(part in leave for part in name.split("/")):
+            continue
+        if {"", ".", ".."} & set(name.split("/")):
+            raise UserError(f"{bucket.url}/{key}/{name}: that is no name of a file; rename it")
+        if wanted is None and any(path.is_relative_to(each) for each in _owned):
+            continue
+        known = bucket.generations.get(path) if path.exists() else None
+        at = f"{key}/{name}" if key else name
+        reads.append((path, at, bucket.store.read(at, if_not_equal=known)))
+    for path, at, read in reads:
+        found = bucket.done(read, at)
+        if found.state == "missing":
+            path.unlink(missing_ok=True)
+        elif found.state == "value":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.tmp")
+            temporary.write_bytes(found.value)
+            temporary.replace(path)
+            bucket.generations[path] = found.stamp.generation
+            stat = path.stat()
+            bucket.sent[path] = (stat.st_size, stat.st_mtime_ns)
+
+
+@contextlib.contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Has the files of a folder be the newest here: they are fetched by name alone."""
+    _owned.add(folder)
+    try:
+        yield
+    finally:
+        _owned.discard(folder)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or folder where it is kept; what stands for it here stays."""
+    home = _home(path)
+    if home is not None:
+        bucket, key = home
+        for each in bucket.keys(key):
+            bucket.done(bucket.store.write(each, None), each)
+
+
+def create(path: Path, data: bytes) -> bool:
+    """Makes an object, unless there is one; returns whether it did. `data` must be nobody else's."""
+    home = _home(path)
+    assert home is not None
+    bucket, key = home
+    found = bucket.done(bucket.store.read(key), key)
+    if found.state == "missing":
+        written = bucket.done(bucket.store.write(key, data, if_equal=found.stamp.generation), key)
+        if written.generation:
+            return True
+        # Perhaps it was made, and only the answer was lost.
+        found = bucket.done(bucket.store.read(key), key)
+    return bool(found.value == data)
+
+
+def _home(path: Path) -> tuple[_Bucket, str] | None:
+    """Returns the bucket and key of a path that stands for a place in a store."""
+    for bucket in _buckets.values():
+        if path.is_relative_to(bucket.folder):
+            key = path.relative_to(bucket.folder).as_posix()
+            return bucket, "" if key == "." else key
+    return None
+
+
+@functools.cache
+def _scratch() -> Path:
+    """Returns a folder of this process; removes those of processes that were killed."""
+    for left in Path(tempfile.gettempdir()).glob("jaxgen.*"):
+        with contextlib.suppress(OSError, filelock.Timeout):
+            if time.time() - left.stat().st_mtime > 60:
+                with filelock.FileLock(left / "lock", timeout=0):
+                    shutil.rmtree(left)
+    folder = Path(tempfile.mkdtemp(prefix="jaxgen."))
+    lock = filelock.FileLock(folder / "lock")
+    lock.acquire()
+    _scratch_locks.append(lock)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
