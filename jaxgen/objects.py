@@ -145,12 +145,12 @@ def exists(path: Path) -> bool:
 
 
 def names(folder: Path) -> list[str]:
-    """Returns the paths of the files below a folder, as they are kept, relative to it, in order."""
+    """Returns the paths of the files below a folder in a store, relative to it, in order."""
     home = _home(folder)
-    if home is None:
-        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    assert home is not None
     bucket, key = home
-    return [each.removeprefix(f"{key}/") for each in bucket.keys(key) if each != key]
+    # Consoles make objects whose names end with a slash, to show folders.
+    return [each.removeprefix(f"{key}/") for each in bucket.keys(key) if each != key and not each.endswith("/")]
 
 
 def send(*paths: Path) -> None:
@@ -205,9 +205,10 @@ def fetch(folder: Path, wanted: list[str] | None = None, leave: Container[str] =
     reads = []
     for name in names(folder) if wanted is None else wanted:
         path = folder / name
-        if name.endswith("/") or any(part in leave for part in name.split("/")):
+        parts = name.split("/")
+        if any(part in leave for part in parts):
             continue
-        if {"", ".", ".."} & set(name.split("/")):
+        if {"", ".", ".."} & set(parts):
             raise UserError(f"{bucket.url}/{key}/{name}: that is no name of a file; rename it")
         if wanted is None and any(path.is_relative_to(each) for each in _owned):
             continue
@@ -243,8 +244,8 @@ def remove(path: Path) -> None:
     home = _home(path)
     if home is not None:
         bucket, key = home
-        for each in bucket.keys(key):
-            bucket.done(bucket.store.write(each, None), each)
+        for each, removal in [(each, bucket.store.write(each, None)) for each in bucket.keys(key)]:
+            bucket.done(removal, each)
 
 
 def create(path: Path, data: bytes) -> bool:

@@ -73,8 +73,6 @@ def trained(of: Condition, mesh: str | None, layout="sequential") -> tuple[State
     [
         ("transformer", "sequential", "data=8"),
         ("transformer", "vmap", "data=2,fsdp=2,tensor=2"),
-        ("transformer", "vmap", "tensor=8"),
-        ("mlp", "sequential", "fsdp=8"),
         ("mlp", "vmap", "member=4,tensor=2"),
         ("embedding_mlp", "sequential", "member=2,fsdp=4"),
     ],

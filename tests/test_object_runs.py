@@ -14,7 +14,6 @@ from jaxgen.errors import UserError
 from jaxgen.train.loop import Interrupted
 from tests.chaos import differences
 from tests.emulators import SCHEMES, copy, emulator, forget
-from tests.test_processes import launch
 from tests.test_reproduce import Stopper, assert_same_runs, run
 from tests.tiny_paper import invoke, write_tiny_paper
 
@@ -165,11 +164,3 @@ def test_a_process_that_was_thought_gone_ends_with_its_next_save(s3: str, tiny: 
     forget()
     run(objects.locate(url))
     assert_same_runs(whole, copy(url, tiny / "copied"))
-
-
-def test_two_processes_train_in_a_store_with_no_common_disk(s3: str, tiny: Path) -> None:
-    launched = launch(Path("unused"), tiny / "papers", "--runs", f"{s3}/runs-of-two")
-    launched.check(Path(s3))
-    (dense, ticket) = jaxgen.load_run(f"{s3}/runs-of-two/tiny-paper/main/paper").populations()
-    assert dense.run()["mesh"] == ticket.run()["mesh"] == "member=2,data=1,fsdp=1,tensor=1"
-    assert (dense.status()["finished"], ticket.status()["finished"]) == (True, True)

@@ -83,6 +83,8 @@ def test_files_come_back_as_they_were_sent(url: str) -> None:
 def test_there_is_what_lies_here_or_there(url: str) -> None:
     folder = objects.locate(url)
     put(url, "runs/main.2/run.json", b"{}")
+    put(url, "runs/", b"")  # as consoles show a folder
+    assert objects.names(folder) == ["runs/main.2/run.json"]
     there = ["runs", "runs/main.2", "runs/main.2/run.json"]
     assert [
         name for name in (*there, "run", "runs/main", "runs/main.2/run.js") if objects.exists(folder / name)

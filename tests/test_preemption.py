@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from jaxgen.cli.signals import INTERRUPTED
 from jaxgen.train.processes import STOPPED
 from tests.test_reproduce import assert_same_runs
-from tests.tiny_paper import write_tiny_paper
+from tests.tiny_paper import invoke, write_tiny_paper
 
 # `stuck()` is in C, as a compiler is: Python's own signal handlers do not run before it returns.
 DRIVER = """
@@ -97,23 +98,23 @@ def _beside(whole: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Mon
     monkeypatch.chdir(place)
 
 
-@pytest.mark.parametrize(
-    ("what", "code", "says"),
-    [
-        (STUCK_IN_COMPILING, STOPPED, "stopped; nothing is lost; go on with: jaxgen resume"),
-        (STUCK_IN_A_CHUNK, STOPPED, "stopped while it was busy; it goes on from the last save; go on with: jaxgen"),
-        (STUCK_IN_THE_REPORT, STOPPED, "stopped; nothing is lost; go on with: jaxgen resume"),
-        (STUCK_AFTER_TWO_INTERRUPTS, INTERRUPTED, "ended at once; what was saved stays"),
-        (STOPPED_WHILE_SAVING, STOPPED, "go on with: jaxgen resume"),
-        (STOPPED_WHILE_ANALYSING, STOPPED, "stopped; nothing is lost; go on with: jaxgen resume"),
-    ],
-    ids=["compiling", "chunk", "report", "second SIGINT", "saving", "analysing"],
-)
-def test_a_signal_ends_the_run_wherever_it_is_and_nothing_is_lost(whole: Path, what: str, code: int, says: str) -> None:
-    done = drive(what, "--runs", "cut")
-    assert done.returncode == code, done.stdout + done.stderr
-    assert says in done.stdout
-    assert "Traceback" not in done.stderr
+# In the order in which a run comes by.
+SIGNALS = [
+    (STUCK_IN_COMPILING, STOPPED, "stopped; nothing is lost; go on with: jaxgen resume"),
+    (STUCK_AFTER_TWO_INTERRUPTS, INTERRUPTED, "ended at once; what was saved stays"),
+    (STUCK_IN_A_CHUNK, STOPPED, "stopped while it was busy; it goes on from the last save; go on with: jaxgen"),
+    (STOPPED_WHILE_SAVING, STOPPED, "go on with: jaxgen resume"),
+    (STOPPED_WHILE_ANALYSING, STOPPED, "stopped; nothing is lost; go on with: jaxgen resume"),
+    (STUCK_IN_THE_REPORT, STOPPED, "stopped; nothing is lost; go on with: jaxgen resume"),
+]
+
+
+def test_a_signal_ends_the_run_wherever_it_is_and_nothing_is_lost(whole: Path) -> None:
+    for what, code, says in SIGNALS:
+        done = drive(what, "--runs", "cut")
+        assert done.returncode == code, f"{what}\n{done.stdout}{done.stderr}"
+        assert says in done.stdout, what
+        assert "Traceback" not in done.stderr, what
     again = drive("", "--runs", "cut")
     assert again.returncode == 0, again.stderr
     assert_same_runs(whole, Path("cut/tiny-paper/main/paper"))
@@ -165,12 +166,15 @@ before(progress.ProgressDisplay, "advanced", lambda call, self, step, rows: stuc
 
 
 def test_resume_must_and_never(whole: Path) -> None:
+    def resume(how: str, runs: str) -> Result:
+        return invoke("reproduce", "tiny-paper/main", "--seeds", "1", "--runs", runs, "--resume", how)
+
     runs = str(whole.parents[2])
-    never = drive("", "--runs", runs, "--resume", "never")
-    assert never.returncode == 2
+    never = resume("never", runs)
+    assert never.exit_code == 2
     assert f"--resume never: there is a run at {whole}" in never.stderr
-    must = drive("", "--runs", "nowhere", "--resume", "must")
-    assert must.returncode == 2
+    must = resume("must", "nowhere")
+    assert must.exit_code == 2
     assert "--resume must: there is no run at nowhere/tiny-paper/main/paper" in must.stderr
     assert not Path("nowhere").exists()
-    assert drive("", "--runs", runs, "--resume", "must").returncode == 0
+    assert resume("must", runs).exit_code == 0

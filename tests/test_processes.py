@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from jaxgen import objects
 from jaxgen.errors import UserError
 from jaxgen.train.processes import STOPPED, Place, resolve
 from tests.chaos import Launched
+from tests.emulators import copy, emulator, forget
 from tests.test_reproduce import assert_same_runs
 from tests.tiny_paper import write_tiny_paper
 
@@ -76,7 +78,7 @@ def test_a_place_that_is_not_whole_is_refused(given, variables, said) -> None:
         resolve(*given, variables)
 
 
-def launch(runs: Path, papers: Path, *options: str) -> Launched:
+def launch(runs: Path | str, papers: Path, *options: str) -> Launched:
     command = [sys.executable, "-m", "jaxgen", "reproduce", "tiny-paper/main", "--runs", str(runs), *options]
     one_device = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
     return Launched(command, os.environ | {"JAXGEN_EXPERIMENTS": str(papers), "XLA_FLAGS": one_device}, 2)
@@ -87,19 +89,20 @@ def codes(launched: Launched) -> list[int]:
 
 
 def test_a_signal_to_one_of_two_stops_both_and_they_come_back_bit_for_bit(tmp_path: Path) -> None:
+    """The first ones have a disk in common; those that are stopped have none, and a bucket."""
     papers = write_tiny_paper(tmp_path)
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    launch(whole, papers).check(whole)
-    launched = launch(broken, papers, "--set", "steps=40", "--save-every", "0.1")
-    metrics = broken / "tiny-paper" / "main"
-    while not list(metrics.glob("*/populations/*/metrics.jsonl")) and launched.running():
-        time.sleep(0.01)
-    launched.processes[1].send_signal(signal.SIGTERM)
-    output = launched.output()
-    assert codes(launched) == [STOPPED, STOPPED], output
-    launched = launch(broken, papers, "--set", "steps=40")
-    launched.check(broken)
-    assert_same_runs(whole / "tiny-paper" / "main" / "paper", next(metrics.iterdir()))
+    launch(tmp_path, papers).check(tmp_path)
+    with emulator("s3") as bucket:
+        run = objects.locate(f"{bucket}/tiny-paper/main/paper")
+        launched = launch(bucket, papers, "--save-every", "0.1")
+        while not any(name.endswith("metrics.jsonl") for name in objects.names(run)) and launched.running():
+            time.sleep(0.01)
+        launched.processes[1].send_signal(signal.SIGTERM)
+        output = launched.output()
+        assert codes(launched) == [STOPPED, STOPPED], output
+        launch(bucket, papers).check(run)
+        assert_same_runs(tmp_path / "tiny-paper" / "main" / "paper", copy(objects.url(run), tmp_path / "copied"))
+    forget()
 
 
 def test_a_mistake_ends_both_with_the_same_line(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
@@ -130,6 +130,7 @@ def test_a_batch_shuffles_each_epoch_and_shows_no_example_twice() -> None:
     np.testing.assert_array_equal(again.inputs, batches[4].inputs)
 
 
+@settings(max_examples=10)  # every count is compiled
 @given(count=st.integers(1, 300), seed=st.integers(0, 2**31 - 1))
 def test_a_shuffle_is_a_permutation(count: int, seed: int) -> None:
     shuffled = shuffled_index(jnp.arange(count, dtype=jnp.int32), count, jax.random.key(seed))

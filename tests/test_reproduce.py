@@ -182,7 +182,7 @@ def test_two_trainings_of_one_population_are_refused(tiny: Path) -> None:
     with pytest.raises(Interrupted):
         run(tiny / "run", Stopper(5))
     (directory,) = load_run(tiny / "run").populations()
-    with directory.lock(), pytest.raises(UserError, match=f"trained by process {os.getpid()} on "):
+    with directory.lock(print), pytest.raises(UserError, match=f"trained by process {os.getpid()} on "):
         run(tiny / "run")
 
 
