@@ -16,6 +16,7 @@ from jaxgen.train.processes import STOPPED
 from tests.test_reproduce import assert_same_runs
 from tests.tiny_paper import invoke, write_tiny_paper
 
+COMMAND = ("reproduce", "tiny-paper/main", "--seeds", "1")
 # `stuck()` is in C, as a compiler is: Python's own signal handlers do not run before it returns.
 DRIVER = """
 import ctypes, os, signal, sys
@@ -39,8 +40,8 @@ def before(place, name, do):
     setattr(place, name, replaced)
 
 {what}
-main(["reproduce", "tiny-paper/main", "--seeds", "1", *sys.argv[1:]])
-"""
+main([*COMMAND, *sys.argv[1:]])
+""".replace("COMMAND", repr(COMMAND))
 
 STUCK_IN_COMPILING = """
 before(loop._Training, "_compiled", lambda *_: (signal_me(signal.SIGTERM), stuck()))
@@ -77,15 +78,18 @@ def drive(what: str, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=300)
 
 
+def reproduce(runs: Path) -> None:
+    done = invoke(*COMMAND, "--runs", str(runs))
+    assert done.exit_code == 0, done.output
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run, in a folder where others may be made beside it."""
     root = tmp_path_factory.mktemp("signals")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXGEN_EXPERIMENTS", str(write_tiny_paper(root)))
-        patch.chdir(root)
-        done = drive("", "--runs", "whole")
-        assert done.returncode == 0, done.stderr
+        reproduce(root / "whole")
     return root / "whole" / "tiny-paper" / "main" / "paper"
 
 
@@ -115,8 +119,7 @@ def test_a_signal_ends_the_run_wherever_it_is_and_nothing_is_lost(whole: Path) -
         assert done.returncode == code, f"{what}\n{done.stdout}{done.stderr}"
         assert says in done.stdout, what
         assert "Traceback" not in done.stderr, what
-    again = drive("", "--runs", "cut")
-    assert again.returncode == 0, again.stderr
+    reproduce(Path("cut"))
     assert_same_runs(whole, Path("cut/tiny-paper/main/paper"))
 
 
@@ -146,14 +149,13 @@ before(progress.ProgressDisplay, "advanced", lambda call, self, step, rows: stuc
         until = time.monotonic() + 40
         while not list(Path("cut").rglob("owner.json")) and time.monotonic() < until:
             time.sleep(0.05)
-        second = drive("", "--runs", "cut")
+        second = invoke(*COMMAND, "--runs", "cut")
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
-    assert second.returncode == 2
+    assert second.exit_code == 2
     assert f"is being trained by process {first.pid} on {os.uname().nodename} since 20" in second.stderr
-    third = drive("", "--runs", "cut")
-    assert third.returncode == 0, third.stderr
+    reproduce(Path("cut"))
     (stale,) = (
         json.loads(line)["of"]
         for path in Path("cut").rglob("events.jsonl")
@@ -167,7 +169,7 @@ before(progress.ProgressDisplay, "advanced", lambda call, self, step, rows: stuc
 
 def test_resume_must_and_never(whole: Path) -> None:
     def resume(how: str, runs: str) -> Result:
-        return invoke("reproduce", "tiny-paper/main", "--seeds", "1", "--runs", runs, "--resume", how)
+        return invoke(*COMMAND, "--runs", runs, "--resume", how)
 
     runs = str(whole.parents[2])
     never = resume("never", runs)
