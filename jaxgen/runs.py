@@ -27,7 +27,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Condition
 from jaxgen.files import make_directory, read_json, reading, write_json
 from jaxgen.table import Table
-from jaxgen.train.directory import APART, PopulationDirectory
+from jaxgen.train.directory import NOT_FETCHED, PopulationDirectory
 from jaxgen.train.metrics import read_rows
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Run:
     path: Path
 
     def __post_init__(self) -> None:
-        objects.fetch(self.path, leave=(*APART, "tensorboard", "profile"))
+        objects.fetch(self.path, leave=NOT_FETCHED)
 
     @functools.cached_property
     def request(self) -> Request:

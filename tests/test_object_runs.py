@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import jaxgen
 from jaxgen import objects
 from jaxgen.errors import UserError
+from jaxgen.train import claim
 from jaxgen.train.loop import Interrupted
 from tests.chaos import differences
 from tests.emulators import SCHEMES, copy, emulator, forget
@@ -145,6 +148,38 @@ def test_a_store_that_fails_for_a_while_stops_no_training(
     run(objects.locate(f"{s3}/failing"), told, recovery_seconds=0.01)
     assert any("could not save: " in note and "it was down; training goes on" in note for note in notes)
     assert_same_runs(whole, copy(f"{s3}/failing", tiny / "copied"))
+
+
+def test_what_the_one_before_saved_last_is_gone_on_from(
+    s3: str, tiny: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{s3}/handed-over"
+    with pytest.raises(Interrupted):
+        run(objects.locate(url), Stopper(9))
+    forget()
+    code = f"""
+from jaxgen import objects
+from jaxgen.train.loop import Interrupted
+from tests.test_reproduce import Stopper, run
+try:
+    run(objects.locate({url!r}), Stopper(23))
+except Interrupted:
+    pass
+"""
+    held = claim.held
+
+    def held_after_the_one_before(population: Path, tell):
+        if population.parent.parent == objects.locate(url) and not (tiny / "went on").exists():
+            (tiny / "went on").touch()
+            subprocess.run([sys.executable, "-c", code], check=True)
+        return held(population, tell)
+
+    monkeypatch.setattr(claim, "held", held_after_the_one_before)
+    run(objects.locate(url))
+    copied = copy(url, tiny / "copied")
+    events = [json.loads(line) for path in copied.rglob("events.jsonl") for line in path.read_text().splitlines()]
+    assert max(each["step"] for each in events if each["event"] == "resumed") >= 23
+    assert_same_runs(whole, copied)
 
 
 def test_a_process_that_was_thought_gone_ends_with_its_next_save(s3: str, tiny: Path, whole: Path) -> None:

@@ -30,8 +30,9 @@ from jaxgen.errors import UserError
 from jaxgen.files import check_fields, make_directory, read_json, write_json
 from jaxgen.train import claim, processes
 
-# Folders that are sent to an object store, and fetched, in their own way or not at all.
-APART = ("recovery", "snapshots", claim.FOLDER, "wandb")
+# Folders that are sent to an object store in their own way or not at all, and those that are not fetched with a run.
+_NOT_SENT = ("recovery", "snapshots", claim.FOLDER, "wandb")
+NOT_FETCHED = (*_NOT_SENT, "tensorboard", "profile")
 
 
 class PopulationDirectory:
@@ -93,11 +94,14 @@ class PopulationDirectory:
         if not processes.is_first():
             yield
         elif objects.is_remote(self.path):
-            with claim.held(self.path, tell) as self._claim, objects.owned(self.path):
-                try:
-                    yield
-                finally:
-                    self.send_rest()
+            with claim.held(self.path, tell) as self._claim:
+                # Who was waited for may have saved meanwhile.
+                objects.fetch(self.path, leave=NOT_FETCHED)
+                with objects.owned(self.path):
+                    try:
+                        yield
+                    finally:
+                        self.send_rest()
         else:
             with self._lock_file():
                 yield
@@ -110,7 +114,7 @@ class PopulationDirectory:
     def send_rest(self) -> None:
         """Sends what else has changed, if it can: events, and what mirrors and profiles are made of."""
         with contextlib.suppress(objects.StoreError):
-            objects.send_changed(self.path, leave=("metrics.jsonl", *APART))
+            objects.send_changed(self.path, leave=("metrics.jsonl", *_NOT_SENT))
 
     @contextlib.contextmanager
     def _lock_file(self) -> Iterator[None]:
