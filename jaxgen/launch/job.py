@@ -150,7 +150,7 @@ class BackEnd(abc.ABC):
         """Submits a job that trains the run at a path, and remembers it there."""
         directory = job_directory(run)
         text = self.render(spec)
-        (directory / "starts").unlink(missing_ok=True)  # of back ends that share files
+        (directory / "starts").unlink(missing_ok=True)
         write_text(directory / self.file_name, text)
         number = self.submit(directory / self.file_name, spec)
         now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
