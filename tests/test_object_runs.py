@@ -62,6 +62,10 @@ def test_a_run_in_a_store_is_the_run_on_a_disk(bucket: str, tiny: Path, whole: P
     assert_same_runs(whole, copied)
     files, others = ({path.relative_to(top).as_posix() for path in top.iterdir()} for top in (whole, copied))
     assert files == others
+    # That a difference would have been seen:
+    metrics = next(copied.glob("populations/*/metrics.jsonl"))
+    metrics.write_text(metrics.read_text().replace('"values": {', '"values": {"more": 1, ', 1))
+    assert differences(whole, copied) == [f"{metrics} differs"]
     # On the machine of whoever looks.
     forget()
     done = invoke("report", url, "--to", "page.html")
@@ -171,7 +175,7 @@ except Interrupted:
     def held_after_the_one_before(population: Path, tell):
         if population.parent.parent == objects.locate(url) and not (tiny / "went on").exists():
             (tiny / "went on").touch()
-            subprocess.run([sys.executable, "-c", code], check=True)
+            subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
         return held(population, tell)
 
     monkeypatch.setattr(claim, "held", held_after_the_one_before)
