@@ -1,4 +1,4 @@
-"""Runs in object stores, gs:// and s3://: imports no jax, and tensorstore only where a store is named.
+"""Runs in object stores, gs:// and s3://: imports no jax, and other libraries only where a store is named.
 
 A location such as s3://bucket/runs stands for a folder of this process alone, among the machine's
 temporary files. What is written there goes to the store before the call that writes it returns
@@ -25,8 +25,6 @@ import time
 from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
-
-import filelock
 
 from jaxgen.errors import UserError
 
@@ -275,6 +273,8 @@ def _home(path: Path) -> tuple[_Bucket, str] | None:
 @functools.cache
 def _scratch() -> Path:
     """Returns a folder of this process; removes those of processes that were killed."""
+    import filelock
+
     for left in Path(tempfile.gettempdir()).glob("jaxgen.*"):
         with contextlib.suppress(OSError, filelock.Timeout):
             if time.time() - left.stat().st_mtime > 60:
