@@ -62,6 +62,7 @@ def _gs(bucket: str) -> Iterator[None]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server.server.HTTPServer.request_queue_size = 128  # or what comes at once waits for a second
+    server.server.HTTPServer.handle_error = lambda *_: None  # it tells of clients that were killed
     # Google's does, and this emulator does not: say an object's generation, heed conditions on it, take empty objects.
     upload, download = objects._media_upload, objects.download
     objects._media_upload = lambda *args: _if_same(*args) and upload(*args)
