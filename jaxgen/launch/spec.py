@@ -87,7 +87,7 @@ class Secret(Config):
 class Volume(Config):
     """Storage that outlives the job."""
 
-    source: str  # a PersistentVolumeClaim, or a bucket's URL
+    source: str  # a PersistentVolumeClaim
     path: str  # where the processes see it
 
 

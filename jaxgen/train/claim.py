@@ -75,15 +75,13 @@ class Claim:
         if (last := _last(self.path.parent)) is not None and last.name > self.path.name:
             next_one = _read(last)
             raise UserError(
-                f"{self.path.parents[1]} is trained by {_name(next_one) if next_one else 'another process'}, "
+                f"{self.path.parents[1]} is trained by {name(next_one) if next_one else 'another process'}, "
                 "as nothing was heard of this one for too long; this one ends"
             )
 
 
 def _take(folder: Path, tell: Callable[[str], None]) -> Claim:
-    since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
-    facts = {"host": platform.node(), "pid": os.getpid(), "since": since, "id": uuid.uuid4().hex,
-             "where": _where(), "beat": 0, "released": False}  # fmt: skip
+    facts = {**this_process(), "id": uuid.uuid4().hex, "where": _where(), "beat": 0, "released": False}
     while True:
         last = _last(folder)
         if last is not None:
@@ -92,14 +90,14 @@ def _take(folder: Path, tell: Callable[[str], None]) -> Claim:
         claim = Claim(folder / f"{number:06}.json", facts)
         if objects.create(claim.path, claim.data()):
             break
-    for name in objects.names(folder):
-        if name < claim.path.name:
-            objects.remove(folder / name)
+    for file in objects.names(folder):
+        if file < claim.path.name:
+            objects.remove(folder / file)
     return claim
 
 
 def _last(folder: Path) -> Path | None:
-    found = [name for name in objects.names(folder) if name.removesuffix(".json").isdecimal()]
+    found = [file for file in objects.names(folder) if file.removesuffix(".json").isdecimal()]
     return folder / found[-1] if found else None
 
 
@@ -112,7 +110,7 @@ def _wait_for(path: Path, tell: Callable[[str], None]) -> None:
     first = _read(path)
     if first is None or first["released"] or _gone(first):
         return
-    tell(f"waits {SILENCE_SECONDS:.0f} s at most for a sign of {_name(first)}, who trained {path.parents[1]}")
+    tell(f"waits {SILENCE_SECONDS:.0f} s at most for a sign of {name(first)}, who trained {path.parents[1]}")
     until = time.monotonic() + SILENCE_SECONDS
     while time.monotonic() < until:
         time.sleep(BEAT_SECONDS / 10)
@@ -120,7 +118,7 @@ def _wait_for(path: Path, tell: Callable[[str], None]) -> None:
         if now is None or now["released"]:
             return
         if now != first:
-            raise UserError(f"{path.parents[1]} is being trained by {_name(now)}; wait for it or stop it")
+            raise UserError(f"{path.parents[1]} is being trained by {name(now)}; wait for it or stop it")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -133,8 +131,15 @@ def _read(path: Path) -> dict[str, Any] | None:
     return data
 
 
-def _name(claim: dict[str, Any]) -> str:
-    return f"process {claim['pid']} on {claim['host']} since {claim['since']}"
+def this_process() -> dict[str, Any]:
+    """Returns what `name` tells people of this process."""
+    since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+    return {"pid": os.getpid(), "host": platform.node(), "since": since}
+
+
+def name(facts: dict[str, Any]) -> str:
+    """Returns what people know a process by that holds, or held, a population."""
+    return f"process {facts['pid']} on {facts['host']} since {facts['since']}"
 
 
 def _where() -> str:

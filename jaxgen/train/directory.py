@@ -14,10 +14,8 @@ lock            held by the process that trains; owner.json says which (in an ob
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,8 +128,7 @@ class PopulationDirectory:
                 unfinished.unlink()
             if owner_file.exists():
                 self.event("stale lock", of=_name(owner_file))
-            since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
-            write_json(owner_file, {"pid": os.getpid(), "host": platform.node(), "since": since})
+            write_json(owner_file, claim.this_process())
             yield
         finally:
             # Removed while the lock is held; a process that is killed leaves it behind.
@@ -143,7 +140,6 @@ class PopulationDirectory:
 def _name(owner_file: Path) -> str:
     """Returns who holds, or held, a directory."""
     try:
-        owner = read_json(owner_file)
-        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+        return claim.name(read_json(owner_file))
     except (UserError, KeyError, TypeError):
         return "another process"
