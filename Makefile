@@ -1,10 +1,10 @@
-# Each target sets up what it needs. PYTHON picks the interpreter: any 3.11 or newer.
+# Each target sets up what it needs. PYTHON picks the interpreter: 3.11, 3.12 or 3.13.
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
 .PHONY: reproduce test test-newest smoke chaos chaos-distributed chaos-store endurance compile-tpu compile-cuda lint bench \
-	bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins
+	bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -14,7 +14,7 @@ reproduce: setup
 test: setup lint
 	$(RUN)/python -m pytest -n 3 --dist worksteal
 
-# The same tests on the newest Python and jax: make test-newest PYTHON=python3.12
+# The same tests on the newest Python and jax: make test-newest PYTHON=python3.13
 test-newest:
 	$(MAKE) test VENV=.venv-newest
 
@@ -82,6 +82,12 @@ image-cpu image-cuda image-tpu: image-%:
 images-check:
 	docker/check.sh $(BUILD_FLAGS)
 
+# Renews the exact versions that the tests run with: the newest that pyproject.toml allows on each supported Python.
+test-pins: setup
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	$(RUN)/python -m uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --no-annotate \
+		--custom-compile-command "make test-pins" --extra dev pyproject.toml --output-file tests/pins.txt
+
 # Renews the exact versions that images have: the newest that pyproject.toml allows, for Python 3.12.
 image-pins: setup
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
@@ -89,11 +95,11 @@ image-pins: setup
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml tests/pins.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "jaxgen needs Python 3.11 or newer, this is " + sys.version + "; name one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/pins.txt --editable ".[dev]"
 	touch $@
 
 clean:

@@ -51,7 +51,10 @@ def tiles(width: int, dtype: Any) -> tuple[Any, ...]:
     """Returns how a matrix with rows of `width` numbers lies in shared memory for `wgmma`."""
     size = jnp.dtype(dtype).itemsize
     swizzle = plgpu.find_swizzle(width * size * 8)
-    return (plgpu.TilingTransform((8, swizzle // size)), plgpu.SwizzleTransform(swizzle))
+    # Not as classes: later versions of jax leave a method of theirs abstract.
+    tiling: Any = plgpu.TilingTransform
+    swizzling: Any = plgpu.SwizzleTransform
+    return (tiling((8, swizzle // size)), swizzling(swizzle))
 
 
 def part_count(dtype: str) -> int:
