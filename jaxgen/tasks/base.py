@@ -4,8 +4,8 @@ A *table* task is finite: it is enumerated once with numpy, and lives on the dev
 task draws fresh training examples at every step; its splits are fixed samples, to measure on. A *host*
 task gets them from the host: made by numpy, as no compiled program could, or read from disk.
 
-Sequences of different lengths are padded at the end with a token of their own, whose targets are IGNORED;
-a causal model never sees it where it is asked something.
+Sequences of different lengths are padded at the end with a token of their own, whose targets are IGNORED. A causal
+model never sees it where it is asked something, and an encoder does not attend to it.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class TaskShape:
     channels: int | None = None  # C, real numbers at each of the S positions; None: inputs are tokens, or features
     # Splits of another length than S: (split, its length). All positions of every split are then read out.
     lengths: tuple[tuple[str, int], ...] = ()
+    # The token that pads sequences at their end; None: none are padded; unmarked: by what an example may hold, too.
+    padding: int | Literal["unmarked"] | None = None
 
     def blank(self) -> Array:
         """Returns inputs of one example: zeros (1, S) or (1, S, C), of the right dtype."""
@@ -174,7 +176,7 @@ def next_tokens(tokens_NT: Array, asked_NT: Array, xp: Any, *, first: int = 0) -
 
 
 def sequence_shape(
-    vocabulary: int, sizes: tuple[tuple[str, int], ...], spans: Mapping[str, tuple[int, int]]
+    vocabulary: int, sizes: tuple[tuple[str, int], ...], spans: Mapping[str, tuple[int, int]], padding: int | None
 ) -> TaskShape:
     """Returns the shape of sequences padded to the longest of `train`, or of their own split where that is longer.
 
@@ -184,13 +186,15 @@ def sequence_shape(
       vocabulary: V.
       sizes: the number of examples of each split.
       spans: for each split the fewest tokens of a prompt, and the most tokens of a whole sequence.
+      padding: the token that pads them; None: none does.
     """
     length = spans["train"][1] - 1
     lengths = tuple((name, most - 1) for name, (_, most) in spans.items() if most - 1 > length)
     first = 0 if lengths else min(fewest for fewest, _ in spans.values()) - 1
     return TaskShape(
-        vocabulary=vocabulary, length=length, readout=tuple(range(first, length)), sizes=sizes, lengths=lengths
-    )
+        vocabulary=vocabulary, length=length, readout=tuple(range(first, length)), sizes=sizes, lengths=lengths,
+        padding=padding,
+    )  # fmt: skip
 
 
 def divided(whole: Split, sizes: Iterable[tuple[str, int]]) -> dict[str, Split]:

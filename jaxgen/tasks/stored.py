@@ -56,7 +56,9 @@ class StoredTask(Task):
     def shape(self) -> TaskShape:
         facts, sizes = self.manifest()["shape"], stored_sizes(data_folder(), self.data)
         sizes["train"] = min(sizes["train"], max(self.train_measured, 1))
+        names = self.token_names()
         return TaskShape(
+            padding=names.index("<pad>") if "<pad>" in names else None,
             **facts
             | {"readout": tuple(facts["readout"]), "sizes": tuple(sizes.items()),
                "lengths": tuple((name, length) for name, length in facts["lengths"])}
@@ -135,6 +137,7 @@ def export(task: Task, seed: int, train: PositiveInt | None, folder: Path) -> st
     try:
         written = {name: _write(temporary, name, split) for name, split in splits.items()}
         shape = dataclasses.asdict(task.shape())
+        del shape["padding"]  # the tokens' names tell it
         shape["sizes"] = [[name, len(split.inputs)] for name, split in splits.items()]
         manifest = {
             "made_by": {"task": to_json(task), "version": type(task).version, "seed": seed},
