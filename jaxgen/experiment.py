@@ -20,6 +20,7 @@ from jaxgen.config import (
     NonNegativeInt,
     PositiveInt,
     digest,
+    nested,
     override,
     parse_setting,
     per_member_values,
@@ -37,6 +38,8 @@ from jaxgen.train.config import (
     Init,
     LogSpaced,
     LossName,
+    Mask,
+    NoisyAdamW,
     Numerics,
     OptimizerConfig,
     OptimizerWrapper,
@@ -102,7 +105,30 @@ class Condition(Config):
         and the horizon: no schedule depends on it, so a run can be extended.
         """
         fields = without(self, "name", "seeds", "snapshots", "analyses", "steps")
-        return fields | {"task_version": type(self.task).version}
+        fields["task_version"] = type(self.task).version
+        versions = {type(each).__name__: type(each).version for each in nested(self.task) if isinstance(each, Task)}
+        if newer := {kind: version for kind, version in versions.items() if version > 1}:
+            fields["part_versions"] = newer
+        if corrections := self._corrections():
+            fields["corrections"] = corrections
+        return fields
+
+    def _corrections(self) -> list[str]:
+        """Returns which faults of earlier versions of the engine this condition had: its runs of then are others."""
+        optimizer, start, found = self.optimizer, self.start, []
+        noisy = isinstance(optimizer, NoisyAdamW)
+        if isinstance(optimizer, NoisyAdamW) and optimizer.weight_noise > 0:
+            found.append("weight noise is drawn apart from masks")
+        if isinstance(start, From):
+            if self.model.keeps_state():
+                found.append("the model's state comes along from the parent")
+            if masked(start.transforms) and (noisy or isinstance(optimizer, OptimizerWrapper)):
+                found.append("what is masked is in no norm and gets no noise")
+            if sum(isinstance(each, Mask) for each in start.transforms) > 1:
+                found.append("scores do not see what is masked")
+        if self.task.shape().padding is not None and not getattr(self.model, "causal", True):
+            found.append("an encoder does not see padding")
+        return found
 
     def static_signature(self) -> str:
         """Returns a digest that is equal for conditions which one compiled program can train."""

@@ -19,7 +19,7 @@ from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
 from jaxgen.runs import Member, Request, Rows, Run, begin_run
-from jaxgen.table import Table, keys_of
+from jaxgen.table import NOT_STARTED, Table, keys_of
 from jaxgen.train import processes
 from jaxgen.train.config import First, From, rewinds
 from jaxgen.train.directory import PopulationDirectory
@@ -43,6 +43,7 @@ class Reproduction:
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
     timings: tuple[Timing, ...]  # of its populations
+    failures: tuple[Exception, ...] = ()  # of trainings that ended in an error of the program; the others went on
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -77,14 +78,17 @@ def reproduce(
       Interrupted: the observer asked to stop; the same call goes on from there.
     """
     conditions = resolve(experiment, request)
-    train_all(conditions, request, path, observer=observer, arguments=arguments)
-    return collect(path, experiment, conditions, observer)
+    failures = train_all(conditions, request, path, observer=observer, arguments=arguments)
+    return dataclasses.replace(collect(path, experiment, conditions, observer), failures=failures)
 
 
 def train_all(
     conditions: Sequence[Condition], request: Request, path: Path, *, observer: Observer, arguments: RunArguments
-) -> None:
-    """Trains what is unfinished; of several processes, each calls this, and the first one alone goes on from there."""
+) -> tuple[Exception, ...]:
+    """Trains what is unfinished; of several processes, each calls this, and the first one alone goes on from there.
+
+    Returns the errors of trainings that failed, for which no user is to blame; the other trainings go on.
+    """
     wanted = trajectories(conditions)
     groups = processes.told(lambda: _begin(path, request, wanted))
     if not objects.exists(path / "run.json"):
@@ -92,9 +96,20 @@ def train_all(
     run = Run(path)
     begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
     by_identity = {each.identity: each for each in wanted}
+    failures: list[Exception] = []
     for name, identities in groups:
         members = [_begun(identity, begun, by_identity) for identity in identities]
-        _train_one(path / "populations" / name, members, wanted, run, observer, arguments)
+        try:
+            _train_one(path / "populations" / name, members, wanted, run, observer, arguments)
+        except (UserError, objects.StoreError, OSError, Interrupted):
+            raise  # what stands in the way of this one stands in the way of all
+        except Exception as error:
+            if processes.count() > 1:
+                raise  # the other processes are in the middle of it
+            failures.append(error)
+            names = ", ".join(dict.fromkeys(member.condition.name for member in members))
+            observer.note(f"{names}: training failed, the others go on: {type(error).__name__}: {error}")
+    return tuple(failures)
 
 
 def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[tuple[str, list[str]]]:
@@ -139,20 +154,29 @@ def _train_one(
     status = processes.told(PopulationDirectory(path).status)
     if status["finished"] and status["horizon"] >= horizon:
         return
-    snapshots = {step for each in same for step in (*each.condition.snapshots, each.condition.steps)}
+    ends = {each.condition.steps for each in same}
+    snapshots = ends | {step for each in same for step in each.condition.snapshots}
     for child in wanted:
         if child.parent is not None and child.parent.identity in identities:
             snapshots |= _snapshots_for(child, horizon)
-    run = Run(run.path)  # as the parents have left it
-    starts = [_start(member, run) for member in members]
+    trained = {each.identity: each for each in Run(run.path).trained()}  # as the parents have left them
+    started: list[tuple[Trajectory, Start | None]] = []
+    for member in members:
+        try:
+            started.append((member, _start(member, trained)))
+        except NotStarted as reason:
+            observer.note(f"{member.condition.name}, seed {member.seed}: not trained: {reason}")
+    if not started:
+        return
     train(
         path,
-        members,
+        [member for member, _ in started],
         horizon=horizon,
         snapshot_steps=snapshots,
-        starts=starts,
+        starts=[start for _, start in started],
         observer=observer,
         arguments=arguments,
+        ends=ends,
     )
 
 
@@ -163,45 +187,80 @@ def _snapshots_for(child: Trajectory, horizon: int) -> set[int]:
     assert child.parent is not None
     steps = {0} if rewinds(start.transforms) else set()
     if isinstance(start.at, First):
-        return steps | set(child.parent.condition.measure_at.steps(horizon))
+        return steps | child.parent.condition.measure_at.grid(horizon)
     return steps | ({start.at} if isinstance(start.at, int) else set())
 
 
-def _start(member: Trajectory, run: Run) -> Start | None:
+class NotStarted(Exception):
+    """A trajectory cannot be trained: what it starts from never came."""
+
+
+def _start(member: Trajectory, trained: Mapping[str, Member]) -> Start | None:
     start = member.condition.start
     if not isinstance(start, From):
         return None
-    assert member.parent is not None
-    parent = next(each for each in run.trained() if each.identity == member.parent.identity)
-    step = _start_step(start, parent)
+    parent, step = _parent_at(member, trained)
     as_jax = lambda tree: jax.tree.map(jax.numpy.asarray, tree)  # noqa: E731
-    model_state = as_jax(parent.variables(step))
-    params = model_state.pop("params")
-    parent_init = as_jax(parent.params(0)) if rewinds(start.transforms) else params
-    made = Start(params, mask=None, parent_init=parent_init)
-    return start_from(made, start.transforms, member.condition, member.seed, model_state)
+    variables = as_jax(parent.variables(step))
+    parent_init = as_jax(parent.variables(0)) if rewinds(start.transforms) else variables
+    model_state = dict(variables)
+    made = Start(model_state.pop("params"), model_state, mask=None, parent_init=parent_init)
+    return start_from(made, start.transforms, member.condition, member.seed)
 
 
-def _start_step(start: From, parent: Member) -> int:
-    if start.at == "end":
-        return parent.steps()[-1]
-    if isinstance(start.at, int):
-        if start.at not in parent.steps():
-            raise UserError(
-                f"start: step {start.at} of '{parent.condition.name}' was not kept ({parent.steps()} were); "
-                f"train it anew with --fresh"
+def _parent_at(child: Trajectory, trained: Mapping[str, Member]) -> tuple[Member, int]:
+    """Returns the parent of a trajectory, and at which of its kept steps the trajectory starts.
+
+    Raises:
+      NotStarted: the parent never came there.
+      UserError: the parameters of the step were not kept.
+    """
+    start, wanted = child.condition.start, child.parent
+    assert isinstance(start, From)
+    assert wanted is not None
+    name, parent = wanted.condition.name, trained.get(wanted.identity)
+    status = parent.directory.status() if parent else {}
+    if parent is None or not (status["finished"] and status["horizon"] >= wanted.condition.steps):
+        raise NotStarted(f"'{name}', which it starts from, was not trained")
+    end = wanted.condition.steps
+    if isinstance(start.at, First):
+        table = Table.of(parent.rows(at=wanted.condition.measure_at.grid(end))).seed(parent.seed)
+        values = table.values(parent.condition.name, f"{start.at.measure}/{start.at.split}")
+        reached = values[values >= start.at.at_least]
+        if not len(reached):
+            raise NotStarted(
+                f"{start.at.measure}/{start.at.split} of '{name}' was never at least {start.at.at_least:g} "
+                f"(its best was {values.max():.4g})"
             )
-        return start.at
-    assert isinstance(start.at, First)
-    table = Table.of(parent.rows()).seed(parent.seed)
-    values = table.values(parent.condition.name, f"{start.at.measure}/{start.at.split}")
-    reached = values[values >= start.at.at_least]
-    if not len(reached):
-        raise UserError(
-            f"start: {start.at.measure}/{start.at.split} of '{parent.condition.name}' seed {parent.seed} was never "
-            f"at least {start.at.at_least:g} (its best was {values.max():.4g}); give it more steps"
-        )
-    return int(reached.index[0])
+        step = int(reached.index[0])
+    else:
+        step = end if start.at == "end" else start.at
+    ended = status["members"][parent.index]
+    if ended["state"] == "failed" and ended["step"] < step:
+        raise NotStarted(f"'{name}' failed at step {ended['step']}")
+    kept = parent.steps()
+    if ended["state"] == "stopped" and ended["step"] < step:
+        step = min((each for each in kept if each >= ended["step"]), default=step)  # its parameters have stayed
+    if step not in kept:
+        raise UserError(f"start: step {step} of '{name}' was not kept ({kept} were); train it anew with --fresh")
+    return parent, step
+
+
+def _never(wanted: Trajectory, trained: Mapping[str, Member]) -> str | None:
+    """Returns why a trajectory that has not begun will not; None where its parent may still come to where it starts."""
+    if wanted.parent is None:
+        return None
+    parent = trained.get(wanted.parent.identity)
+    if parent is None:
+        return _never(wanted.parent, trained)
+    status = parent.directory.status()
+    if not (status["finished"] and status["horizon"] >= wanted.parent.condition.steps):
+        return None
+    try:
+        _parent_at(wanted, trained)
+    except NotStarted as reason:
+        return str(reason)
+    return None
 
 
 def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...], observer: Observer) -> Reproduction:
@@ -214,8 +273,13 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     notes: list[str] = []
     timings: dict[Path, Timing] = {}
     for wanted in trajectories(conditions):
+        name, seed, horizon = wanted.condition.name, wanted.seed, wanted.condition.steps
         member = by_identity.get(wanted.identity)
         if member is None:
+            if reason := _never(wanted, by_identity):
+                notes.append(f"{name}, seed {seed}: not trained: {reason}")
+                rows.append((name, seed, 0, NOT_STARTED, 1.0))
+                finished.append(rows[-1])
             continue
         status = member.directory.status()
         if member.directory.path not in timings:
@@ -225,15 +289,20 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
             ]
         if status["finished"]:
             _analyse(wanted, member, observer)
-        name, seed, horizon = wanted.condition.name, wanted.seed, wanted.condition.steps
-        found = [row for row in member.rows(name) if row[2] <= horizon]
+        found = member.rows(name, at=wanted.condition.measure_at.steps(horizon))
         state: dict[str, Any] = status["members"][member.index] if status["members"] else {"state": "going"}
         if state["state"] == "failed":
-            notes.append(f"{name}, seed {seed}: the loss was not finite at step {state['step']}")
+            notes.append(f"{name}, seed {seed}: training gave numbers that are not finite at step {state['step']}")
             # A claim must not read the last good rows as if they were final.
             found += [(name, seed, state["step"] + 1, key, math.nan) for key in dict.fromkeys(row[3] for row in found)]
         rows += found
         if status["finished"] and status["horizon"] >= horizon:
+            if state["state"] == "going" and not any(row[2] == horizon for row in found):
+                notes.append(
+                    f"{name}, seed {seed}: trained to step {status['horizon']}, but not measured at step {horizon}, "
+                    f"its end; train it anew with --fresh"
+                )
+                continue
             finished += found
     table = Table.of(rows)
     verdicts = judge_all(experiment.claims, Table.of(finished), withheld=withheld(experiment, request))

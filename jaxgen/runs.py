@@ -17,7 +17,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,19 +92,26 @@ class Member:
 
         return CheckpointStore(self.directory.path / "snapshots")
 
-    def rows(self, name: str | None = None) -> Rows:
-        """Returns (condition, seed, step, key, value) of measures and analyses, under the name `name`."""
+    def rows(self, name: str | None = None, at: Collection[int] | None = None) -> Rows:
+        """Returns (condition, seed, step, key, value) of measures and analyses.
+
+        Args:
+          name: the condition's name to give them; None: its own.
+          at: the steps of the measures, the last of which ends the analyses; None: all there are.
+        """
         name = name or self.condition.name
+        steps, last = (None, math.inf) if at is None else (set(at), max(at))
         found: Rows = []
         for row in read_rows(self.directory.metrics_file):
-            if row["member"] == self.index:
+            if row["member"] == self.index and (steps is None or row["step"] in steps):
                 values = row["values"].items()
                 found += [(name, self.seed, row["step"], k, float("nan") if v is None else v) for k, v in values]
         if self.directory.analyses_file.exists():
             with reading(self.directory.analyses_file):
                 for kept in read_json(self.directory.analyses_file).values():
                     for step, key, value in kept.get(str(self.index), []):
-                        found.append((name, self.seed, step, key, float("nan") if value is None else value))
+                        if step <= last:
+                            found.append((name, self.seed, step, key, float("nan") if value is None else value))
         return found
 
 

@@ -17,6 +17,9 @@ from jaxgen.files import write_text
 
 COLUMNS = ["condition", "seed", "step", "split", "measure", "value"]
 
+# The key of the one row of a seed that could not be trained, since what it starts from never came.
+NOT_STARTED = "not_started"
+
 
 class NotMeasured(UserError):
     """The table lacks a condition or key that a claim or figure reads."""
@@ -108,10 +111,13 @@ class SeedTable:
 
         Raises:
           NotMeasured: no such condition or key; the nearest is named.
+          Censored: what the condition starts from never came.
         """
         of_condition = self.rows[self.rows["condition"] == condition]
         if not len(of_condition):
             raise NotMeasured(f"no condition '{condition}'{nearest(condition, set(self.rows['condition']))}")
+        if (of_condition["measure"] == NOT_STARTED).any():
+            raise Censored(f"what '{condition}' starts from never came")
         measure, split = split_key(key)
         found = of_condition[(of_condition["measure"] == measure) & (of_condition["split"] == split)]
         if not len(found):

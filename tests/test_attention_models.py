@@ -81,7 +81,7 @@ def test_a_population_trains_on_a_mesh_as_without_a_kernel(monkeypatch: pytest.M
         trajectories = [Trajectory(condition, seed, str(seed)) for seed in range(2)]
         constants = program.place(stack_constants(trajectories, [None] * 2))
         state, _ = program.advance(program.init(constants, None), constants, jnp.int32(4))
-        row, _, _ = program.measure(state, constants)
+        row, _ = program.measure(state, constants, True)
         return np.asarray(row["loss/train"])
 
     def build(*args, attention_device=None, **how):

@@ -15,7 +15,7 @@ from jaxgen.measures.config import Accuracy, AccuracyByLength, GreedyAccuracy, T
 from jaxgen.measures.evaluation import Evaluation
 from jaxgen.models.build import build_model
 from jaxgen.models.config import MLPConfig, TransformerConfig
-from jaxgen.models.decoding import greedy
+from jaxgen.models.decoding import greedy, likeliest
 from jaxgen.tasks.base import IGNORED
 from jaxgen.tasks.modular import ModularTask
 from jaxgen.train.losses import cross_entropy
@@ -140,3 +140,8 @@ def test_greedy_accuracy_is_that_of_the_models_own_answers() -> None:
 def test_edges_must_rise() -> None:
     with pytest.raises(UserError, match="each above the one before"):
         AccuracyByLength(edges=(4, 4))
+
+
+def test_a_logit_that_is_not_a_number_is_no_answer() -> None:
+    logits_BKV = jnp.array([[[jnp.nan, 1.0, 0.0]], [[0.0, jnp.nan, 1.0]], [[0.0, 2.0, jnp.inf]]])
+    np.testing.assert_array_equal(likeliest(logits_BKV), [[IGNORED], [IGNORED], [2]])

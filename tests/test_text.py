@@ -103,5 +103,5 @@ def test_a_model_trains_on_sentences() -> None:
     )
     program = Program(condition, "sequential")
     constants = stack_constants([Trajectory(condition, 0, "id")], [None])
-    row, _, _ = jax.eval_shape(program.measure, jax.eval_shape(program.init, constants, None), constants)
+    row, _ = jax.eval_shape(program.measure, jax.eval_shape(program.init, constants, None), constants, True)
     assert {"accuracy/train", "accuracy/test"} <= set(row)

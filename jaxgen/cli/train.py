@@ -201,6 +201,8 @@ def _run_all(
         _write_report(path, found, done)
         _say(console, f"report on all of them: {_shown(path)}")
     processes.close()
+    for failure in (each for one in done for each in one.failures):
+        raise failure
 
 
 def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:

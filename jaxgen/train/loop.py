@@ -5,7 +5,8 @@ The order of things, and what "at step k" means:
 1. Start: the newest intact recovery checkpoint; where nothing was ever saved, the parents'
    snapshots or the initialisation. Where all that was saved is damaged, the run refuses to start.
 2. `advance` makes updates; after k of them the state is "at step k". Step 0 is before the first.
-3. At a measuring step k the state at k is measured, then the stopping rule may freeze a member.
+3. At a measuring step k the state at k is measured, then the stopping rule may freeze a member. The
+   last steps of conditions are measured too; the rule overlooks those that the schedule has not.
 4. Then a snapshot of the state at k is saved, if one is due.
 5. Then a recovery checkpoint at k is saved, if one is due: rows and snapshots up to k are on disk
    before it; mirrors are shown these rows, and status.json tells of it, after it. A resumed run goes
@@ -25,7 +26,7 @@ import dataclasses
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -141,6 +142,7 @@ def train(
     starts: Sequence[Start | None],
     observer: Observer,
     arguments: RunArguments,
+    ends: Collection[int] = (),
 ) -> None:
     """Trains a population to the step `horizon`, or goes on with it.
 
@@ -152,6 +154,7 @@ def train(
       starts: where each member starts from, None for the model's initialisation.
       observer: is told of the progress.
       arguments: how to run.
+      ends: the ends of conditions that share a member and are shorter, which are measured beside its schedule.
 
     Raises:
       Interrupted: the observer asked to stop, and the state is saved.
@@ -160,7 +163,8 @@ def train(
     """
     directory = PopulationDirectory(path)
     with directory.lock(observer.note):
-        _Training(directory, members, horizon, snapshot_steps, starts, observer, arguments).run()
+        measured = {horizon, *ends}
+        _Training(directory, members, horizon, measured, snapshot_steps, starts, observer, arguments).run()
 
 
 class _Chunk(NamedTuple):
@@ -180,6 +184,7 @@ class _Training:
         directory: PopulationDirectory,
         members: Sequence[Trajectory],
         horizon: int,
+        ends: set[int],
         snapshot_steps: set[int],
         starts: Sequence[Start | None],
         observer: Observer,
@@ -190,7 +195,8 @@ class _Training:
         self.names = [member_name(member.condition.name, member.seed) for member in members]
         self.identities = [member.identity for member in members]
         self.condition = members[0].condition
-        self.measure_steps = set(self.condition.measure_at.steps(horizon))
+        self.scheduled = self.condition.measure_at.grid(horizon)
+        self.measure_steps = self.scheduled | {step for step in ends if step <= horizon}
         self.snapshot_steps = {step for step in snapshot_steps if step <= horizon}
         self.profiler = Profiler(arguments.profile, directory.path / "profile")
         ends = self.measure_steps | self.snapshot_steps | self.profiler.boundaries() | {horizon}
@@ -200,7 +206,7 @@ class _Training:
         savings = Savings(remat=how["remat"], microbatches=how["microbatches"])
         self.program = Program(self.condition, layout, sizes.build(), savings)
         self.constants = self.program.place(stack_constants(members, starts))
-        self.params = self.program.place_params(_stack([start.params for start in starts if start is not None]))
+        self.given = self.program.place_start(_stack([start.variables() for start in starts if start is not None]))
         self.status = directory.status()
         self.stopwatch = Stopwatch(self.status["seconds"])
         where = {} if self.condition.numerics.logical_shards else environment.topology() | {"mesh": str(sizes)}
@@ -297,8 +303,8 @@ class _Training:
         step = processes.told(self._begin_files)
         if step is None:
             with self.stopwatch.during("compiling"):
-                return 0, jax.block_until_ready(self.program.init(self.constants, self.params))
-        like = jax.eval_shape(self.program.init, self.constants, self.params)
+                return 0, jax.block_until_ready(self.program.init(self.constants, self.given))
+        like = jax.eval_shape(self.program.init, self.constants, self.given)
         return step, self.program.place_state(self.recovery.restore(step, like))
 
     def _begin_files(self) -> int | None:
@@ -336,7 +342,7 @@ class _Training:
         flops = matmul_flops(traced.jaxpr.jaxpr)  # of one step: the loop over them counts as one turn
         self.throughput = Throughput(flops, self.condition.numerics, self.program.mesh.size)
         self.advance = self._compiled("advance", traced)
-        self.measure = self._compiled("measure", self.program.measure.trace(state, self.constants))
+        self.measure = self._compiled("measure", self.program.measure.trace(state, self.constants, np.bool_(True)))
 
     def _compiled(self, name: str, traced: Any) -> Callable[..., Any]:
         began, hits = time.monotonic(), environment.cache_hits()
@@ -351,7 +357,7 @@ class _Training:
         chunk, read_at = 1, time.monotonic()
         save_due = False
         if step == 0:
-            state, first = self._measured(state)
+            state, first = self._measured(0, state)
             unread.append(_Chunk(0, 0, state.step + 0, first, began=read_at, ended=None))
             if 0 in self.snapshot_steps:
                 self._add_snapshot(0, state)
@@ -370,7 +376,7 @@ class _Training:
             step += steps
             row: dict[str, Any] | None = None
             if step in self.measure_steps:
-                state, row = self._measured(state)
+                state, row = self._measured(step, state)
             unread.append(_Chunk(step, steps, token, row, began, ended))
             while len(unread) > 1:
                 self._read(unread.popleft())
@@ -410,9 +416,9 @@ class _Training:
                 self.constants = self.constants._replace(feed=feed.next())
         return feed.end
 
-    def _measured(self, state: State) -> tuple[State, dict[str, Any]]:
-        row, active, hits = self.measure(state, self.constants)
-        return state._replace(active=active, hits=hits), row
+    def _measured(self, step: int, state: State) -> tuple[State, dict[str, Any]]:
+        row, changed = self.measure(state, self.constants, np.bool_(step in self.scheduled))
+        return state._replace(**changed), row
 
     def _read(self, chunk: _Chunk) -> None:
         """Waits for a chunk, and writes its rows: those of members that have come as far as its step."""
@@ -436,7 +442,9 @@ class _Training:
                 at = int(reached_M[i])
                 self.directory.event("failed", member=i, step=at)
                 name, seed = self.members[i].condition.name, self.members[i].seed
-                self.observer.note(f"{name}, seed {seed}: the loss was not finite at step {at}; it is frozen there")
+                self.observer.note(
+                    f"{name}, seed {seed}: training gave numbers that are not finite at step {at}; it is frozen there"
+                )
         now = time.time()
         rows = [
             metric_row(step, i, now, {key: float(column[i]) for key, column in values.items()})
