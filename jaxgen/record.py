@@ -82,7 +82,7 @@ def _finished(done: Reproduction) -> dict[str, Any]:
                 "seeds": {},
                 "steps": wanted.condition.steps,
                 "commit": run["commit"],
-                "modified": bool(run["diff"] or run.get("untracked")),
+                "modified": environment.modified(run),
                 "device": environment.device_name(run),
                 "versions": run["versions"],
                 "minutes": round(sum(member.directory.status()["seconds"].values()) / 60, 1),

@@ -54,6 +54,7 @@ class HowToRun:
     process: int | None
     connect_within: int
     require_backend: str | None
+    keep_diff: bool
 
     def connect(self, preemption: Preemption) -> None:
         """Finds the other processes and the devices; before anything else is asked of jax.
@@ -80,6 +81,7 @@ class HowToRun:
             mirrors=self._mirrors,
             resume=resume,
             allow_drift=self.allow_drift,
+            keep_diff=self.keep_diff,
             profile=Profile.parse(self.profile) if self.profile else None,
         )
 
@@ -231,7 +233,7 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
 def _commit(about: dict[str, Any]) -> str:
     if about["commit"] is None:
         return "installed from a wheel"
-    return f"{about['commit']}{' and uncommitted changes' if about['diff'] or about['untracked'] else ''}"
+    return f"{about['commit']}{' and uncommitted changes' if environment.modified(about) else ''}"
 
 
 def _console() -> Console:

@@ -125,6 +125,7 @@ class RunArguments:
     profile: Profile | None = None  # trace these steps, into the population's profile/
     resume: Literal["must", "may"] = "must"  # may: where all that was saved is damaged, start again
     allow_drift: bool = False  # resume with other versions, devices or flags, though bits may change
+    keep_diff: bool = False  # write down in run.json how jaxgen's own source differs from its commit
 
 
 def member_name(condition: str, seed: int) -> str:
@@ -244,7 +245,12 @@ class _Training:
              "parent": member.parent and member.parent.identity, "settings": to_json(member.condition)}
             for member in self.members
         ]  # fmt: skip
-        about = {**how, **self._attention(), "members": members, **environment.describe()}
+        about = {
+            **how,
+            **self._attention(),
+            "members": members,
+            **environment.describe(keep_diff=self.arguments.keep_diff),
+        }
         write_json(self.directory.run_file, about)
         return how
 
