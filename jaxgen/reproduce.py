@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from jaxgen import objects
-from jaxgen.config import digest, from_json, to_json
+from jaxgen.config import digest, to_json
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Condition, Curves, Experiment, Figure, Trajectory, populations, trajectories
 from jaxgen.files import read_json, write_json
@@ -21,6 +22,7 @@ from jaxgen.models.build import build_model
 from jaxgen.runs import Member, Request, Rows, Run, begin_run
 from jaxgen.table import Table, keys_of
 from jaxgen.train import processes
+from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.config import First, From, rewinds
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import ACTIVITIES
@@ -29,6 +31,9 @@ from jaxgen.train.losses import build_loss
 from jaxgen.train.start import Start, start_from
 from jaxgen.train.throughput import Timing
 from jaxgen.verdict import Verdict, judge_all
+
+if TYPE_CHECKING:
+    from jaxgen.runs import Load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +95,7 @@ def train_all(
     if not objects.exists(path / "run.json"):
         raise UserError(f"{path} is not there for process {processes.index()}: put --runs where all processes see it")
     run = Run(path)
-    begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
+    begun = {each.identity: each for each in run.trained()}
     by_identity = {each.identity: each for each in wanted}
     for name, identities in groups:
         members = [_begun(identity, begun, by_identity) for identity in identities]
@@ -101,11 +106,11 @@ def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[t
     """Returns the populations to train in their order, each as its directory's name and its members' identities."""
     begin_run(path, request, [each.identity for each in wanted])
     run = Run(path)
-    begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
+    begun = {each.identity: each for each in run.trained()}
     missing = [each for each in wanted if each.identity not in begun]
     by_identity = {each.identity: each for each in wanted}
     groups: list[tuple[str, list[Trajectory]]] = []
-    for directory in dict.fromkeys(begun[each.identity] for each in wanted if each.identity in begun):
+    for directory in dict.fromkeys(begun[each.identity].directory for each in wanted if each.identity in begun):
         members = [_begun(identity, begun, by_identity) for identity in directory.identities()]
         groups.append((directory.path.name, members))
     for members in populations(missing):
@@ -114,13 +119,13 @@ def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[t
     return [(name, [each.identity for each in members]) for name, members in groups]
 
 
-def _begun(identity: str, begun: dict[str, PopulationDirectory], wanted: dict[str, Trajectory]) -> Trajectory:
+def _begun(identity: str, begun: Mapping[str, Member], wanted: Mapping[str, Trajectory]) -> Trajectory:
     """Returns a member as wanted now; one that is no longer wanted goes on as it was begun."""
     if identity in wanted:
         return wanted[identity]
-    (facts,) = (each for each in begun[identity].run()["members"] if each["identity"] == identity)
-    parent = _begun(facts["parent"], begun, wanted) if facts["parent"] else None
-    return Trajectory(from_json(facts["settings"]), facts["seed"], identity, parent)
+    member = begun[identity]
+    parent = _begun(member.parent, begun, wanted) if member.parent else None
+    return Trajectory(member.condition, member.seed, identity, parent)
 
 
 def _train_one(
@@ -144,7 +149,11 @@ def _train_one(
         if child.parent is not None and child.parent.identity in identities:
             snapshots |= _snapshots_for(child, horizon)
     run = Run(run.path)  # as the parents have left it
-    starts = [_start(member, run) for member in members]
+    has_parents = any(member.parent is not None for member in members)
+    trained = {each.identity: each for each in run.trained()} if has_parents else {}
+    # Of a step and of step 0, where masks rewind: not once for each member.
+    load = functools.lru_cache(maxsize=2)(lambda folder, step: CheckpointStore(folder).load(step))
+    starts = [_start(member, trained, load) for member in members]
     train(
         path,
         members,
@@ -167,17 +176,17 @@ def _snapshots_for(child: Trajectory, horizon: int) -> set[int]:
     return steps | ({start.at} if isinstance(start.at, int) else set())
 
 
-def _start(member: Trajectory, run: Run) -> Start | None:
+def _start(member: Trajectory, trained: Mapping[str, Member], load: Load) -> Start | None:
     start = member.condition.start
     if not isinstance(start, From):
         return None
     assert member.parent is not None
-    parent = next(each for each in run.trained() if each.identity == member.parent.identity)
+    parent = trained[member.parent.identity]
     step = _start_step(start, parent)
     as_jax = lambda tree: jax.tree.map(jax.numpy.asarray, tree)  # noqa: E731
-    model_state = as_jax(parent.variables(step))
+    model_state = as_jax(parent.variables(step, load))
     params = model_state.pop("params")
-    parent_init = as_jax(parent.params(0)) if rewinds(start.transforms) else params
+    parent_init = as_jax(parent.variables(0, load)["params"]) if rewinds(start.transforms) else params
     made = Start(params, mask=None, parent_init=parent_init)
     return start_from(made, start.transforms, member.condition, member.seed, model_state)
 
@@ -213,11 +222,14 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     finished: Rows = []  # claims are judged on these alone
     notes: list[str] = []
     timings: dict[Path, Timing] = {}
+    statuses: dict[Path, dict[str, Any]] = {}
     for wanted in trajectories(conditions):
         member = by_identity.get(wanted.identity)
         if member is None:
             continue
-        status = member.directory.status()
+        if member.directory.path not in statuses:
+            statuses[member.directory.path] = member.directory.status()
+        status = statuses[member.directory.path]
         if member.directory.path not in timings:
             timings[member.directory.path] = _timing(member.directory, status)
             notes += [

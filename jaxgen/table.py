@@ -6,8 +6,10 @@ A *key* is `measure/split`, or `measure` alone where the measure has no split.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,7 +67,11 @@ class Table:
         return Table(self.rows[~self.rows["condition"].isin(list(conditions))])
 
     def seed(self, seed: int) -> SeedTable:
-        return SeedTable(self.rows[self.rows["seed"] == seed])
+        return SeedTable(self._by_seed.get(seed, self.rows[:0]))
+
+    @functools.cached_property
+    def _by_seed(self) -> dict[Any, pd.DataFrame]:
+        return {seed: rows for seed, rows in self.rows.groupby("seed", sort=False)}
 
     def series(self, condition: str, key: str) -> pd.DataFrame:
         """Returns the values of one key: index step, one column a seed."""

@@ -32,13 +32,8 @@ TRAINING = ("save_every", "mesh", "remat", "microbatches", "workers", "allow_dri
 # Variables that look as if they changed how processes train: those that are not taken over are named.
 _OURS = re.compile(r"(XLA|JAX|LIBTPU|JAXGEN)_\w+")
 # Those of this process alone.
-_NOT_TAKEN_OVER = (
-    "JAX_COORDINATOR_ADDRESS",
-    "JAX_NUM_PROCESSES",
-    "JAX_PROCESS_ID",
-    "JAX_LOCAL_DEVICE_IDS",
-    "JAXGEN_RUNS",
-)
+_NOT_TAKEN_OVER = {"JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "JAX_LOCAL_DEVICE_IDS",
+                   "JAXGEN_RUNS"}  # fmt: skip
 # Where a pod sees the first volume.
 MOUNTED_AT = "/runs"
 
@@ -212,11 +207,11 @@ def _taken_over() -> dict[str, str]:
 
     Others that look as if they mattered are said by name.
     """
-    known = (*variables.RECORDED, *variables.PLACES)
-    found = {name: os.environ[name] for name in sorted(known)
-             if name in os.environ and not variables.holds_login(os.environ[name])}  # fmt: skip
-    left = [name for name in sorted(os.environ)
-            if (name in known or _OURS.fullmatch(name)) and name not in found and name not in _NOT_TAKEN_OVER]  # fmt: skip
+    known = {*variables.RECORDED, *variables.PLACES}
+    looks = {name for name in os.environ if name in known or _OURS.fullmatch(name)} - _NOT_TAKEN_OVER
+    taken = sorted(name for name in looks & known if not variables.holds_login(os.environ[name]))
+    found = {name: os.environ[name] for name in taken}
+    left = sorted(looks - found.keys())
     if left:
         click.echo(f"the job does not get {', '.join(left)}; --env gives it what is no secret", err=True)
     for name in (FOLDERS_VARIABLE, "PYTHONPATH"):

@@ -89,7 +89,7 @@ class HowToRun:
         rows = functools.partial(read_rows, directory.metrics_file)
         made: list[Mirror] = [TensorBoard(directory.path / "tensorboard", members, rows())]
         if self.wandb:
-            made.append(WeightsAndBiases(self.wandb, directory.path.name, directory.path, members, rows()))
+            made.append(WeightsAndBiases(self.wandb, directory.wandb_id(), directory.path, members, rows()))
         return made
 
 

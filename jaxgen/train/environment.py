@@ -33,7 +33,7 @@ CACHE_VARIABLE = "JAXGEN_CACHE"
 
 
 def describe(*, keep_diff: bool = False) -> dict[str, Any]:
-    """Returns versions, devices, flags, and what source this is; with `keep_diff`, also how that differs from its commit."""
+    """Returns versions, devices, flags, and what `source` does."""
     devices = jax.devices()
     return {
         "versions": versions(),
