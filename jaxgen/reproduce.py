@@ -20,7 +20,7 @@ from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
 from jaxgen.runs import Member, Request, Rows, Run, begin_run
-from jaxgen.table import Table, keys_of
+from jaxgen.table import Table
 from jaxgen.train import processes
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.config import First, From, rewinds
@@ -273,7 +273,7 @@ def _timing(directory: PopulationDirectory, status: Mapping[str, Any]) -> Timing
 
 def _missing_keys(figure: Figure, table: Table) -> list[str]:
     """Returns a note for every key of a figure that no condition has."""
-    keys = set(keys_of(table.rows))
+    keys = set(table.measured_keys())
     wanted = figure.keys if isinstance(figure, Curves) else ()
     return [f"figure '{figure.name}': no key '{key}'{nearest(key, keys)}" for key in wanted if key not in keys]
 

@@ -223,7 +223,10 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
         _say(console, f"  time: {goodput(done.seconds)}")
         longest = max(done.timings, key=lambda each: sum(each.seconds.values()))
         if milliseconds := longest.milliseconds():
-            several = f" of {', '.join(longest.conditions)}" if len(done.timings) > 1 else ""
+            shown, more = longest.conditions[:3], len(longest.conditions) - 3
+            several = (
+                f" of {', '.join(shown)}{f' and {more} more' if more > 0 else ''}" if len(done.timings) > 1 else ""
+            )
             _say(console, f"  speed: a step{several} takes {milliseconds['50']} ms in the median, "
                           f"{milliseconds['99']} at 99 %; {longest.rate()} of matrix products")  # fmt: skip
     _write_report(done.path / "report.html", found, [done])
