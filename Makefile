@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN := $(VENV)/bin
 
 .PHONY: reproduce test test-newest smoke chaos chaos-distributed chaos-store endurance compile-tpu compile-cuda lint bench \
-	bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins
+	bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins audit
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -93,6 +93,16 @@ image-pins: setup
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 	docker/pins.sh $(RUN)/python
 
+# Known vulnerabilities of the exact versions that images have; one that cannot be looked up fails it, too. Asks PyPI's
+# JSON API; another service: make audit AUDIT_FLAGS="--vulnerability-service osv". With each release; about 1 minute.
+audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.10,<3"
+	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off $(AUDIT_FLAGS) \
+		$(foreach file,$(wildcard docker/*.txt),--requirement $(file)) \
+		|| { echo "audit: not all versions in docker/*.txt are known to be sound: what is above is vulnerable (make image-pins" \
+		"renews them), or its advisories could not be asked for here" >&2; exit 1; }
+
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml tests/pins.txt
@@ -103,4 +113,4 @@ $(VENV)/.ready: pyproject.toml tests/pins.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-newest .venv-tpu .venv-cuda build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-tpu .venv-cuda .venv-audit build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -276,4 +276,6 @@ def per_member_values(config: Config, prefix: str = "") -> dict[str, float]:
 
 def without(config: Config, *names: str, complete: bool = False) -> dict[str, Any]:
     """Returns the JSON of a config less the fields `names`; `complete` as in `to_json`."""
-    return {key: value for key, value in to_json(config, complete=complete).items() if key not in names}
+    shown = [f.name for f in dataclasses.fields(config) if complete or not _is_as_before(config, f)]
+    fields = {name: to_json(getattr(config, name), complete=complete) for name in shown if name not in names}
+    return {"kind": type(config).__name__, **fields}

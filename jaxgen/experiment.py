@@ -421,6 +421,7 @@ def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
       UserError: a start refers to itself, in a circle, or lacks a seed of its child.
     """
     by_name = {each.name: each for each in conditions}
+    own_fields = {each.name: each.identity_fields() for each in conditions}
     made: dict[tuple[str, int], Trajectory] = {}
 
     def make(condition: Condition, seed: int, below: tuple[str, ...]) -> Trajectory:
@@ -439,7 +440,7 @@ def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
                         f"which ends at step {source.steps}"
                     )
                 parent = make(source, seed, (*below, condition.name))
-            fields = condition.identity_fields() | {"seed": seed, "parent": parent and parent.identity}
+            fields = own_fields[condition.name] | {"seed": seed, "parent": parent and parent.identity}
             if parent is not None:
                 # The parent's identity stands for its name.
                 fields["start"] = without(condition.start, "condition")
@@ -466,6 +467,10 @@ def populations(members: Sequence[Trajectory]) -> list[list[Trajectory]]:
         if member.condition.steps > kept.condition.steps:
             longest[member.identity] = member
     groups: dict[tuple[int, str], list[Trajectory]] = {}
+    signatures: dict[str, str] = {}
     for member in longest.values():
-        groups.setdefault((member.depth(), member.condition.static_signature()), []).append(member)
+        condition = member.condition
+        if condition.name not in signatures:
+            signatures[condition.name] = condition.static_signature()
+        groups.setdefault((member.depth(), signatures[condition.name]), []).append(member)
     return [group for _, group in sorted(groups.items(), key=lambda item: item[0][0])]

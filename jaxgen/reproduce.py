@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from jaxgen import objects
-from jaxgen.config import digest, from_json, to_json
+from jaxgen.config import digest, to_json
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Condition, Curves, Experiment, Figure, Trajectory, populations, trajectories
 from jaxgen.files import read_json, write_json
@@ -19,8 +20,9 @@ from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
 from jaxgen.runs import Member, Request, Rows, Run, begin_run
-from jaxgen.table import NOT_STARTED, Table, keys_of
+from jaxgen.table import NOT_STARTED, Table
 from jaxgen.train import processes
+from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.config import First, From, rewinds
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import ACTIVITIES
@@ -29,6 +31,9 @@ from jaxgen.train.losses import build_loss
 from jaxgen.train.start import Start, start_from
 from jaxgen.train.throughput import Timing
 from jaxgen.verdict import Verdict, judge_all
+
+if TYPE_CHECKING:
+    from jaxgen.runs import Load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +99,7 @@ def train_all(
     if not objects.exists(path / "run.json"):
         raise UserError(f"{path} is not there for process {processes.index()}: put --runs where all processes see it")
     run = Run(path)
-    begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
+    begun = {each.identity: each for each in run.trained()}
     by_identity = {each.identity: each for each in wanted}
     failures: list[Exception] = []
     for name, identities in groups:
@@ -116,11 +121,11 @@ def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[t
     """Returns the populations to train in their order, each as its directory's name and its members' identities."""
     begin_run(path, request, [each.identity for each in wanted])
     run = Run(path)
-    begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
+    begun = {each.identity: each for each in run.trained()}
     missing = [each for each in wanted if each.identity not in begun]
     by_identity = {each.identity: each for each in wanted}
     groups: list[tuple[str, list[Trajectory]]] = []
-    for directory in dict.fromkeys(begun[each.identity] for each in wanted if each.identity in begun):
+    for directory in dict.fromkeys(begun[each.identity].directory for each in wanted if each.identity in begun):
         members = [_begun(identity, begun, by_identity) for identity in directory.identities()]
         groups.append((directory.path.name, members))
     for members in populations(missing):
@@ -129,13 +134,13 @@ def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[t
     return [(name, [each.identity for each in members]) for name, members in groups]
 
 
-def _begun(identity: str, begun: dict[str, PopulationDirectory], wanted: dict[str, Trajectory]) -> Trajectory:
+def _begun(identity: str, begun: Mapping[str, Member], wanted: Mapping[str, Trajectory]) -> Trajectory:
     """Returns a member as wanted now; one that is no longer wanted goes on as it was begun."""
     if identity in wanted:
         return wanted[identity]
-    (facts,) = (each for each in begun[identity].run()["members"] if each["identity"] == identity)
-    parent = _begun(facts["parent"], begun, wanted) if facts["parent"] else None
-    return Trajectory(from_json(facts["settings"]), facts["seed"], identity, parent)
+    member = begun[identity]
+    parent = _begun(member.parent, begun, wanted) if member.parent else None
+    return Trajectory(member.condition, member.seed, identity, parent)
 
 
 def _train_one(
@@ -159,11 +164,15 @@ def _train_one(
     for child in wanted:
         if child.parent is not None and child.parent.identity in identities:
             snapshots |= _snapshots_for(child, horizon)
-    trained = {each.identity: each for each in Run(run.path).trained()}  # as the parents have left them
+    has_parents = any(member.parent is not None for member in members)
+    # As the parents have left them.
+    trained = {each.identity: each for each in Run(run.path).trained()} if has_parents else {}
+    # Of a step and of step 0, where masks rewind: not once for each member.
+    load = functools.lru_cache(maxsize=2)(lambda folder, step: CheckpointStore(folder).load(step))
     started: list[tuple[Trajectory, Start | None]] = []
     for member in members:
         try:
-            started.append((member, _start(member, trained)))
+            started.append((member, _start(member, trained, load)))
         except NotStarted as reason:
             observer.note(f"{member.condition.name}, seed {member.seed}: not trained: {reason}")
     if not started:
@@ -195,14 +204,14 @@ class NotStarted(Exception):
     """A trajectory cannot be trained: what it starts from never came."""
 
 
-def _start(member: Trajectory, trained: Mapping[str, Member]) -> Start | None:
+def _start(member: Trajectory, trained: Mapping[str, Member], load: Load) -> Start | None:
     start = member.condition.start
     if not isinstance(start, From):
         return None
     parent, step = _parent_at(member, trained)
     as_jax = lambda tree: jax.tree.map(jax.numpy.asarray, tree)  # noqa: E731
-    variables = as_jax(parent.variables(step))
-    parent_init = as_jax(parent.variables(0)) if rewinds(start.transforms) else variables
+    variables = as_jax(parent.variables(step, load))
+    parent_init = as_jax(parent.variables(0, load)) if rewinds(start.transforms) else variables
     model_state = dict(variables)
     made = Start(model_state.pop("params"), model_state, mask=None, parent_init=parent_init)
     return start_from(made, start.transforms, member.condition, member.seed)
@@ -272,6 +281,7 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     finished: Rows = []  # claims are judged on these alone
     notes: list[str] = []
     timings: dict[Path, Timing] = {}
+    statuses: dict[Path, dict[str, Any]] = {}
     for wanted in trajectories(conditions):
         name, seed, horizon = wanted.condition.name, wanted.seed, wanted.condition.steps
         member = by_identity.get(wanted.identity)
@@ -281,7 +291,9 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
                 rows.append((name, seed, 0, NOT_STARTED, 1.0))
                 finished.append(rows[-1])
             continue
-        status = member.directory.status()
+        if member.directory.path not in statuses:
+            statuses[member.directory.path] = member.directory.status()
+        status = statuses[member.directory.path]
         if member.directory.path not in timings:
             timings[member.directory.path] = _timing(member.directory, status)
             notes += [
@@ -330,7 +342,7 @@ def _timing(directory: PopulationDirectory, status: Mapping[str, Any]) -> Timing
 
 def _missing_keys(figure: Figure, table: Table) -> list[str]:
     """Returns a note for every key of a figure that no condition has."""
-    keys = set(keys_of(table.rows))
+    keys = set(table.measured_keys())
     wanted = figure.keys if isinstance(figure, Curves) else ()
     return [f"figure '{figure.name}': no key '{key}'{nearest(key, keys)}" for key in wanted if key not in keys]
 

@@ -18,7 +18,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,14 @@ from jaxgen.experiment import Condition
 from jaxgen.files import make_directory, read_json, reading, write_json
 from jaxgen.table import Table
 from jaxgen.train.directory import NOT_FETCHED, PopulationDirectory
-from jaxgen.train.metrics import read_rows
+from jaxgen.train.metrics import Row, read_rows
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from jaxgen.train.checkpoint import CheckpointStore
+
+    Load = Callable[[Path, int], Mapping[str, np.ndarray]]
 
 Rows = list[tuple[str, int, int, str, float]]
 
@@ -61,6 +65,7 @@ class Member:
     identity: str
     index: int  # in its population
     directory: PopulationDirectory
+    parent: str | None = None  # its identity
 
     def __repr__(self) -> str:
         return f"Member({self.condition.name!r}, seed {self.seed}, kept steps {self.steps()})"
@@ -69,8 +74,13 @@ class Member:
         """Returns the steps whose parameters were kept."""
         return self._snapshots().steps()
 
-    def variables(self, step: int | None = None) -> dict[str, Any]:
-        """Returns the Flax collections at a kept step (the last one by default), as numpy arrays."""
+    def variables(self, step: int | None = None, load: Load | None = None) -> dict[str, Any]:
+        """Returns the Flax collections at a kept step (the last one by default), as numpy arrays.
+
+        Args:
+          step: the step.
+          load: reads the snapshots of a folder at a step; for who asks many members of a population.
+        """
         from jaxgen.train.checkpoint import nest
 
         store = self._snapshots()
@@ -78,7 +88,8 @@ class Member:
             if not (steps := store.steps()):
                 raise UserError(f"{self.directory.path} keeps no parameters yet")
             step = steps[-1]
-        leaves = {path: leaf[self.index] for path, leaf in store.load(step).items()}
+        population = load(store.directory, step) if load else store.load(step)
+        leaves = {path: leaf[self.index] for path, leaf in population.items()}
         return {collection: nest(leaves, collection) for collection in {path.split(".")[0] for path in leaves}}
 
     def params(self, step: int | None = None) -> dict[str, Any]:
@@ -102,17 +113,38 @@ class Member:
         name = name or self.condition.name
         steps, last = (None, math.inf) if at is None else (set(at), max(at))
         found: Rows = []
-        for row in read_rows(self.directory.metrics_file):
-            if row["member"] == self.index and (steps is None or row["step"] in steps):
+        metrics, analyses = self.directory.metrics_file, self.directory.analyses_file
+        for row in _rows_by_member(metrics, _version(metrics)).get(self.index, ()):
+            if steps is None or row["step"] in steps:
                 values = row["values"].items()
                 found += [(name, self.seed, row["step"], k, float("nan") if v is None else v) for k, v in values]
-        if self.directory.analyses_file.exists():
-            with reading(self.directory.analyses_file):
-                for kept in read_json(self.directory.analyses_file).values():
+        if analyses.exists():
+            with reading(analyses):
+                for kept in _analyses(analyses, _version(analyses)).values():
                     for step, key, value in kept.get(str(self.index), []):
                         if step <= last:
                             found.append((name, self.seed, step, key, float("nan") if value is None else value))
         return found
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """Returns what changes whenever a file does."""
+    stat = path.stat() if path.is_file() else None
+    return stat and (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+# Files that hold what all members of a population gave are read once, not once a member.
+@functools.lru_cache(maxsize=4)
+def _rows_by_member(path: Path, _: tuple[int, int, int] | None) -> dict[Any, list[Row]]:
+    found: dict[Any, list[Row]] = {}
+    for row in read_rows(path):
+        found.setdefault(row["member"] if isinstance(row["member"], int) else None, []).append(row)
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def _analyses(path: Path, _: tuple[int, int, int] | None) -> Any:
+    return read_json(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,9 +177,15 @@ class Run:
     def trained(self) -> Iterator[Member]:
         """Gives every member on disk, those of earlier settings of the experiment too."""
         for directory in self.populations():
-            for index, facts in enumerate(directory.run()["members"]):
-                condition = from_json(facts["settings"])
-                yield Member(condition, facts["seed"], facts["identity"], index, directory)
+            members = directory.run()["members"]
+            made: dict[int, Condition] = {}  # members of one condition share their settings
+            for index, facts in enumerate(members):
+                settings = facts["settings"]
+                if id(settings) not in made:
+                    made[id(settings)] = from_json(settings)
+                yield Member(
+                    made[id(settings)], facts["seed"], facts["identity"], index, directory, facts.get("parent")
+                )
 
     def member(self, index: int) -> Member:
         """Returns a member by its number in `members`."""

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxgen import runs
 from jaxgen.discovery import find
 from jaxgen.errors import UserError
+from jaxgen.experiment import Condition
 from jaxgen.reproduce import Reproduction, reproduce
 from jaxgen.runs import Request, load_run, run_directory
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
+from jaxgen.train.metrics import read_rows
 
 
 class Stopper(SilentObserver):
@@ -118,6 +121,48 @@ def test_a_seed_can_be_added_without_retraining(tiny: Path) -> None:
     assert done.table.seeds() == [0, 1, 2]
     assert {path: PopulationDirectory(path).metrics_file.read_bytes() for path in before} == before
     assert run(tiny / "run", seeds=2).table.seeds() == [0, 1]
+
+
+def test_what_members_share_is_written_and_read_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else thousands of members cost the square of their number."""
+    calls: list[str] = []
+
+    def counted(cls: type, name: str) -> None:
+        original = getattr(cls, name)
+        monkeypatch.setattr(cls, name, lambda self, *args: (calls.append(name), original(self, *args))[1])
+
+    for cls, name in ((Condition, "identity_fields"), (Condition, "static_signature"), (CheckpointStore, "load")):
+        counted(cls, name)
+    monkeypatch.setattr(runs, "read_rows", lambda path: (calls.append("read_rows"), read_rows(path))[1])
+    run(tiny / "run", seeds=5)
+    conditions = 2
+    # Of the parents: their last step, and the one that tickets are rewound to.
+    expected = {"static_signature": conditions, "load": 2, "read_rows": 2}
+    assert {name: calls.count(name) for name in expected} == expected
+    assert calls.count("identity_fields") < 5 * conditions
+    for directory in load_run(tiny / "run").populations():
+        data = json.loads(directory.run_file.read_text())
+        assert not any("settings" in member for member in data["members"])
+        assert list(data["settings"]) == list(dict.fromkeys(member["condition"] for member in data["members"]))
+
+
+def test_a_run_of_before_settings_were_shared_goes_on(tiny: Path) -> None:
+    run(tiny / "whole", seeds=2)
+    with pytest.raises(Interrupted):
+        run(tiny / "cut", Stopper(12), seeds=2)
+    for directory in load_run(tiny / "cut").populations():
+        data = json.loads(directory.run_file.read_text())
+        shared = data.pop("settings")
+        data["members"] = [each | {"settings": shared[each["condition"]]} for each in data["members"]]
+        data |= {"diff": "", "untracked": ""}
+        for added in ("wandb_id", "modified", "diff_sha256"):
+            del data[added]
+        directory.run_file.write_text(json.dumps(data))
+        assert directory.wandb_id() == directory.path.name
+    run(tiny / "cut", seeds=2)
+    assert_same_runs(tiny / "whole", tiny / "cut")
+    # A seed that is no longer asked for has the settings that it was begun with.
+    assert run(tiny / "cut", seeds=1, extend=50).table.seeds() == [0]
 
 
 def test_a_finished_run_trains_nothing(tiny: Path) -> None:

@@ -56,7 +56,7 @@ def doctor() -> bool:
     for name, value in flags.items():
         console.print(f"  {name}={value}", markup=False)
     if not flags:
-        console.print("  none of XLA_*, JAX_*, LIBTPU_* is set")
+        console.print("  no variable that matters to a run is set")
     console.print("[bold]places[/]")
     cache = environment.enable_compile_cache()
     sound &= _writable("compile cache", cache, environment.CACHE_VARIABLE, console)

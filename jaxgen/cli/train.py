@@ -54,6 +54,7 @@ class HowToRun:
     process: int | None
     connect_within: int
     require_backend: str | None
+    keep_diff: bool
 
     def connect(self, preemption: Preemption) -> None:
         """Finds the other processes and the devices; before anything else is asked of jax.
@@ -80,6 +81,7 @@ class HowToRun:
             mirrors=self._mirrors,
             resume=resume,
             allow_drift=self.allow_drift,
+            keep_diff=self.keep_diff,
             profile=Profile.parse(self.profile) if self.profile else None,
         )
 
@@ -87,7 +89,7 @@ class HowToRun:
         rows = functools.partial(read_rows, directory.metrics_file)
         made: list[Mirror] = [TensorBoard(directory.path / "tensorboard", members, rows())]
         if self.wandb:
-            made.append(WeightsAndBiases(self.wandb, directory.path.name, directory.path, members, rows()))
+            made.append(WeightsAndBiases(self.wandb, directory.wandb_id(), directory.path, members, rows()))
         return made
 
 
@@ -223,7 +225,10 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
         _say(console, f"  time: {goodput(done.seconds)}")
         longest = max(done.timings, key=lambda each: sum(each.seconds.values()))
         if milliseconds := longest.milliseconds():
-            several = f" of {', '.join(longest.conditions)}" if len(done.timings) > 1 else ""
+            shown, more = longest.conditions[:3], len(longest.conditions) - 3
+            several = (
+                f" of {', '.join(shown)}{f' and {more} more' if more > 0 else ''}" if len(done.timings) > 1 else ""
+            )
             _say(console, f"  speed: a step{several} takes {milliseconds['50']} ms in the median, "
                           f"{milliseconds['99']} at 99 %; {longest.rate()} of matrix products")  # fmt: skip
     _write_report(done.path / "report.html", found, [done])
@@ -233,7 +238,7 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
 def _commit(about: dict[str, Any]) -> str:
     if about["commit"] is None:
         return "installed from a wheel"
-    return f"{about['commit']}{' and uncommitted changes' if about['diff'] or about['untracked'] else ''}"
+    return f"{about['commit']}{' and uncommitted changes' if environment.modified(about) else ''}"
 
 
 def _console() -> Console:

@@ -1,6 +1,6 @@
 """A population's directory: what lies where, and who may write.
 
-run.json        members, resolved settings, layout, versions, commit, devices, flags; written once
+run.json        members, resolved settings by condition, layout, versions, commit, devices, flags; written once
 metrics.jsonl   one row a member and measuring step: the truth
 status.json     how far the run is on disk, and where its time went
 events.jsonl    what happened when: starts, compilations, failures, damage
@@ -48,10 +48,19 @@ class PopulationDirectory:
         return self.run_file.exists()
 
     def run(self) -> dict[str, Any]:
+        """Returns what was written when the population began; members of one condition share their `settings`."""
         data: dict[str, Any] = read_json(self.run_file, {"layout": str, "members": list})
+        settings = data.get("settings", {})  # older ones hold them in each member
         for member in data["members"]:
-            check_fields(self.run_file, member, {"condition": str, "seed": int, "identity": str, "settings": dict})
+            check_fields(self.run_file, member, {"condition": str, "seed": int, "identity": str})
+            if "settings" not in member and isinstance(settings, dict):
+                member["settings"] = settings.get(member["condition"])
+            check_fields(self.run_file, member, {"settings": dict})
         return data
+
+    def wandb_id(self) -> str:
+        """Returns the id of its W&B run: drawn when it began, so that a run made afresh, or elsewhere, has its own."""
+        return str(self.run().get("wandb_id", self.path.name))  # older ones were named like the population
 
     def status(self) -> dict[str, Any]:
         """Returns the last status; that of a run of which nothing is saved where there is none."""

@@ -9,6 +9,10 @@ Shape letters: M members, C steps that are fed together, B examples of a batch.
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -79,7 +83,7 @@ class HostFeed:
         if workers:
             absl.flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own, and this is no program of absl's
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
-            dataset = dataset.mp_prefetch(options)
+            dataset = dataset.mp_prefetch(options, worker_init_fn=_end_with_parent)
         self._feeds: Iterator[Split] = iter(dataset)
 
     def next(self) -> Feed:
@@ -107,6 +111,18 @@ class HostFeed:
             return own[members[0] - at : members[1] - at, :, rows[0] - to : rows[1] - to]
 
         return jax.make_array_from_callback(shape, self._rows_lie, part)
+
+
+def _end_with_parent(*_: int) -> None:
+    """Has this worker end when its parent does, however that ended: a killed one tells nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def steps_together(members: Sequence[tuple[Task, int]], batch_size: int) -> int:

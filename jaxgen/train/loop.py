@@ -24,6 +24,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import functools
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -126,6 +127,7 @@ class RunArguments:
     profile: Profile | None = None  # trace these steps, into the population's profile/
     resume: Literal["must", "may"] = "must"  # may: where all that was saved is damaged, start again
     allow_drift: bool = False  # resume with other versions, devices or flags, though bits may change
+    keep_diff: bool = False  # write down in run.json how jaxgen's own source differs from its commit
 
 
 def member_name(condition: str, seed: int) -> str:
@@ -245,12 +247,21 @@ class _Training:
         layout = asked.layout or ("sequential" if in_turn else "vmap")
         how = {"layout": layout, "mesh": str(sizes), **dataclasses.asdict(Savings()), **wanted}
         self._check(how)
+        conditions = {member.condition.name: member.condition for member in self.members}
+        settings = {name: to_json(condition) for name, condition in conditions.items()}
         members = [
             {"condition": member.condition.name, "seed": member.seed, "identity": member.identity,
-             "parent": member.parent and member.parent.identity, "settings": to_json(member.condition)}
+             "parent": member.parent and member.parent.identity}
             for member in self.members
         ]  # fmt: skip
-        about = {**how, **self._attention(), "members": members, **environment.describe()}
+        about = {
+            **how,
+            **self._attention(),
+            "wandb_id": secrets.token_hex(8),
+            "settings": settings,
+            "members": members,
+            **environment.describe(keep_diff=self.arguments.keep_diff),
+        }
         write_json(self.directory.run_file, about)
         return how
 
@@ -588,7 +599,14 @@ def _parameters(state: State) -> dict[str, Any]:
 
 
 def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) if trees else None
+    # By numpy: a program that puts thousands of arrays together takes minutes to compile.
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees) if trees else None
+
+
+def _as_jax_has_it(value: Any) -> Any:
+    """Returns an array of numpy's of the dtype that jax would give it."""
+    value = np.asarray(value)
+    return value.astype(jax.dtypes.canonicalize_dtype(value.dtype), copy=False)
 
 
 def stack_constants(members: Sequence[Trajectory], starts: Sequence[Start | None]) -> Constants:
@@ -596,12 +614,16 @@ def stack_constants(members: Sequence[Trajectory], starts: Sequence[Start | None
     if any(start is None for start in starts) and any(start is not None for start in starts):
         raise UserError("a population's members start all from a parent or all from an initialisation")
     masks = [start.mask for start in starts if start is not None and start.mask is not None]
+    conditions = {member.condition.name: member.condition for member in members}
+    numbers = {name: per_member_values(condition) for name, condition in conditions.items()}
     stacked: Constants = _stack(
         [
             Constants(
-                splits={name: jax.tree.map(jnp.asarray, split) for name, split in table.items()},
-                scalars={path: jnp.float32(value) for path, value in per_member_values(member.condition).items()},
-                seed=jnp.int32(member.seed),
+                splits={name: jax.tree.map(_as_jax_has_it, split) for name, split in table.items()},
+                scalars={
+                    path: _as_jax_has_it(np.float32(value)) for path, value in numbers[member.condition.name].items()
+                },
+                seed=_as_jax_has_it(np.int32(member.seed)),
                 mask=mask,
             )
             for member, table, mask in zip(
