@@ -24,7 +24,7 @@ from jaxgen.train import processes
 from jaxgen.train.config import First, From, rewinds
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import ACTIVITIES
-from jaxgen.train.loop import Interrupted, Observer, RunArguments, train
+from jaxgen.train.loop import Interrupted, Observer, RunArguments, how_to_train, train
 from jaxgen.train.losses import build_loss
 from jaxgen.train.start import Start, start_from
 from jaxgen.train.throughput import Timing
@@ -81,6 +81,21 @@ def reproduce(
     return collect(path, experiment, conditions, observer)
 
 
+def check(conditions: Sequence[Condition], path: Path, arguments: RunArguments) -> None:
+    """Raises `UserError` where what is unfinished cannot be trained so; makes nothing.
+
+    Args:
+      conditions: of the request.
+      path: the run's directory, begun or not.
+      arguments: how to run.
+    """
+    wanted = trajectories(conditions)
+    for name, members in _groups(path, wanted):
+        directory = PopulationDirectory(path / "populations" / name)
+        if not _finished(directory, _horizon(members, wanted)):
+            how_to_train(directory, members, arguments)
+
+
 def train_all(
     conditions: Sequence[Condition], request: Request, path: Path, *, observer: Observer, arguments: RunArguments
 ) -> None:
@@ -99,7 +114,14 @@ def train_all(
 
 def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[tuple[str, list[str]]]:
     """Returns the populations to train in their order, each as its directory's name and its members' identities."""
+    groups = _groups(path, wanted)
     begin_run(path, request, [each.identity for each in wanted])
+    return [(name, [each.identity for each in members]) for name, members in groups]
+
+
+def _groups(path: Path, wanted: Sequence[Trajectory]) -> list[tuple[str, list[Trajectory]]]:
+    """Returns the populations of a run, begun or not, in the order of training: each as its directory's name, and its
+    members."""
     run = Run(path)
     begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
     missing = [each for each in wanted if each.identity not in begun]
@@ -110,8 +132,7 @@ def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[t
         groups.append((directory.path.name, members))
     for members in populations(missing):
         groups.append((digest(sorted(each.identity for each in members)), members))
-    groups.sort(key=lambda group: group[1][0].depth())
-    return [(name, [each.identity for each in members]) for name, members in groups]
+    return sorted(groups, key=lambda group: group[1][0].depth())
 
 
 def _begun(identity: str, begun: dict[str, PopulationDirectory], wanted: dict[str, Trajectory]) -> Trajectory:
@@ -131,15 +152,14 @@ def _train_one(
     observer: Observer,
     arguments: RunArguments,
 ) -> None:
-    identities = {member.identity for member in members}
-    same = [*members, *(each for each in wanted if each.identity in identities)]
-    horizon = max(each.condition.steps for each in same)
+    same = _same(members, wanted)
+    horizon = _horizon(members, wanted)
     if any(processes.gathered(observer.stop_requested())):
         raise Interrupted("stopped between two trainings; nothing is lost")
-    status = processes.told(PopulationDirectory(path).status)
-    if status["finished"] and status["horizon"] >= horizon:
+    if processes.told(lambda: _finished(PopulationDirectory(path), horizon)):
         return
     snapshots = {step for each in same for step in (*each.condition.snapshots, each.condition.steps)}
+    identities = {member.identity for member in members}
     for child in wanted:
         if child.parent is not None and child.parent.identity in identities:
             snapshots |= _snapshots_for(child, horizon)
@@ -154,6 +174,21 @@ def _train_one(
         observer=observer,
         arguments=arguments,
     )
+
+
+def _same(members: Sequence[Trajectory], wanted: Sequence[Trajectory]) -> list[Trajectory]:
+    """Returns a population's members, and what is wanted of equal identity."""
+    identities = {member.identity for member in members}
+    return [*members, *(each for each in wanted if each.identity in identities)]
+
+
+def _horizon(members: Sequence[Trajectory], wanted: Sequence[Trajectory]) -> int:
+    return max(each.condition.steps for each in _same(members, wanted))
+
+
+def _finished(directory: PopulationDirectory, horizon: int) -> bool:
+    status = directory.status()
+    return bool(status["finished"] and status["horizon"] >= horizon)
 
 
 def _snapshots_for(child: Trajectory, horizon: int) -> set[int]:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxgen.cli.console import Console
 from jaxgen.config import override, parse_setting, to_json
 from jaxgen.discovery import find
 from jaxgen.errors import UserError, nearest

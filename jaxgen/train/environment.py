@@ -6,11 +6,15 @@ import importlib.metadata
 import os
 import platform
 import re
+import stat
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from jaxgen.errors import UserError
 
 PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorstore", "numpy")
 # What changes the bits of a result, as far as it is known.
@@ -28,6 +32,16 @@ _HOST_DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
 CACHE_VARIABLE = "JAXGEN_CACHE"
 
 
+def check_devices() -> None:
+    """Raises `UserError` where jax finds no device to run on."""
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        asked = os.environ.get("JAX_PLATFORMS")
+        wish = f" (JAX_PLATFORMS={asked})" if asked else ""
+        raise UserError(f"jax finds no device{wish}: {str(error).splitlines()[0]}; see `jaxgen doctor`") from None
+
+
 def describe() -> dict[str, Any]:
     """Returns versions, devices, flags, and the commit and uncommitted changes of the source."""
     devices = jax.devices()
@@ -36,11 +50,14 @@ def describe() -> dict[str, Any]:
         "devices": {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)},
         "cpu": cpu_name(),
         "cores": core_count(),
-        "flags": {
-            name: os.environ[name] for name in sorted(os.environ) if name.startswith(("XLA_", "JAX_", "LIBTPU_"))
-        },
+        "flags": flags(),
         **source(),
     }
+
+
+def flags() -> dict[str, str]:
+    """Returns the variables of the environment that jax and its compilers read."""
+    return {name: os.environ[name] for name in sorted(os.environ) if name.startswith(("XLA_", "JAX_", "LIBTPU_"))}
 
 
 def fingerprint() -> dict[str, str]:
@@ -127,11 +144,36 @@ def cache_hits() -> int:
     return _cache_hits
 
 
-def enable_compile_cache() -> Path:
-    """Turns on jax's persistent compile cache, in $JAXGEN_CACHE or ~/.cache/jaxgen, and returns where."""
-    root = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "jaxgen")
+def enable_compile_cache() -> tuple[Path | None, str]:
+    """Turns on jax's persistent compile cache, in $JAXGEN_CACHE or ~/.cache/jaxgen.
+
+    Returns where it is, None where there is no place for it; and, where that is not one of these, why.
+    """
+    root, why = _cache_root()
+    if root is None:
+        return None, why
     directory = root / "xla"
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return directory
+    return directory, why
+
+
+def _cache_root() -> tuple[Path | None, str]:
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named), ""
+    try:
+        return Path.home() / ".cache" / "jaxgen", ""
+    except RuntimeError:
+        pass  # neither $HOME nor an entry of this user among the machine's
+    place = Path(tempfile.gettempdir()) / f"jaxgen-{os.getuid()}"
+    why = f"this user has no home: compiled programs are kept in {place}; name another place with {CACHE_VARIABLE}"
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+        about = place.lstat()
+    except OSError as error:
+        return None, f"this user has no home, and compiled programs are not kept: {error}"
+    # Programs are run as they are found: nobody else may have made the folder, or write there.
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o022:
+        return None, f"this user has no home, and compiled programs are not kept: {place} is not this user's alone"
+    return place, why

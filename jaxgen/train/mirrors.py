@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -50,6 +51,14 @@ class TensorBoard:
     def close(self) -> None:
         for writer in self._writers:
             writer.close()
+
+
+def check_wandb(project: str) -> None:
+    """Raises `UserError` where W&B cannot show a run."""
+    if not project:
+        raise UserError("--wandb: got an empty name, expected that of a project")
+    if importlib.util.find_spec("wandb") is None:
+        raise UserError('--wandb: wandb is not installed; pip install "jaxgen[wandb]"')
 
 
 class WeightsAndBiases:
