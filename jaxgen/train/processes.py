@@ -47,7 +47,8 @@ class Place:
     count: int | None = None  # None: jax finds it
     index: int | None = None
     devices: list[int] | None = None  # of this node's; None: as jax has it
-    said_by: str = ""  # the environment's variable, where jax finds the rest
+    # The environment's variable, where jax finds the rest.
+    said_by: str = dataclasses.field(default="", compare=False)
 
 
 def resolve(
