@@ -82,7 +82,7 @@ class Condition(Config):
 
     def validate(self) -> None:
         if not NAME.fullmatch(self.name):
-            rule = "1 to 300 letters, digits, spaces and any of = . , _ + -"
+            rule = "letters, digits, spaces and any of = . , _ + -, 1 to 300 of them"
             raise UserError(f"name: got {shown(self.name)}, expected {rule}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds: got {list(self.seeds)}, expected at least one, each once")

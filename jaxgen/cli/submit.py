@@ -58,7 +58,8 @@ def submit_command(context: click.Context, experiment_id: str, to: str, options:
         for *_, text, _ in todo:
             echo(text, newline=False)
         return
-    for _, path, *_ in todo:
+    for _, path, spec, *_ in todo:
+        back_end.check_here(spec)
         _refuse_alive(path)
     for request, path, spec, _, identities in todo:
         if back_end.shares_files:
