@@ -135,12 +135,14 @@ def keys() -> list[str]:
 
 
 # The paper's own, so that many a value is taken.
-KEYS = """
-    steps batch_size seeds snapshots loss measures measure_at stop start analyses name task task.p task.corruption
-    task.train_fraction task.operation task.format task.split_seed model model.hidden model.activation model.dropout
-    model.init_std model.batch_norm optimizer optimizer.learning_rate optimizer.weight_decay optimizer.warmup
-    optimizer.b1 optimizer.eps numerics numerics.compute_dtype numerics.matmul_precision numerics.logical_shards
-""".split()
+KEYS = [
+    "steps", "batch_size", "seeds", "snapshots", "loss", "measures", "measure_at", "stop", "start", "analyses",
+    "name", "task", "task.p", "task.corruption", "task.train_fraction", "task.operation", "task.format",
+    "task.split_seed", "model", "model.hidden", "model.activation", "model.dropout", "model.init_std",
+    "model.batch_norm", "optimizer", "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.warmup",
+    "optimizer.b1", "optimizer.eps", "numerics", "numerics.compute_dtype", "numerics.matmul_precision",
+    "numerics.logical_shards",
+]  # fmt: skip
 
 
 def setting(draw: Draw) -> str:
@@ -218,11 +220,12 @@ def paths(draw: Draw) -> Case:
     return Case(["submit", ID, "--to", "slurm", "--scale", "smoke", f"--runs={place}"], writes=())
 
 
-VARIABLES = """
-    JAXGEN_RUNS JAXGEN_EXPERIMENTS JAXGEN_DATA JAXGEN_CACHE JAX_COORDINATOR_ADDRESS JAX_NUM_PROCESSES JAX_PROCESS_ID
-    TPU_WORKER_HOSTNAMES MEGASCALE_NUM_SLICES SLURM_NTASKS SKYPILOT_NODE_IPS KUBERNETES_SERVICE_HOST MPLBACKEND HOME
-    TMPDIR COLUMNS TERM LANG NO_COLOR FORCE_COLOR
-""".split()
+VARIABLES = [
+    "JAXGEN_RUNS", "JAXGEN_EXPERIMENTS", "JAXGEN_DATA", "JAXGEN_CACHE", "JAX_COORDINATOR_ADDRESS",
+    "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "TPU_WORKER_HOSTNAMES", "MEGASCALE_NUM_SLICES", "SLURM_NTASKS",
+    "SKYPILOT_NODE_IPS", "KUBERNETES_SERVICE_HOST", "MPLBACKEND", "HOME", "TMPDIR", "COLUMNS", "TERM", "LANG",
+    "NO_COLOR", "FORCE_COLOR",
+]  # fmt: skip
 
 
 def environments(draw: Draw) -> Case:
