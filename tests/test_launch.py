@@ -296,7 +296,6 @@ IMAGE = ("--image", "ghcr.io/me/jaxgen:1")
         ("local", ["--profile", f"0:{'9' * 5000}"], "expected START:STOP"),
         ("local", ["--wandb", "p"], "--wandb: wandb is not installed"),
         ("local", ["--save-every", "nan"], "--save-every: got nan, expected a finite number"),
-        ("skypilot", ["--devices", "h100:8", "--runs", "gs://bucket/runs"], "--to skypilot: rendered alone"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_before_anything_is_submitted(to: str, options: list[str], said: str, tiny: Path) -> None:

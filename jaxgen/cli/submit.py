@@ -15,6 +15,7 @@ import click
 from jaxgen import objects
 from jaxgen.cli.backend import import_jax
 from jaxgen.cli.text import echo
+from jaxgen.config import coerce
 from jaxgen.discovery import FOLDERS_VARIABLE, find
 from jaxgen.errors import UserError
 from jaxgen.experiment import Trajectory, populations, trajectories
@@ -75,6 +76,7 @@ def _check_training(options: Mapping[str, Any], members: Sequence[Trajectory], *
       members: what is to be trained.
       here: whether its processes have what is installed here.
     """
+    coerce(options["save_every"], float, "--save-every")
     if all(options[name] is None for name in ("mesh", "remat", "microbatches", "profile", "wandb")):
         return  # and jax need not be imported
     import_jax()
