@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test test-newest smoke chaos chaos-distributed chaos-store endurance compile-tpu compile-cuda lint bench \
-	bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins audit
+.PHONY: reproduce test test-newest smoke chaos chaos-distributed chaos-store fuzz endurance compile-tpu compile-cuda lint \
+	bench bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins audit
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -34,6 +34,11 @@ chaos-distributed: setup
 # The same of runs in emulated object stores. About 30 minutes.
 chaos-store: setup
 	$(RUN)/python -m tests.chaos --kills 36 --steps 1000 --processes 1 --processes 2 --store s3 --store gs
+
+# Five hundred commands with random settings, names, paths, options and variables of the environment: each does what it
+# says or refuses it in a line, and leaves nothing behind. About 15 minutes.
+fuzz: setup
+	$(RUN)/python -m tests.fuzz
 
 # Jobs on a SLURM cluster of this host, requeued, killed, drained, cancelled. As root; installs SLURM by apt. 12 minutes.
 slurm: setup

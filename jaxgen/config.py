@@ -9,18 +9,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
-from jaxgen.errors import UserError, nearest, suggestion
+from jaxgen.errors import UserError, nearest, shown, suggestion
+
+# What the device counts in: steps, seeds, rows and sizes are int32 there, and numbers float32.
+INT32 = 2**31 - 1
+FLOAT32 = float(2**128 - 2**104)
+FLOAT32_SMALLEST = 2.0**-126  # what is smaller loses digits, or is zero
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The values a number may take; `None` leaves a side open."""
+    """The values a number may take; `None` leaves a side open, but for a whole number, which is then an int32."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -34,10 +38,12 @@ class Range:
             (self.above, "above", lambda bound: value > bound),
             (self.below, "below", lambda bound: value < bound),
         ]
+        if self.at_most is None and self.below is None and isinstance(value, int) and value > INT32:
+            bounds.append((INT32, "at most", lambda bound: value <= bound))
         stated = [(bound, word, holds) for bound, word, holds in bounds if bound is not None]
         if not all(holds(bound) for bound, _, holds in stated):
-            rule = " and ".join(f"{word} {bound:g}" for bound, word, _ in stated)
-            raise UserError(f"{path}: got {value!r}, expected a number {rule}")
+            told = [f"{word} {bound if isinstance(bound, int) else f'{bound:g}'}" for bound, word, _ in stated]
+            raise UserError(f"{path}: got {shown(value)}, expected a number {' and '.join(told)}")
 
 
 class PerMember:
@@ -49,6 +55,10 @@ class PerMember:
 
 PositiveInt = Annotated[int, Range(at_least=1)]
 NonNegativeInt = Annotated[int, Range(at_least=0)]
+# What is told apart one by one: tokens, positions, things. So a config's sizes are counted before anything is made.
+MOST = 10**5
+Size = Annotated[int, Range(at_least=1, at_most=MOST)]
+HostSeed = Annotated[int, Range(at_least=0, at_most=2**63 - 1)]  # of what the host alone draws
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(at_least=0)]
 Fraction = Annotated[float, Range(at_least=0, at_most=1)]
@@ -71,18 +81,24 @@ class Config:
     """Base of every configuration. Subclasses are frozen keyword-only dataclasses.
 
     A field's annotation is enforced: `int`, `float`, `bool`, `str`, `Literal`, `tuple[X, ...]`,
-    another config, a union of these, `Annotated[number, Range(...)]`.
+    another config, a union of these, `Annotated[number, Range(...)]`. `class Base(Config, family=True)` is what
+    several kinds have in common, and none itself.
     """
 
     kinds: ClassVar[dict[str, type[Config]]] = {}
+    is_family: ClassVar[bool] = True
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, family: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls.is_family = family
         if cls.__name__ in Config.kinds:
             raise TypeError(f"there is a config named {cls.__name__} already; a saved run could not tell them apart")
         Config.kinds[cls.__name__] = cls
 
     def __post_init__(self) -> None:
+        if self.is_family:
+            kinds = [name for name, cls in Config.kinds.items() if issubclass(cls, type(self)) and not cls.is_family]
+            raise UserError(f"{type(self).__name__}: expected one of its kinds, {', '.join(sorted(kinds))}")
         for name, hint in field_types(type(self)).items():
             object.__setattr__(self, name, coerce(getattr(self, name), hint, name))
         self.validate()
@@ -114,23 +130,25 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
         for mark in marks:
             if isinstance(mark, Range):
                 mark.check(path, value)
+            if mark is PerMember and 0 < abs(value) < FLOAT32_SMALLEST:
+                raise UserError(f"{path}: got {value}, expected 0 or at least {FLOAT32_SMALLEST:.3g} (float32)")
         return value
     if origin is Literal:
         choices = typing.get_args(hint)
         if value not in choices:
-            hint_text = suggestion(str(value), map(str, choices))
-            raise UserError(f"{path}: got {value!r}, expected one of {list(choices)}{hint_text}")
+            hint_text = suggestion(value, map(str, choices)) if isinstance(value, str) else ""
+            raise UserError(f"{path}: got {shown(value)}, expected one of {list(choices)}{hint_text}")
         return value
     if origin in (typing.Union, types.UnionType):
         return _coerce_union(value, typing.get_args(hint), path)
     if origin is tuple:
         (item, _) = typing.get_args(hint)
         if not isinstance(value, (tuple, list)):
-            raise UserError(f"{path}: got {value!r}, expected a list")
+            raise UserError(f"{path}: got {shown(value)}, expected a list")
         return tuple(coerce(each, item, f"{path}[{i}]") for i, each in enumerate(value))
     if hint is float and type(value) in (int, float):
-        if not math.isfinite(value):
-            raise UserError(f"{path}: got {value}, expected a finite number")
+        if not abs(value) <= FLOAT32:
+            raise UserError(f"{path}: got {shown(value)}, expected a finite number, at most {FLOAT32:.3g} (float32)")
         return float(value)
     if hint is int and type(value) is float and value.is_integer():
         return int(value)
@@ -138,7 +156,7 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
     if (type(value) is hint) if hint in exact else isinstance(value, hint):
         return value
     name = "nothing" if hint is types.NoneType else hint.__name__
-    raise UserError(f"{path}: got {value!r} ({type(value).__name__}), expected {name}")
+    raise UserError(f"{path}: got {shown(value)} ({type(value).__name__}), expected {name}")
 
 
 def _coerce_union(value: Any, members: tuple[Any, ...], path: str) -> Any:
@@ -161,9 +179,7 @@ def to_json(value: Any, *, complete: bool = False) -> Any:
       complete: whether to show `added` fields, too, that have their default.
     """
     if isinstance(value, Config):
-        shown = [f for f in dataclasses.fields(value) if complete or not _is_as_before(value, f)]
-        fields = {f.name: to_json(getattr(value, f.name), complete=complete) for f in shown}
-        return {"kind": type(value).__name__, **fields}
+        return without(value, complete=complete)
     if isinstance(value, (tuple, list)):
         return [to_json(each, complete=complete) for each in value]
     if isinstance(value, Mapping):
@@ -176,15 +192,27 @@ def _is_as_before(config: Config, field: dataclasses.Field[Any]) -> bool:
 
 
 def from_json(data: Any) -> Any:
-    """Returns the config that `to_json` wrote. Only known kinds are built; no code is run."""
+    """Returns the config that `to_json` wrote. Only known kinds are built; no code is run.
+
+    Raises:
+      UserError: it is of no known kind, lacks a field or has one too many, or is nested too deeply.
+    """
+    try:
+        return _from_json(data)
+    except RecursionError:
+        raise UserError(f"got {shown(data)}, expected no brackets within brackets a hundred times over") from None
+
+
+def _from_json(data: Any) -> Any:
     if isinstance(data, dict):
         if "kind" not in data:
-            return {key: from_json(each) for key, each in data.items()}
+            return {key: _from_json(each) for key, each in data.items()}
         kind = data["kind"]
-        if kind not in Config.kinds:
-            raise UserError(f"unknown kind of config '{kind}'{nearest(str(kind), Config.kinds)}")
+        if not isinstance(kind, str) or kind not in Config.kinds:
+            told = nearest(kind, Config.kinds) if isinstance(kind, str) else ", expected its name"
+            raise UserError(f"unknown kind of config {shown(kind)}{told}")
         cls = Config.kinds[kind]
-        fields = {key: from_json(each) for key, each in data.items() if key != "kind"}
+        fields = {key: _from_json(each) for key, each in data.items() if key != "kind"}
         unknown = set(fields) - set(field_types(cls))
         if unknown:
             name = sorted(unknown)[0]
@@ -194,7 +222,7 @@ def from_json(data: Any) -> Any:
             raise UserError(f"{kind} lacks {sorted(needed - fields.keys())}")
         return cls(**fields)
     if isinstance(data, list):
-        return tuple(from_json(each) for each in data)
+        return tuple(_from_json(each) for each in data)
     return data
 
 
@@ -218,8 +246,10 @@ def parse_value(text: str) -> Any:
     """Reads a command-line value: JSON where it is JSON, else the text itself."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:  # no JSON, or a number of more digits than Python reads
         return text
+    except RecursionError:
+        raise UserError(f"got {shown(text)}, expected no brackets within brackets a hundred times over") from None
 
 
 def parse_setting(setting: str, form: str, scope: str = "") -> tuple[str, Any]:

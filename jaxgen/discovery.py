@@ -39,14 +39,18 @@ def discover() -> Discovery:
     papers: dict[str, FoundPaper] = {}
     broken: dict[Path, str] = {}
     own = Path(jaxgen.experiments.__path__[0]).resolve()
-    named = [
-        Path(part).expanduser().resolve() for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part
-    ]
-    for root in [own, *named]:
-        if not root.is_dir():
-            broken[root] = f"{FOLDERS_VARIABLE} names a folder that does not exist"
+    named = [Path(part) for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
+    for place in [own, *named]:
+        try:
+            root = place.expanduser().resolve()
+            folders = sorted(each.parent for each in root.glob("*/__init__.py"))
+            there = root.is_dir()
+        except (OSError, RuntimeError) as error:  # it may not be looked at, or its user does not exist
+            broken[place] = f"{FOLDERS_VARIABLE} names a folder that cannot be read: {error}"
             continue
-        for folder in sorted(each.parent for each in root.glob("*/__init__.py")):
+        if not there:
+            broken[root] = f"{FOLDERS_VARIABLE} names a folder that does not exist"
+        for folder in folders:
             try:
                 module = _import(folder, own=root == own)
                 paper = module.PAPER
@@ -55,7 +59,7 @@ def discover() -> Discovery:
                 if paper.slug in papers:
                     raise UserError(f"'{paper.slug}' is also in {papers[paper.slug].folder}")
                 papers[paper.slug] = FoundPaper(paper, folder, module.__doc__ or "")
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 broken[folder] = f"{type(error).__name__}: {error}"
     return Discovery(papers, broken)
 

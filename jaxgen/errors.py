@@ -13,6 +13,19 @@ class UserError(Exception):
     """
 
 
+# So much of a value is told; nobody reads a thousand digits.
+_SHOWN = 100
+
+
+def shown(value: object) -> str:
+    """Returns a value as messages show it: as Python writes it, cut where that is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no number of more than 4,300 digits
+        return "a value too long to be shown"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
+
+
 def suggestion(name: str, choices: Iterable[str]) -> str:
     """Returns `; did you mean 'x'?` for the nearest of `choices`, nothing where none is near."""
     close = difflib.get_close_matches(name, sorted(set(choices)), n=1, cutoff=0.6)

@@ -19,6 +19,7 @@ from jaxgen.config import (
     Config,
     NonNegativeInt,
     PositiveInt,
+    coerce,
     digest,
     nested,
     override,
@@ -27,7 +28,8 @@ from jaxgen.config import (
     to_json,
     without,
 )
-from jaxgen.errors import UserError, nearest
+from jaxgen.errors import UserError, nearest, shown
+from jaxgen.machine import check_memory
 from jaxgen.measures.config import Accuracy, Analysis, Loss, Measure
 from jaxgen.models.config import ModelConfig
 from jaxgen.tasks import Task
@@ -52,7 +54,13 @@ if TYPE_CHECKING:
     from jaxgen.table import SeedTable
 
 SCALES = ("smoke", "mini", "paper")
-NAME = re.compile(r"[A-Za-z0-9=.,_ +-]+")
+NAME = re.compile(r"[A-Za-z0-9=.,_ +-]{1,300}")
+# Of experiments: part of an ID, of a directory's name and of a file's.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# So often a condition may be measured: its rows are in memory when it is judged.
+MOST_ROWS = 10_000_000
+# What a member takes at least, before anything of it is trained.
+_MEMBER_BYTES = 4096
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,9 +85,15 @@ class Condition(Config):
 
     def validate(self) -> None:
         if not NAME.fullmatch(self.name):
-            raise UserError(f"name: got {self.name!r}, expected letters, digits, spaces and any of = . , _ + -")
+            rule = "letters, digits, spaces and any of = . , _ + -, 1 to 300 of them"
+            raise UserError(f"name: got {shown(self.name)}, expected {rule}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds: got {list(self.seeds)}, expected at least one, each once")
+        if (rows := self.measure_at.most(self.steps)) > MOST_ROWS:
+            raise UserError(
+                f"measure_at: {rows:,} measurements in {self.steps:,} steps, expected at most {MOST_ROWS:,}; "
+                "measure more rarely"
+            )
         shape = self.task.shape()
         if shape.real_targets != (self.loss == "squared_error"):
             kind, expected = (
@@ -156,12 +170,30 @@ class Sweep:
     axes: Mapping[str, Sequence[Any]]
 
     def conditions(self) -> list[Condition]:
-        found = []
-        for values in itertools.product(*self.axes.values()):
-            settings = dict(zip(self.axes, values, strict=True))
-            name = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())
-            found.append(override(self.base, settings | {"name": name}))
-        return found
+        points = [dict(zip(self.axes, values, strict=True)) for values in itertools.product(*self.axes.values())]
+        names = [
+            " ".join(f"{key.rpartition('.')[2]}={_named(value)}" for key, value in point.items()) for point in points
+        ]
+        return [
+            override(self.base, point | {"name": _unlike(name, names, point)})
+            for point, name in zip(points, names, strict=True)
+        ]
+
+
+def _named(value: Any) -> str:
+    """Returns a value of a sweep as a condition's name says it."""
+    if isinstance(value, Config):
+        shown = [_named(getattr(value, field.name)) for field in dataclasses.fields(value)]
+        return ",".join([type(value).__name__, *shown])
+    if isinstance(value, (tuple, list)):
+        inner = ("+" if any(isinstance(each, (tuple, list)) for each in value) else ",").join(map(_named, value))
+        return inner or "none"
+    return re.sub(r"[^A-Za-z0-9=.,_ +-]", "_", str(value))
+
+
+def _unlike(name: str, names: Sequence[str], point: Mapping[str, Any]) -> str:
+    """Returns a name that no other point of a sweep has, and that is not too long."""
+    return name if names.count(name) == 1 and len(name) <= 200 else f"{name[:200]} {digest(dict(point))[:8]}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -310,6 +342,10 @@ class Experiment:
     accelerator: bool = False
 
     def __post_init__(self) -> None:
+        for name in (self.name, *(figure.name for figure in self.figures)):
+            if not _ID.fullmatch(name):
+                rule = "1 to 100 letters, digits and any of . _ -, a letter or digit first: files are named so"
+                raise UserError(f"{shown(self.name)}: got the name {shown(name)}, expected {rule}")
         for scale in self.scales:
             if scale not in SCALES:
                 raise UserError(f"{self.name} defines a scale '{scale}', expected some of {', '.join(SCALES)}")
@@ -346,8 +382,12 @@ class Experiment:
             changes[key] = value
         conditions = _apply(conditions, changes)
         if seeds is not None:
+            seeds = coerce(seeds, PositiveInt, "seeds")
+            members = seeds * len(conditions)
+            check_memory(members * _MEMBER_BYTES, f"seeds: {members:,} members ({seeds:,} seeds of {len(conditions)})")
             conditions = [dataclasses.replace(each, seeds=tuple(range(seeds))) for each in conditions]
         if extend is not None:
+            extend = coerce(extend, PositiveInt, "extend")
             longest = max(conditions, key=lambda each: each.steps)
             if extend < longest.steps:
                 raise UserError(

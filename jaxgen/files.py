@@ -6,15 +6,34 @@ Of a run in an object store, a file is on disk once it is in the store.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxgen import objects
 from jaxgen.errors import UserError
+
+# Of a file name that is made from a text; file systems take 255 bytes, and endings are added to it.
+_LONGEST_NAME = 120
+
+
+def file_names(texts: Sequence[str]) -> list[str]:
+    """Returns a file name for each text: its letters and digits, and a digest where these alone would be too long, or
+    those of another text, capitals set aside."""
+    plain = [re.sub(r"[^A-Za-z0-9=.,_+-]", "_", text) for text in texts]
+    owners = Counter(name.casefold() for name, _ in set(zip(plain, texts, strict=True)))
+    return [
+        name
+        if len(name) <= _LONGEST_NAME and owners[name.casefold()] == 1
+        else f"{name[: _LONGEST_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        for name, text in zip(plain, texts, strict=True)
+    ]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -28,9 +47,11 @@ def write_text(path: Path, text: str) -> None:
             os.fchmod(handle, 0o644)
             os.fsync(handle)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # the system names none where a write fails
         raise
     sync_directory(path.parent)
     objects.send(path)

@@ -26,7 +26,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, shown
 
 _DRIVERS = {"gs": "gcs", "s3": "s3"}  # tensorstore's
 _LOCATION = re.compile(r"([a-z0-9]+)://([^/]*)/*(.*)")
@@ -107,14 +107,32 @@ def locate(text: str) -> Path:
     """
     match = _LOCATION.fullmatch(text)
     if match is None:
-        return Path(text)
+        return local_path(text)
     scheme, name, key = match.groups()
-    if scheme not in _DRIVERS or not name or ".." in key.split("/"):
-        raise UserError(f"got '{text}', expected a folder, gs://BUCKET/FOLDER or s3://BUCKET/FOLDER")
+    # Stores have their own rules; these keep what stands here for a bucket inside of its folder.
+    rightful = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,221}", name) and text.isprintable()
+    if scheme not in _DRIVERS or not rightful or {"..", "."} & set(key.split("/")) or len(key.encode()) > 900:
+        raise UserError(f"got {shown(text)}, expected a folder, gs://BUCKET/FOLDER or s3://BUCKET/FOLDER")
     url = f"{scheme}://{name}"
     if url not in _buckets:
         _buckets[url] = _Bucket(scheme, name, _scratch() / scheme / name, {}, {})
     return _buckets[url].folder / key
+
+
+def local_path(text: str) -> Path:
+    """Returns the path of a file or folder of this machine.
+
+    Raises:
+      UserError: it is empty, or no text that can be written and printed.
+    """
+    try:
+        text.encode()
+        rightful = bool(text) and "\0" not in text
+    except UnicodeEncodeError:
+        rightful = False
+    if not rightful:
+        raise UserError(f"got {shown(text)}, expected the path of a file or folder, in UTF-8")
+    return Path(text)
 
 
 def url(path: Path) -> str:

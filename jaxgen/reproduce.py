@@ -26,7 +26,7 @@ from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.config import First, From, rewinds
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import ACTIVITIES
-from jaxgen.train.loop import Interrupted, Observer, RunArguments, train
+from jaxgen.train.loop import Interrupted, Observer, RunArguments, how_to_train, train
 from jaxgen.train.losses import build_loss
 from jaxgen.train.start import Start, start_from
 from jaxgen.train.throughput import Timing
@@ -87,6 +87,21 @@ def reproduce(
     return dataclasses.replace(collect(path, experiment, conditions, observer), failures=failures)
 
 
+def check(conditions: Sequence[Condition], path: Path, arguments: RunArguments) -> None:
+    """Raises `UserError` where what is unfinished cannot be trained so; makes nothing.
+
+    Args:
+      conditions: of the request.
+      path: the run's directory, begun or not.
+      arguments: how to run.
+    """
+    wanted = trajectories(conditions)
+    for name, members in _groups(path, wanted):
+        directory = PopulationDirectory(path / "populations" / name)
+        if not _finished(directory, _horizon(members, wanted)):
+            how_to_train(directory, members, arguments)
+
+
 def train_all(
     conditions: Sequence[Condition], request: Request, path: Path, *, observer: Observer, arguments: RunArguments
 ) -> tuple[Exception, ...]:
@@ -119,7 +134,14 @@ def train_all(
 
 def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[tuple[str, list[str]]]:
     """Returns the populations to train in their order, each as its directory's name and its members' identities."""
+    groups = _groups(path, wanted)
     begin_run(path, request, [each.identity for each in wanted])
+    return [(name, [each.identity for each in members]) for name, members in groups]
+
+
+def _groups(path: Path, wanted: Sequence[Trajectory]) -> list[tuple[str, list[Trajectory]]]:
+    """Returns the populations of a run, begun or not, in the order of training: each as its directory's name, and its
+    members."""
     run = Run(path)
     begun = {each.identity: each for each in run.trained()}
     missing = [each for each in wanted if each.identity not in begun]
@@ -130,8 +152,7 @@ def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[t
         groups.append((directory.path.name, members))
     for members in populations(missing):
         groups.append((digest(sorted(each.identity for each in members)), members))
-    groups.sort(key=lambda group: group[1][0].depth())
-    return [(name, [each.identity for each in members]) for name, members in groups]
+    return sorted(groups, key=lambda group: group[1][0].depth())
 
 
 def _begun(identity: str, begun: Mapping[str, Member], wanted: Mapping[str, Trajectory]) -> Trajectory:
@@ -151,14 +172,13 @@ def _train_one(
     observer: Observer,
     arguments: RunArguments,
 ) -> None:
-    identities = {member.identity for member in members}
-    same = [*members, *(each for each in wanted if each.identity in identities)]
-    horizon = max(each.condition.steps for each in same)
+    same = _same(members, wanted)
+    horizon = _horizon(members, wanted)
     if any(processes.gathered(observer.stop_requested())):
         raise Interrupted("stopped between two trainings; nothing is lost")
-    status = processes.told(PopulationDirectory(path).status)
-    if status["finished"] and status["horizon"] >= horizon:
+    if processes.told(lambda: _finished(PopulationDirectory(path), horizon)):
         return
+    identities = {member.identity for member in members}
     ends = {each.condition.steps for each in same}
     snapshots = ends | {step for each in same for step in each.condition.snapshots}
     for child in wanted:
@@ -187,6 +207,21 @@ def _train_one(
         arguments=arguments,
         ends=ends,
     )
+
+
+def _same(members: Sequence[Trajectory], wanted: Sequence[Trajectory]) -> list[Trajectory]:
+    """Returns a population's members, and what is wanted of equal identity."""
+    identities = {member.identity for member in members}
+    return [*members, *(each for each in wanted if each.identity in identities)]
+
+
+def _horizon(members: Sequence[Trajectory], wanted: Sequence[Trajectory]) -> int:
+    return max(each.condition.steps for each in _same(members, wanted))
+
+
+def _finished(directory: PopulationDirectory, horizon: int) -> bool:
+    status = directory.status()
+    return bool(status["finished"] and status["horizon"] >= horizon)
 
 
 def _snapshots_for(child: Trajectory, horizon: int) -> set[int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,19 @@ def split_key(key: str) -> tuple[str, str]:
 def keys_of(rows: pd.DataFrame) -> pd.Series:
     """Returns the key of every row: what `split_key` splits."""
     return rows["measure"] + rows["split"].map(lambda split: f"/{split}" if split else "")
+
+
+# A spreadsheet takes a cell that begins so for a formula.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def _as_text(cell: str) -> str:
+    """Returns a cell as spreadsheets take it for text: with an apostrophe in front of what they would compute."""
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def _from_text(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,13 +120,14 @@ class Table:
         return at.pivot(index="step", columns="seed", values="value").sort_index()
 
     def save(self, path: Path) -> None:
-        """Writes CSV with one column a key, values to six digits: small, and readable in a diff.
+        """Writes CSV with one column a key, values to six digits: small, and readable in a diff. No cell is a formula.
 
         An empty cell was not measured; `nan` was, and is not a number.
         """
         rows = self.rows[["condition", "seed", "step"]].copy()
         rows["key"] = keys_of(self.rows)
         rows["text"] = [f"{value:.6g}" for value in self.rows["value"]]
+        rows["key"], rows["condition"] = rows["key"].map(_as_text), rows["condition"].map(_as_text)
         wide = rows.pivot(index=["condition", "seed", "step"], columns="key", values="text")
         write_text(path, wide.sort_index().to_csv(lineterminator="\n"))
 
@@ -123,7 +138,7 @@ class Table:
         long = wide.melt(id_vars=["condition", "seed", "step"], var_name="key")
         measured = long[long["value"] != ""]
         return Table.of(
-            (condition, int(seed), int(step), key, float(value))
+            (_from_text(condition), int(seed), int(step), _from_text(key), float(value))
             for condition, seed, step, key, value in measured.itertuples(index=False, name=None)
         )
 

@@ -1,6 +1,8 @@
 """The command line as a user meets it: in processes of its own where that matters."""
 
+import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -8,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rich.table
 
+from jaxgen.cli.console import Console
 from jaxgen.cli.tasks import first_sentence, overlaps
+from jaxgen.cli.text import harmless
 from jaxgen.tasks.examples import EXAMPLES
 from tests.tiny_paper import invoke
 
@@ -64,8 +69,27 @@ assert not slow, slow
         (["tasks", "show", "modular", "--set", "p=9", "--set", "operation=x/y"], ["got 9, expected a prime"]),
         (["tasks", "show", "nanda-modadd/mainlin"], ["did you mean 'nanda-modadd/mainline'?"]),
         (["new", "Bad Slug"], ["got 'Bad Slug'", "lower-case"]),
+        (["show", "tiny-paper", "--scale", "nonsense"], ["tiny-paper has no scale 'nonsense'"]),
+        (["show", "tiny-paper/main", "--scale", "mini"], ["tiny-paper/main has no scale 'mini'"]),
+        (["reproduce", "tiny-paper/main", "--set", f"steps={'9' * 5000}"], ["steps: got '999", "(5,002 characters)"]),
+        (["reproduce", "tiny-paper/main", "--set", "steps=9223372036854775808"], ["at most 2147483647"]),
+        (["reproduce", "tiny-paper/main", "--set", "steps=2147483647",
+          "--set", 'measure_at={"kind":"Every","interval":1}'], ["measure_at: 2,147,483,649 measurements"]),
+        (["reproduce", "tiny-paper/main", "--set", f"task={'[' * 2000}"], ["brackets within brackets"]),
+        (["reproduce", "tiny-paper/main", "--set", f"task={'[' * 600}{']' * 600}"], ["brackets within brackets"]),
+        (["reproduce", "tiny-paper/main", "--set", 'task={"kind":[]}'], ["unknown kind of config []"]),
+        (["reproduce", "tiny-paper/main", "--set", 'task={"kind":"Task"}'], ["Task: expected one of its kinds"]),
+        (["reproduce", "tiny-paper/main", "--set", "optimizer.learning_rate=1e300"], ["at most 3.4e+38 (float32)"]),
+        (["reproduce", "tiny-paper/main", "--set", "optimizer.learning_rate=1e-300"], ["at least 1.18e-38 (float32)"]),
+        (["reproduce", "tiny-paper/main", "--seeds", "2147483647"], ["4,294,967,294 members", "17,592.2 GB"]),
+        (["reproduce", "tiny-paper/main", "--seeds", "2147483648"], ["seeds: got 2147483648"]),
+        (["tasks", "show", "modular", "--set", "p=100003"], ["the examples of modular take", "this machine has"]),
+        (["tasks", "export", "modular", "--set", "p=100003"], ["the examples of modular take", "this machine has"]),
+        (["resume", "gs://a"], ["got 'gs://a', expected a folder, gs://BUCKET/FOLDER"]),
+        (["resume", "a\0b"], ["expected the path of a file or folder"]),
+        (["reproduce", "tiny-paper/main", "--runs", ""], ["got '', expected the path of a file or folder"]),
     ],
-)
+)  # fmt: skip
 def test_a_users_mistake_is_one_line_and_exit_code_2(args: list[str], parts: list[str], tiny: Path) -> None:
     result = invoke(*args)
     assert result.exit_code == 2
@@ -74,6 +98,101 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(args: list[str], parts: lis
     for part in parts:
         assert part in result.output
     assert not list(tiny.rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--mesh", "data=3"], "cannot be spread over data=3"),
+        (["--mesh", "member=512"], "mesh"),
+        (["--mesh", ""], "mesh: no axis ''"),
+        (["--mesh", f"data={'9' * 5000}"], "data=NUMBER"),
+        (["--microbatches", "3"], "cannot be cut into 3 equal parts"),
+        (["--wandb", "p"], "--wandb: wandb is not installed"),
+        (["--wandb", ""], "--wandb: got an empty name"),
+        (["--profile", ""], "profile: got '', expected START:STOP"),
+        (["--profile", f"0:{'9' * 5000}"], "expected START:STOP"),
+        (["--save-every", "nan"], "--save-every: got nan"),
+        (["--set", "model.hidden=[2147483647]"], "the parameters and moments of 2 members take"),
+        (["--set", "task.p=100003"], "the examples of 2 members take"),
+        (["--set", "model.hidden=[8]", "--set", "task.format=<eos> a op b = c <eos>"], "an MLP gives one answer"),
+    ],
+)
+def test_what_is_refused_leaves_nothing_behind(options: list[str], said: str, tiny: Path) -> None:
+    done = invoke("reproduce", "tiny-paper/main", "--fresh", *options)
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert [each.name for each in tiny.iterdir()] == ["papers"]
+    # So what is asked for rightly is the first that is there.
+    assert invoke("reproduce", "tiny-paper/main", "--resume", "must", *options).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ("afile", "expected"),
+        ("afile/below", "File exists: afile"),
+        ("n" * 300, "File name too long"),
+        ("/proc/nowhere", "/proc/nowhere"),
+        ("loop", "loop"),
+        ("dangling", "dangling"),
+    ],
+)
+def test_a_place_that_is_none_is_told_in_one_line(runs: str, said: str, tiny: Path) -> None:
+    (tiny / "afile").write_text("")
+    (tiny / "loop").symlink_to("loop")
+    (tiny / "dangling").symlink_to("nowhere")
+    done = invoke("reproduce", "tiny-paper/main", "--scale", "smoke", "--runs", runs)
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(each.name for each in tiny.iterdir()) == ["afile", "dangling", "loop", "papers"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"JAX_ENABLE_X64": "banana"}, "jax refuses a variable of the environment: invalid truth value 'banana'"),
+        ({"JAX_PLATFORMS": "banana"}, "jax finds no device (JAX_PLATFORMS=banana): Unable to initialize backend"),
+        ({"XLA_FLAGS": "--nonsense"}, "XLA refuses XLA_FLAGS: Unknown flag in XLA_FLAGS: --nonsense"),
+        ({"JAX_NUM_PROCESSES": "9" * 5000}, "JAX_NUM_PROCESSES: got '999"),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, "TPU_WORKER_HOSTNAMES says that there are several"),
+    ],
+)
+def test_a_variable_of_the_environment_is_refused_in_one_line(variables: dict[str, str], said: str, tiny: Path) -> None:
+    command = [sys.executable, "-m", "jaxgen", "reproduce", "tiny-paper/main", "--scale", "smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("jaxgen: ")]) == 1
+    assert "Traceback" not in done.stderr
+    assert not (tiny / "runs").exists()
+
+
+def test_folders_of_papers_that_cannot_be_are_told(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tiny / "loop").symlink_to("loop")
+    places = ["~nobody-here/x", "n" * 300, "loop", "/proc/nowhere", str(tiny / "papers")]
+    monkeypatch.setenv("JAXGEN_EXPERIMENTS", os.pathsep.join(places))
+    done = invoke("list")
+    assert done.exit_code == 0
+    assert "tiny-paper/main" in done.stdout
+    assert len(done.stderr.splitlines()) == 4
+
+
+def test_what_a_run_says_is_shown_and_not_obeyed() -> None:
+    sent = "a\x1b[31mred\x1b[0m\x1b]0;title\x07b\x9b2J\rc\x00\u202etxt.exe\n\tkept ≥"
+    assert harmless(sent) == "aredb\\x9b2J\\rc\\x00\\u202etxt.exe\n\tkept ≥"
+    printed = io.StringIO()
+    console = Console(file=printed, force_terminal=True, color_system="standard")
+    console.print("[red]x[/]", "\x1b[2J\x07")
+    assert "\x1b[31mx" in printed.getvalue()
+    assert "\x1b[2J" not in printed.getvalue()
+    table = rich.table.Table("a\x1b[2J")
+    table.add_row("b\x07")
+    console.print(table)
+    assert "\x07" not in printed.getvalue()
+    assert "\x1b[2J" not in printed.getvalue()
 
 
 def test_every_task_is_listed_with_its_kind_and_in_a_sentence() -> None:

@@ -38,7 +38,7 @@ CONDITION = Condition(
 
 
 def finite(low: float = 0.0, high: float = 1e6) -> st.SearchStrategy[float]:
-    return st.floats(low, high, exclude_min=True, allow_nan=False)
+    return st.floats(low, high, exclude_min=True, allow_nan=False, allow_subnormal=False, width=32)
 
 
 TASKS = st.one_of(
@@ -47,7 +47,7 @@ TASKS = st.one_of(
         p=st.sampled_from([5, 7, 11]),
         train_fraction=st.floats(0.3, 0.7),
         operation=st.sampled_from(["x+y", "x/y"]),
-        corruption=st.floats(0, 1),
+        corruption=st.floats(0, 1, allow_subnormal=False, width=32),
         split_seed=st.none() | st.integers(0, 2**40),
     ),
     st.builds(PermutationTask, degree=st.integers(2, 4), train_fraction=st.floats(0.3, 0.7)),
@@ -58,7 +58,7 @@ MODELS = st.one_of(
         hidden=st.lists(st.integers(1, 512), min_size=1, max_size=3),
         bias=st.booleans(),
         init_std=st.none() | finite(),
-        dropout=st.floats(0, 0.9),
+        dropout=st.floats(0, 0.5, allow_subnormal=False, width=32),
     ),
     st.builds(TransformerConfig, layers=st.integers(1, 4), width=st.just(8), heads=st.just(2), mlp_width=st.just(4)),
 )
@@ -80,14 +80,14 @@ STARTS = st.one_of(
 )
 CONDITIONS = st.builds(
     Condition,
-    name=st.from_regex(r"[A-Za-z0-9=.,_ +-]+", fullmatch=True),
+    name=st.from_regex(r"[A-Za-z0-9=.,_ +-]{1,60}", fullmatch=True),
     task=TASKS,
     model=MODELS,
     optimizer=OPTIMIZERS,
     steps=st.integers(1, 10**7),
     loss=st.sampled_from(["cross_entropy", "mse"]),
     start=STARTS,
-    seeds=st.lists(st.integers(0, 2**40), min_size=1, max_size=4, unique=True),
+    seeds=st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=4, unique=True),
     measures=st.lists(st.sampled_from([Accuracy(), NeuronIPR(threshold=0.3)]), max_size=2),
     measure_at=st.builds(LogSpaced, per_decade=st.integers(1, 50)) | st.builds(Every, interval=st.integers(1, 50)),
     stop=st.none() | st.builds(Stop, patience=st.integers(1, 5)),

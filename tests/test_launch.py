@@ -293,6 +293,13 @@ IMAGE = ("--image", "ghcr.io/me/jaxgen:1")
         ("slurm", ["--grace", "5"], "grace: got 5, expected a number at least 15"),
         ("slurm", ["--set", "stepz=4"], "no setting 'stepz'"),
         ("slurm", ["--scale", "min"], "has no scale 'min'"),
+        ("slurm", ["--mesh", "dta=2"], "mesh: no axis 'dta'; did you mean 'data'?"),
+        ("kubernetes", [*IMAGE, "--volume", "a", "--mesh", "data=3"], "cannot be spread over data=3"),
+        ("slurm", ["--microbatches", "3"], "microbatches: a batch of 8 examples cannot be cut into 3 equal parts"),
+        ("local", ["--profile", ""], "profile: got '', expected START:STOP"),
+        ("local", ["--profile", f"0:{'9' * 5000}"], "expected START:STOP"),
+        ("local", ["--wandb", "p"], "--wandb: wandb is not installed"),
+        ("local", ["--save-every", "nan"], "--save-every: got nan, expected a finite number"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_before_anything_is_submitted(to: str, options: list[str], said: str, tiny: Path) -> None:

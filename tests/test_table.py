@@ -1,3 +1,4 @@
+import csv
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +121,19 @@ def test_save_and_load(tmp_path: Path) -> None:
 def test_saved_values_have_six_digits(tmp_path: Path) -> None:
     Table.of([("a", 0, 0, "loss/train", 1.23456789)]).save(tmp_path / "table.csv")
     assert Table.load(tmp_path / "table.csv").rows["value"].tolist() == [1.23457]
+
+
+def test_no_cell_of_a_saved_table_is_a_formula(tmp_path: Path) -> None:
+    keys = ["=cmd|' /C calc'!A0/train", "+1", "-1/x", "@sum", "'=1", "''=1", "'plain", "\ttab", "accuracy/train"]
+    table = Table.of([("=1+1", 0, 1, key, -0.5) for key in keys] + [("plain", 0, 1, "loss/train", 1.0)])
+    table.save(tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        lines = list(csv.reader(file))
+    cells = [*lines[0], *(line[0] for line in lines[1:])]
+    assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
+    assert "accuracy/train" in cells
+    loaded = Table.load(tmp_path / "table.csv").rows
+    pd.testing.assert_frame_equal(sorted_rows(table), sorted_rows(Table(loaded)))
 
 
 def test_an_empty_table_is_saved(tmp_path: Path) -> None:

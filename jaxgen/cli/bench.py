@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from jaxgen.cli.console import Console
 from jaxgen.discovery import find
 from jaxgen.experiment import Trajectory
 from jaxgen.train import environment
@@ -22,6 +22,7 @@ EXPERIMENT, CONDITION = "nanda-modadd/mainline", "decay"
 
 def bench(seconds: float) -> None:
     """Prints member-steps per second of one condition, alone and in populations of both layouts."""
+    environment.check_devices()
     environment.enable_compile_cache()
     console = Console()
     _, (experiment,) = find(EXPERIMENT)

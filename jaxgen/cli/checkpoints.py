@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jaxgen.cli.console import Console
 from jaxgen.runs import load_run
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.manifest import Damaged, all_steps, verify

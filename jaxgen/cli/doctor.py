@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 
 import jax
-from rich.console import Console
 
+from jaxgen.cli.console import Console
 from jaxgen.discovery import FOLDERS_VARIABLE, discover
+from jaxgen.errors import UserError
 from jaxgen.train import environment
 
 EXTRAS = {
@@ -33,12 +34,16 @@ def doctor() -> bool:
             sound = False
             console.print(f"  [red]{name} is missing[/]: pip install jaxgen", markup=True)
     console.print("[bold]devices[/]")
+    platform = None
     try:
-        for device in jax.devices():
-            console.print(f"  {device.platform}: {device.device_kind}")
-    except RuntimeError as error:
+        environment.check_devices()
+    except UserError as error:
         sound = False
         console.print(f"  none: {error}", style="red", markup=False)
+    else:
+        platform = jax.default_backend()
+        for device in jax.devices():
+            console.print(f"  {device.platform}: {device.device_kind}")
     console.print(f"  processor: {environment.cpu_name()}, {os.cpu_count()} cores")
     console.print("[bold]extras[/]")
     for extra, (package, purpose, install) in EXTRAS.items():
@@ -46,21 +51,24 @@ def doctor() -> bool:
             console.print(f"  {extra}: {package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             console.print(f"  {extra}: not installed; for {purpose}: {install}", markup=False)
-    if shutil.which("nvidia-smi") and jax.default_backend() == "cpu":
+    if shutil.which("nvidia-smi") and platform == "cpu":
         sound = False
         console.print(
             '  an NVIDIA GPU is here, but jax does not use it: pip install "jaxgen[cuda13]"', markup=False, style="red"
         )
     console.print("[bold]flags[/]")
-    flags = environment.describe()["flags"]
+    flags = environment.flags()
     for name, value in flags.items():
         console.print(f"  {name}={value}", markup=False)
     if not flags:
         console.print("  no variable that matters to a run is set")
     console.print("[bold]places[/]")
-    cache = environment.enable_compile_cache()
-    sound &= _writable("compile cache", cache, environment.CACHE_VARIABLE, console)
-    console.print(f"  more papers ({FOLDERS_VARIABLE}): {os.environ.get(FOLDERS_VARIABLE) or 'none'}")
+    cache, why = environment.enable_compile_cache()
+    if why:
+        console.print(f"  {why}", markup=False)
+    if cache is not None:
+        sound &= _writable("compile cache", cache, environment.CACHE_VARIABLE, console)
+    console.print(f"  more papers ({FOLDERS_VARIABLE}): {os.environ.get(FOLDERS_VARIABLE) or 'none'}", markup=False)
     for folder, reason in discover().broken.items():
         sound = False
         console.print(f"  cannot be read: {folder}: {reason}", style="red", markup=False)

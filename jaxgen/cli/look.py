@@ -6,11 +6,12 @@ from collections import Counter
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from jaxgen.cli.console import Console
 from jaxgen.config import field_types, to_json
 from jaxgen.discovery import FoundPaper, discover, find
+from jaxgen.errors import UserError, nearest, shown
 from jaxgen.experiment import Condition, Experiment
 from jaxgen.results import read_results
 
@@ -56,6 +57,9 @@ def show(experiment_id: str, scale: str) -> None:
     console = Console(highlight=False)
     found, experiments = find(experiment_id)
     paper = found.paper
+    scales = {each for experiment in experiments for each in experiment.scales}
+    if scale not in scales:
+        raise UserError(f"{experiment_id} has no scale {shown(scale)}{nearest(scale, scales)}")
     console.print(f"[bold]{paper.title}[/]\n{paper.authors}, {paper.year}, arXiv:{paper.arxiv}\n")
     console.print(found.notebook.strip(), markup=False, soft_wrap=True)
     for experiment in experiments:

@@ -12,16 +12,29 @@ from typing import Any, Literal, NoReturn
 import click
 
 from jaxgen import __version__, objects
+from jaxgen.cli.backend import import_jax
+from jaxgen.cli.text import echo, tolerate_encodings
+from jaxgen.config import INT32
 from jaxgen.errors import UserError, nearest
 from jaxgen.train import processes
 
+_ANOTHER_PLACE = "name a folder that you may write with --runs, or ask for the right to this one"
+# What the system says of files and folders that a user names, and what to do. Any other error is one of ours.
 REFUSALS = {
     errno.ENOSPC: "make room and give the same command again",
     errno.EDQUOT: "make room and give the same command again",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.EROFS: "name a folder that can be written with --runs",
-    errno.EACCES: "name a folder that you may write with --runs, or ask for the right to this one",
-    errno.EPERM: "name a folder that you may write with --runs, or ask for the right to this one",
+    errno.EACCES: _ANOTHER_PLACE,
+    errno.EPERM: _ANOTHER_PLACE,
     errno.ELOOP: "a run's own files are never links; put a file in its place",
+    errno.ENAMETOOLONG: "name a shorter one",
+    errno.ENOTDIR: "a file stands where a folder is expected",
+    errno.EISDIR: "a folder stands where a file is expected",
+    errno.EEXIST: "a file stands where a folder is expected",
+    errno.ENOENT: "make it, or name another one",
+    errno.EINVAL: "name another one",
 }
 
 
@@ -41,25 +54,40 @@ class Group(click.Group):
         except objects.StoreError as error:
             self._end(str(error), 2 if error.refused else processes.LOST)
         except OSError as error:
-            # What the machine refuses; an error without a number or a file is one of ours.
-            if error.errno not in REFUSALS or error.filename is None:
-                raise
-            self._end(f"{error.strerror}: {error.filename}; {REFUSALS[error.errno]}", 2)
+            if error.errno not in REFUSALS or not isinstance(error.filename, (str, bytes)):
+                self._fail(error)
+            self._end(f"{error.strerror}: {_cut(os.fsdecode(error.filename))}; {REFUSALS[error.errno]}", 2)
+        except MemoryError as error:
+            self._end(f"this machine has not enough memory: {error}", 2)
         except Exception as error:
-            if processes.count() > 1:
-                processes.fail(error)
-            raise
+            if "RESOURCE_EXHAUSTED" in str(error):  # jax's word for it
+                self._end(f"the device has not enough memory: {error}".partition("\n")[0], 2)
+            self._fail(error)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        tolerate_encodings()
+        return super().main(*args, **kwargs)
+
+    def _fail(self, error: Exception) -> NoReturn:
+        if processes.count() > 1:
+            processes.fail(error)
+        raise error
 
     def _end(self, text: str, code: int) -> NoReturn:
         text = objects.with_urls(text)
-        click.echo(f"jaxgen: {text}", err=True)
+        echo(f"jaxgen: {text}", err=True)
         processes.end(text, code)
+
+
+def _cut(path: str) -> str:
+    return path if len(path) <= 1000 else f"{path[:100]}... ({len(path):,} characters)"
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="jaxgen")
 def main() -> None:
     """Reproduce papers on generalisation by experiment ID."""
+    os.environ["MPLBACKEND"] = "agg"  # figures go into files, whatever window is wished for elsewhere
 
 
 class Location(click.ParamType):
@@ -69,6 +97,15 @@ class Location(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         return objects.locate(str(value))
+
+
+class LocalPath(click.ParamType):
+    """A file or folder of this machine."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return objects.local_path(str(value))
 
 
 run_argument = click.argument("run", type=Location())
@@ -113,7 +150,7 @@ training_options = _with((
                  help="Devices along member, data, fsdp and tensor; by default one device in all."),
     microbatches_option,
     remat_option,
-    click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+    click.option("--workers", type=click.IntRange(0, 1000), default=0, show_default=True, metavar="N",
                  help="Processes that make the batches of a host task; 0: a thread."),
     click.option("--save-every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, metavar="SECONDS",
                  help="How often the whole state is saved."),
@@ -122,10 +159,10 @@ training_options = _with((
 place_options = _with((
     click.option("--coordinator", metavar="HOST:PORT", help="Of several processes, where the first one is. By "
                  "default what the environment says (JAX_*, SLURM, Kubernetes, TPU pods, SkyPilot)."),
-    click.option("--processes", type=click.IntRange(min=1), metavar="N", help="How many processes there are."),
-    click.option("--process", type=click.IntRange(min=0), metavar="I", help="Which of them this is, from 0."),
-    click.option("--connect-within", type=click.IntRange(min=1), default=300, show_default=True, metavar="SECONDS",
-                 help="How long a process waits at the start until all others are there."),
+    click.option("--processes", type=click.IntRange(1, 100_000), metavar="N", help="How many processes there are."),
+    click.option("--process", type=click.IntRange(0, 100_000), metavar="I", help="Which of them this is, from 0."),
+    click.option("--connect-within", type=click.IntRange(1, 1_000_000), default=300, show_default=True,
+                 metavar="SECONDS", help="How long a process waits at the start until all others are there."),
     click.option("--require-backend", type=click.Choice(["cpu", "gpu", "tpu"]),
                  help="Refuse to run on another one."),
 ))  # fmt: skip
@@ -184,7 +221,7 @@ def show(experiment_id: str, scale: str) -> None:
 def task_options(command: Any) -> Any:
     """Adds what makes a task of an example: settings and a seed."""
     for option in (
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The run's seed."),
+        click.option("--seed", type=click.IntRange(0, INT32), default=0, show_default=True, help="The run's seed."),
         click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting. Repeatable."),
     ):
         command = option(command)
@@ -227,8 +264,8 @@ def tasks_show(name: str, split: str, count: int, settings: tuple[str, ...], see
 @task_options
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
-    default=Path("data"),
+    type=LocalPath(),
+    default="data",
     envvar="JAXGEN_DATA",
     show_default=True,
     help="The folder of stored data ($JAXGEN_DATA).",
@@ -269,6 +306,7 @@ def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], 
     from jaxgen.cli.signals import Preemption
 
     with Preemption() as preemption:  # before jax is imported, which takes a while
+        import_jax()
         from jaxgen.cli import train
 
         train.reproduce_command(
@@ -292,6 +330,7 @@ def resume(run: Path, as_submitted: bool, **how: Any) -> None:
     from jaxgen.cli.signals import Preemption
 
     with Preemption() as preemption:
+        import_jax()
         from jaxgen.cli import train
 
         train.resume_command(run, how=train.HowToRun(**how), preemption=preemption)
@@ -347,7 +386,7 @@ def cancel(run: Path) -> None:
 
 
 @main.command(hidden=True)
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=LocalPath())
 def supervise(run: Path) -> None:
     """Run a job of `submit --to local`; what that starts in the background."""
     from jaxgen.launch.local import supervise as run_supervisor
@@ -369,9 +408,10 @@ def checkpoints(run: Path) -> None:
 
 @main.command()
 @run_argument
-@click.option("--to", type=click.Path(path_type=Path), metavar="FILE", help="Also write the page here.")
+@click.option("--to", type=LocalPath(), metavar="FILE", help="Also write the page here.")
 def report(run: Path, to: Path | None) -> None:
     """Judge a run as far as it has come, and write its report.html."""
+    import_jax()
     from jaxgen.cli import train
 
     train.report_command(run, to)
@@ -379,7 +419,7 @@ def report(run: Path, to: Path | None) -> None:
 
 @main.command()
 @click.argument("slug")
-@click.option("--into", type=click.Path(path_type=Path), default=Path("experiments"), show_default=True,
+@click.option("--into", type=LocalPath(), default="experiments", show_default=True,
               help="The folder of papers.")  # fmt: skip
 def new(slug: str, into: Path) -> None:
     """Lay out the folder of a new paper."""
@@ -417,6 +457,7 @@ def plan(experiment_id: str, topology: str, scale: str, settings: tuple[str, ...
     looks for a mesh that does, and exits with 1.
     """
     os.environ["JAX_PLATFORMS"] = "cpu"  # or jax looks for the device
+    import_jax()
     from jaxgen.cli.plan import plan_command
 
     fits = plan_command(
@@ -427,7 +468,7 @@ def plan(experiment_id: str, topology: str, scale: str, settings: tuple[str, ...
 
 
 @main.command()
-@click.argument("page", type=click.Path(path_type=Path))
+@click.argument("page", type=LocalPath())
 def gallery(page: Path) -> None:
     """Write a Markdown page with one row for each recorded paper."""
     from jaxgen.discovery import discover
@@ -440,6 +481,7 @@ def gallery(page: Path) -> None:
 @main.command()
 def doctor() -> None:
     """Versions, devices and flags; what is missing, and how to install it."""
+    import_jax()
     from jaxgen.cli.doctor import doctor as run_doctor
 
     sys.exit(0 if run_doctor() else 1)
@@ -449,6 +491,7 @@ def doctor() -> None:
 @click.option("--seconds", type=click.FloatRange(min=1), default=20.0, show_default=True, help="About how long.")
 def bench(seconds: float) -> None:
     """Steps per second of the nanda-modadd step at full size, alone and in populations."""
+    import_jax()
     from jaxgen.cli.bench import bench as run_bench
 
     run_bench(seconds)

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Sequence
 
 import rich.box
-from rich.console import Console
 from rich.table import Table
 
+from jaxgen.cli.console import Console
 from jaxgen.discovery import find
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Trajectory, populations, trajectories

@@ -6,11 +6,12 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from jaxgen import objects
+from jaxgen.cli.console import Console
 from jaxgen.cli.signals import Preemption
+from jaxgen.cli.text import harmless
 from jaxgen.train.metrics import Row
 
 # Without a terminal: a first line of progress after so long, then one this often.
@@ -51,7 +52,7 @@ class ProgressDisplay:
         names = list(dict.fromkeys(conditions))
         label = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
         count = f"{len(conditions)} run" + ("s" if len(conditions) != 1 else "")
-        self.label = f"{label} ({count})"
+        self.label = harmless(f"{label} ({count})")
         self.members, self.step, self.horizon, self.accuracy = len(conditions), step, horizon, ""
         self.shown_at = time.monotonic() - PLAIN_SECONDS + FIRST_SECONDS
         if not self.console.is_terminal:

@@ -13,9 +13,12 @@ from typing import Any
 import click
 
 from jaxgen import objects
+from jaxgen.cli.backend import import_jax
+from jaxgen.cli.text import echo
+from jaxgen.config import coerce
 from jaxgen.discovery import FOLDERS_VARIABLE, find
 from jaxgen.errors import UserError
-from jaxgen.experiment import trajectories
+from jaxgen.experiment import Trajectory, populations, trajectories
 from jaxgen.launch.job import BackEnd, Job, job_directory, read_job
 from jaxgen.launch.kubeflow import Kubeflow
 from jaxgen.launch.kubernetes import Kubernetes
@@ -51,14 +54,16 @@ def submit_command(context: click.Context, experiment_id: str, to: str, options:
             raise UserError(f"--fresh: the run lies with --to {to}, not here; name another --runs and --volume")
         if back_end.shares_files and objects.is_remote(options["runs"]):
             raise UserError(f"--runs: with --to {to} a job's log lies beside its run: name a folder that all nodes see")
+        _check_training(options, members, here=back_end.shares_files)
         path = _run_path(options, request)
         spec = _spec(back_end, request, path, options, _training(context))
         todo.append((request, path, spec, back_end.render(spec), [each.identity for each in members]))
     if options["dry_run"]:
         for *_, text, _ in todo:
-            click.echo(text, nl=False)
+            echo(text, newline=False)
         return
-    for _, path, *_ in todo:
+    for _, path, spec, *_ in todo:
+        back_end.check_here(spec)
         _refuse_alive(path)
     for request, path, spec, _, identities in todo:
         if back_end.shares_files:
@@ -74,6 +79,32 @@ def _run_path(options: Mapping[str, Any], request: Request) -> Path:
     return run_directory(runs, request, fresh=options["fresh"]).absolute()
 
 
+def _check_training(options: Mapping[str, Any], members: Sequence[Trajectory], *, here: bool) -> None:
+    """Raises `UserError` where the job would refuse an option of training, as far as that shows from here.
+
+    Args:
+      options: those of `submit`.
+      members: what is to be trained.
+      here: whether its processes have what is installed here.
+    """
+    coerce(options["save_every"], float, "--save-every")
+    if all(options[name] is None for name in ("mesh", "remat", "microbatches", "profile", "wandb")):
+        return  # and jax need not be imported
+    import_jax()
+    from jaxgen.cli.train import run_arguments
+    from jaxgen.train.memory import Savings
+    from jaxgen.train.mesh import MeshSizes
+
+    asked = run_arguments({name: options[name] for name in TRAINING} | ({} if here else {"wandb": None}))
+    sizes, savings = (
+        asked.mesh or MeshSizes(),
+        Savings(remat=asked.remat or "none", microbatches=asked.microbatches or 1),
+    )
+    for population in populations(members):
+        sizes.check(population[0].condition, len(population))
+        savings.check(population[0].condition, sizes)
+
+
 def submit_again(run: Path) -> None:
     """Submits the job of a run again, as it was."""
     path, job = _job(run)
@@ -85,25 +116,25 @@ def status_command(run: Path) -> None:
     """Prints where a run's job is, and how far the run is on disk."""
     path, job = _job(run)
     state = BACK_ENDS[job.back_end].state(job)
-    click.echo(f"{job.back_end} job {job.number}, submitted {job.submitted} on {job.host}: {state}")
+    echo(f"{job.back_end} job {job.number}, submitted {job.submitted} on {job.host}: {state}")
     for directory in Run(path).populations():
         status = directory.status()
         conditions = dict.fromkeys(each["condition"] for each in directory.run()["members"])
         saved = (
             f"step {status['step']:,} of {status['horizon']:,} saved" if status["step"] is not None else "nothing saved"
         )
-        click.echo(f"  {', '.join(conditions)}: {saved}{', finished' if status['finished'] else ''}")
+        echo(f"  {', '.join(conditions)}: {saved}{', finished' if status['finished'] else ''}")
     if (path / "report.html").exists():
-        click.echo(f"report: {_shown(path / 'report.html')}")
+        echo(f"report: {_shown(path / 'report.html')}")
     if not state.alive and state.word != "finished":
-        click.echo(f"go on with: jaxgen resume --as-submitted {_shown(path)}")
+        echo(f"go on with: jaxgen resume --as-submitted {_shown(path)}")
 
 
 def logs_command(run: Path, *, follow: bool) -> None:
     """Prints what the processes of a run's job said."""
     _, job = _job(run)
     for piece in BACK_ENDS[job.back_end].log(job, follow=follow):
-        click.echo(piece, nl=False)
+        echo(piece, newline=False)
         sys.stdout.flush()
 
 
@@ -114,7 +145,7 @@ def cancel_command(run: Path) -> None:
     if not state.alive:
         raise UserError(f"{job.back_end} job {job.number} does not run: {state}")
     BACK_ENDS[job.back_end].cancel(job)
-    click.echo(f"asked {job.back_end} job {job.number} to end; what is saved stays: "
+    echo(f"asked {job.back_end} job {job.number} to end; what is saved stays: "
                f"jaxgen resume --as-submitted {_shown(path)}")  # fmt: skip
 
 
@@ -138,8 +169,8 @@ def _refuse_alive(path: Path) -> None:
 
 def _say_submitted(path: Path, job: Job) -> None:
     shown = _shown(path)
-    click.echo(f"{job.back_end} job {job.number}: {job.spec.title}")
-    click.echo(f"  jaxgen status {shown}\n  jaxgen logs --follow {shown}\n  jaxgen cancel {shown}")
+    echo(f"{job.back_end} job {job.number}: {job.spec.title}")
+    echo(f"  jaxgen status {shown}\n  jaxgen logs --follow {shown}\n  jaxgen cancel {shown}")
 
 
 def _shown(path: Path) -> str:

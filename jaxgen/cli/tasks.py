@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import itertools
 import json
@@ -11,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxgen.cli.console import Console
 from jaxgen.config import override, parse_setting, to_json
 from jaxgen.discovery import find
 from jaxgen.errors import UserError, nearest
+from jaxgen.machine import check_memory
 from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape
 from jaxgen.tasks.examples import EXAMPLES, FAMILIES
 from jaxgen.tasks.stored import export, stored_sizes
@@ -53,6 +55,7 @@ def show_task(name: str, *, split: str, count: int, settings: Sequence[str], see
     shape = task.shape()
     if split not in dict(shape.sizes):
         raise UserError(f"{name} has no split '{split}'{nearest(split, dict(shape.sizes))}")
+    _check_memory(name, shape)
     table = task.table(seed)
 
     console = Console(highlight=False)
@@ -145,10 +148,19 @@ def overlaps(task: Task, table: Mapping[str, Split]) -> dict[tuple[str, str], in
 
 def export_task(name: str, *, train: int | None, settings: Sequence[str], seed: int, folder: Path) -> None:
     """Writes the splits of a task to disk, and prints the task that reads them."""
-    digest = export(_changed(name, settings), seed, train, folder)
+    task = _changed(name, settings)
+    shape = task.shape()
+    _check_memory(name, shape)
+    if train is not None:
+        _check_memory(name, dataclasses.replace(shape, sizes=(("train", train),)))
+    digest = export(task, seed, train, folder)
     sizes = stored_sizes(folder, digest)
     told = ", ".join(f"{size:,} of {split}" for split, size in sizes.items())
     Console(highlight=False, soft_wrap=True).print(f'{folder / digest}: {told}\ntask=StoredTask(data="{digest}")')
+
+
+def _check_memory(name: str, shape: TaskShape) -> None:
+    check_memory(4 * shape.table_bytes(), f"the examples of {name}")  # drawing them takes some four times their bytes
 
 
 def _changed(name: str, settings: Sequence[str]) -> Task:
@@ -157,8 +169,8 @@ def _changed(name: str, settings: Sequence[str]) -> Task:
 
 def _named(name: str) -> Task:
     if "/" in name:
-        _, (experiment,) = find(name)
-        return experiment.at_scale("paper")[0].task
+        _, experiments = find(name)
+        return experiments[0].at_scale("paper")[0].task
     if name not in EXAMPLES:
         raise UserError(f"no task '{name}'{nearest(name, EXAMPLES)}")
     return EXAMPLES[name]

@@ -7,22 +7,23 @@ import datetime
 import functools
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-from rich.console import Console
 
 from jaxgen import objects
+from jaxgen.cli.console import Console
 from jaxgen.cli.look import MARKS
 from jaxgen.cli.progress import ProgressDisplay
 from jaxgen.cli.signals import Preemption
+from jaxgen.config import coerce
 from jaxgen.discovery import FoundPaper, find
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.files import write_text
-from jaxgen.reproduce import Reproduction, collect, reproduce, resolve, train_all
+from jaxgen.reproduce import Reproduction, check, collect, reproduce, resolve, train_all
 from jaxgen.runs import Request, load_run, run_directory
 from jaxgen.train import environment, processes
 from jaxgen.train.directory import PopulationDirectory
@@ -31,7 +32,7 @@ from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
 from jaxgen.train.memory import Remat
 from jaxgen.train.mesh import MeshSizes
 from jaxgen.train.metrics import read_rows
-from jaxgen.train.mirrors import Mirror, TensorBoard, WeightsAndBiases
+from jaxgen.train.mirrors import Mirror, TensorBoard, WeightsAndBiases, check_wandb
 from jaxgen.train.profile import Profile
 
 Resume = Literal["must", "may", "never"]
@@ -65,6 +66,7 @@ class HowToRun:
         place = processes.resolve(self.coordinator, self.processes, self.process, os.environ)
         processes.initialize(place, self.connect_within)
         preemption.leaving = processes.leave
+        environment.check_devices()
         if self.require_backend and jax.default_backend() != self.require_backend:
             raise UserError(
                 f"--require-backend {self.require_backend}: jax finds {jax.default_backend()} alone; "
@@ -72,18 +74,12 @@ class HowToRun:
             )
 
     def arguments(self, resume: Literal["must", "may"]) -> RunArguments:
-        return RunArguments(
-            mesh=MeshSizes.parse(self.mesh) if self.mesh else None,
-            remat=self.remat,
-            microbatches=self.microbatches,
-            workers=self.workers,
-            recovery_seconds=self.save_every,
-            mirrors=self._mirrors,
-            resume=resume,
-            allow_drift=self.allow_drift,
-            keep_diff=self.keep_diff,
-            profile=Profile.parse(self.profile) if self.profile else None,
-        )
+        """Returns how to train.
+
+        Raises:
+          UserError: an option is wrong by itself, or wants what is not installed.
+        """
+        return dataclasses.replace(run_arguments(vars(self)), mirrors=self._mirrors, resume=resume)
 
     def _mirrors(self, directory: PopulationDirectory, members: Sequence[str]) -> list[Mirror]:
         rows = functools.partial(read_rows, directory.metrics_file)
@@ -91,6 +87,26 @@ class HowToRun:
         if self.wandb:
             made.append(WeightsAndBiases(self.wandb, directory.wandb_id(), directory.path, members, rows()))
         return made
+
+
+def run_arguments(options: Mapping[str, Any]) -> RunArguments:
+    """Returns how to train, by the options of a training command.
+
+    Raises:
+      UserError: an option is wrong by itself, or wants what is not installed.
+    """
+    if options["wandb"] is not None:
+        check_wandb(options["wandb"])
+    return RunArguments(
+        mesh=MeshSizes.parse(options["mesh"]) if options["mesh"] is not None else None,
+        remat=options["remat"],
+        microbatches=options["microbatches"],
+        workers=options["workers"],
+        recovery_seconds=coerce(options["save_every"], float, "--save-every"),
+        allow_drift=options["allow_drift"],
+        keep_diff=options["keep_diff"],
+        profile=Profile.parse(options["profile"]) if options["profile"] is not None else None,
+    )
 
 
 def reproduce_command(
@@ -145,6 +161,7 @@ def _run_path(runs: Path, request: Request, resume: Resume | None, *, fresh: boo
 
 def report_command(run_path: Path, to: Path | None) -> None:
     """Judges the run at a path as far as it has come, and writes its report, also to `to`."""
+    environment.check_devices()
     run = load_run(run_path)
     found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
     done = collect(run.path, experiments[0], resolve(experiments[0], run.request), SilentObserver())
@@ -178,7 +195,11 @@ def _run_all(
     console: Console, preemption: Preemption,
 ) -> None:  # fmt: skip
     """Reproduces one experiment after the other; each is judged, reported and recorded as it ends."""
-    environment.enable_compile_cache()
+    _, why = environment.enable_compile_cache()
+    if why:
+        _say(console, why)
+    for experiment, request, path in todo:
+        processes.told(functools.partial(check, resolve(experiment, request), path, arguments))
     done: list[Reproduction] = []
     for experiment, request, path in todo:
         console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}")

@@ -124,6 +124,9 @@ class BackEnd(abc.ABC):
     def submit(self, artefact: Path, spec: JobSpec) -> str:
         """Submits the rendered file, and returns the number or name by which the job is known."""
 
+    def check_here(self, spec: JobSpec) -> None:  # noqa: B027
+        """Raises `UserError` where nothing can be submitted from this machine; before anything is written down."""
+
     @abc.abstractmethod
     def state(self, job: Job) -> State:
         """Asks where a job is."""

@@ -114,6 +114,9 @@ class Kubernetes(BackEnd):
             pod |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
         return pod
 
+    def check_here(self, spec: JobSpec) -> None:
+        connect(spec.namespace)
+
     def submit(self, artefact: Path, spec: JobSpec) -> str:
         client, namespace = connect(spec.namespace)
         jobs, place = client.CustomObjectsApi(), (self.api[0], self.api[1], namespace, self.api[2])

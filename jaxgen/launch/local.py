@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import shlex
 import signal
 import socket
@@ -21,7 +22,7 @@ from types import FrameType
 
 import filelock
 
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, shown
 from jaxgen.launch.job import MEANINGS, STARTED_AGAIN, BackEnd, Job, State, read_job
 from jaxgen.launch.spec import JobSpec, refuse
 
@@ -81,8 +82,27 @@ class Local(BackEnd):
         return State("queued", "starting") if last.word == "gone" and young else last
 
     def cancel(self, job: Job) -> None:
-        if self.state(job).word == "running":
-            os.kill(int(job.number), signal.SIGTERM)
+        if self.state(job).word != "running":
+            return
+        process = int(job.number) if re.fullmatch(r"[1-9]\d{0,9}", job.number) else 0
+        if process < 2 or not _supervises(process, job.directory.parent):
+            raise UserError(
+                f"{job.directory / 'job.json'} is damaged: process {shown(job.number)} does not run this job, and is "
+                "left alone; find the one that does with: ps -ef"
+            )
+        os.kill(process, signal.SIGTERM)
+
+
+def _supervises(process: int, run: Path) -> bool:
+    """Returns whether a process is the supervisor of the run at a path."""
+    if Path("/proc/self/cmdline").exists():
+        try:
+            words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            return False  # it is gone
+        return "supervise" in words[:-1] and Path(words[words.index("supervise") + 1]).resolve() == run.resolve()
+    asked = subprocess.run(["ps", "-o", "command=", "-p", str(process)], capture_output=True, text=True)
+    return asked.stdout.strip().endswith(f" supervise {run.resolve()}")
 
 
 def process_variables(spec: JobSpec, index: int, port: int | str) -> dict[str, str]:

@@ -56,8 +56,12 @@ class SkyPilot(BackEnd):
         task |= {"secrets": {each.name: None for each in spec.secrets}} if spec.secrets else {}
         return to_yaml(task | {"run": shlex.join(spec.command)})
 
-    def submit(self, artefact: Path, spec: JobSpec) -> str:
+    def check_here(self, spec: JobSpec) -> None:
         raise UserError("--to skypilot: rendered alone: give it with --dry-run > job.yaml; sky jobs launch job.yaml")
+
+    def submit(self, artefact: Path, spec: JobSpec) -> str:
+        self.check_here(spec)
+        return ""
 
     def state(self, job: Job) -> State:
         raise UserError("--to skypilot: ask it: sky jobs queue")

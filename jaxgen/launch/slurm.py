@@ -50,6 +50,9 @@ class Slurm(BackEnd):
         text = (importlib.resources.files("jaxgen") / "templates" / "slurm.sh.jinja").read_text(encoding="utf-8")
         return environment.from_string(text).render(spec=spec, directives=_directives(spec), again=STARTED_AGAIN)
 
+    def check_here(self, spec: JobSpec) -> None:
+        _require("sbatch")
+
     def submit(self, artefact: Path, spec: JobSpec) -> str:
         number = _ask("sbatch", "--parsable", str(artefact)).strip().partition(";")[0]
         if not number.isdecimal():
@@ -129,14 +132,18 @@ def _option(name: str, value: str | int | None) -> str:
     return f"--{name}" if value is None else f"--{name}={shlex.quote(str(value))}"
 
 
+def _require(command: str) -> None:
+    if shutil.which(command) is None:
+        raise UserError(f"--to slurm: no {command} here; give the command on a login node (--dry-run needs none)")
+
+
 def _ask(*command: str) -> str:
     """Runs a command of SLURM's.
 
     Raises:
       UserError: it is not installed, answers with an error (`Refused`), or does not answer.
     """
-    if shutil.which(command[0]) is None:
-        raise UserError(f"--to slurm: no {command[0]} here; give the command on a login node (--dry-run needs none)")
+    _require(command[0])
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWERS_WITHIN)
     except subprocess.TimeoutExpired:

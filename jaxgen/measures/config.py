@@ -14,7 +14,7 @@ from jaxgen.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Measure(Config):
+class Measure(Config, family=True):
     """A pure function of parameters and task, to numbers named `measure/split` or `measure`."""
 
 
@@ -119,7 +119,7 @@ class NeuronIPR(Measure):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Analysis(Config):
+class Analysis(Config, family=True):
     """A pure function of a member's snapshots, to rows (step, split, measure, value)."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from jaxgen.config import Config, NonNegativeInt, PerMember, Positive, PositiveInt, Rate, added
+from jaxgen.config import Config, NonNegativeInt, PerMember, Positive, PositiveInt, Range, Rate, added
 from jaxgen.errors import UserError
 
 # gelu_tanh: the approximation of GPT-2
@@ -13,7 +13,7 @@ Activation = Literal["relu", "gelu", "gelu_tanh", "tanh", "square", "identity"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig(Config):
+class ModelConfig(Config, family=True):
     """A network from inputs (B, S), int32 tokens or float32 features, to logits (B, K, V) at the read-out positions."""
 
     # The dropout rate during training; a rate of 0 leaves dropout out of the program.
@@ -86,7 +86,7 @@ class EnsembleConfig(ModelConfig):
     its own; evaluated by the mean of their logits. The training loss is the mean of the members' own,
     with the gradient of their sum. Norms and steps of an optimiser must act on each parameter alone."""
 
-    members: PositiveInt
+    members: Annotated[int, Range(at_least=1, at_most=1000)]
     member: MLPConfig
 
     def validate(self) -> None:
@@ -100,7 +100,7 @@ class EnsembleConfig(ModelConfig):
 class TransformerConfig(ModelConfig):
     """A transformer: `causal` makes it a decoder, else it is an encoder."""
 
-    layers: PositiveInt
+    layers: Annotated[int, Range(at_least=1, at_most=1000)]
     width: PositiveInt
     heads: PositiveInt
     mlp_width: NonNegativeInt  # 0: attention alone

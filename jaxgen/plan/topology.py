@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from jaxgen.errors import UserError, nearest
+from jaxgen.errors import UserError, nearest, shown
 from jaxgen.plan.gpu_target import target_config
 from jaxgen.train.devices import GPUS, TPUS, Device
 
@@ -48,8 +48,8 @@ def read_topology(name: str) -> Topology:
         raise UserError(f"topology: no kind '{kind}'{nearest(kind, kinds)}; there is: {', '.join(kinds)}")
     if kind in GPUS:
         return _gpus(name, kind, shape)
-    if not colon or not re.fullmatch(r"\d+x\d+(x\d+)?", shape):
-        raise UserError(f"topology: got '{name}', expected the shape of a slice, such as v5e:2x4 or v5p:4x4x4")
+    if not colon or not re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,3}(x[1-9]\d{0,3})?", shape):
+        raise UserError(f"topology: got {shown(name)}, expected the shape of a slice, such as v5e:2x4 or v5p:4x4x4")
     if importlib.util.find_spec("libtpu") is None:
         raise UserError('topology: compiling for a TPU needs libtpu; pip install "jaxgen[tpu]"')
     # libtpu looks for the machine that it runs on, and there is none.
@@ -68,9 +68,9 @@ def read_topology(name: str) -> Topology:
 
 
 def _gpus(name: str, kind: str, shape: str) -> Topology:
-    match = re.fullmatch(r"(?:([1-9]\d*)x)?([1-9]\d*)", shape)
+    match = re.fullmatch(r"(?:([1-9]\d{0,5})x)?([1-9]\d{0,5})", shape)
     if match is None:
-        raise UserError(f"topology: got '{name}', expected nodes x GPUs of a node, such as {kind}:8 or {kind}:2x8")
+        raise UserError(f"topology: got {shown(name)}, expected nodes x GPUs of a node, such as {kind}:8 or {kind}:2x8")
     nodes, node = int(match[1] or 1), int(match[2])
     if not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (13, 12)):
         raise UserError('topology: compiling for a GPU needs the CUDA plugin; pip install "jaxgen[cuda13]"')

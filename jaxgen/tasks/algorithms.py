@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from jaxgen.config import Fraction, NonNegativeInt, PositiveInt
+from jaxgen.config import MOST, Fraction, Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array
 from jaxgen.tasks.lengths import LengthTask, Question, taken
@@ -23,10 +23,10 @@ Hint = Literal["successor", "predecessor", "count"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AlphabetTask(LengthTask):
+class AlphabetTask(LengthTask, family=True):
     """Strings of symbols 0, 1, ... of an alphabet, uniform and independent, or all `distinct`."""
 
-    alphabet: PositiveInt
+    alphabet: Size
     distinct: bool = False
 
     def validate(self) -> None:
@@ -68,7 +68,7 @@ class StringTask(AlphabetTask):
     """
 
     operation: Operation
-    index_hints: NonNegativeInt = 0
+    index_hints: Annotated[int, Range(at_least=0, at_most=MOST)] = 0
     scratchpad: bool = False
 
     def validate(self) -> None:
@@ -155,7 +155,7 @@ class CountTask(LengthTask):
     """`2 5 >` and `2 3 4 5`: from a number up to another. The length is that of the answer, and is uniform, as is
     then the first of the `numbers` from 0 on (drawing both numbers freely would show few long answers)."""
 
-    numbers: PositiveInt
+    numbers: Size
 
     def validate(self) -> None:
         super().validate()

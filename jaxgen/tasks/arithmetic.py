@@ -7,9 +7,9 @@ Shape letters: N examples, W random words, D digits of a number, the lowest firs
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from jaxgen.config import NonNegativeInt
+from jaxgen.config import MOST, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.algorithms import interleaved
 from jaxgen.tasks.base import Array
@@ -29,7 +29,7 @@ class ArithmeticTask(LengthTask):
 
     operation: Literal["x+y", "x*y", "x+1"] = "x+y"
     reverse_answer: bool = False
-    index_hints: NonNegativeInt = 0
+    index_hints: Annotated[int, Range(at_least=0, at_most=MOST)] = 0
 
     def validate(self) -> None:
         super().validate()

@@ -72,13 +72,22 @@ class TaskShape:
         """Returns the length of a split's examples."""
         return dict(self.lengths).get(split, self.length)
 
+    def table_bytes(self) -> int:
+        """Returns the bytes of the examples of all splits; nothing is made for that."""
+        total = 0
+        for name, size in self.sizes:
+            length = self.length_of(name)
+            targets = len(self.readout_at(length)) * (self.vocabulary if self.real_targets else 1)
+            total += size * (4 * length * (self.channels or 1) + 2 * 4 * targets + 1)
+        return total
+
     def readout_at(self, length: int) -> tuple[int, ...]:
         """Returns the positions that are read out of examples of a length."""
         return self.readout if length == self.length else tuple(range(length))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Task(Config):
+class Task(Config, family=True):
     """A distribution of examples with named splits, among them `train`."""
 
     # Raised when the examples that a configuration gives change; part of a run's identity.

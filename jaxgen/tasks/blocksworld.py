@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from jaxgen.config import PositiveInt, Range
+from jaxgen.config import Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split
 from jaxgen.tasks.sampled import SampledTask, some
@@ -48,7 +48,7 @@ class BlocksworldTask(SampledTask):
 
     blocks: tuple[Blocks, ...] = (3, 4, 5)
     larger: tuple[Blocks, ...] = ()
-    names: PositiveInt = 12
+    names: Size = 12
     initial: Literal["table", "stacks"] = "table"
     goal: Literal["any", "lexicographic"] = "any"
     states: bool = False

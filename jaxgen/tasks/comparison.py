@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from jaxgen.config import NonNegativeInt, Positive, PositiveInt, Range
+from jaxgen.config import HostSeed, Positive, PositiveInt, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split, Task, TaskShape, next_tokens, random_order, random_words
 from jaxgen.tasks.composition import PROBES
@@ -51,7 +51,7 @@ class Facts(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AttributeTask(Task):
+class AttributeTask(Task, family=True):
     """Entities with attributes, whose values are uniform, and comparisons of two entities by an attribute.
 
     For each attribute anew, round(ood_fraction * entities) of the entities are OOD. Of all pairs of ID entities
@@ -64,7 +64,7 @@ class AttributeTask(Task):
     ood_fraction: Annotated[float, Range(above=0, below=1)] = 0.1
     held_out: Annotated[float, Range(above=0, below=1)] = 0.1
     probes: PositiveInt = 3000
-    facts_seed: NonNegativeInt = 0
+    facts_seed: HostSeed = 0
 
     def validate(self) -> None:
         ood = self.entities - self.id_entities()

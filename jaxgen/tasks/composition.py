@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from jaxgen.config import NonNegativeInt, Positive, PositiveInt, Range
+from jaxgen.config import HostSeed, Positive, PositiveInt, Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape, clean_split, random_order, random_uniforms, random_words
 
@@ -57,14 +57,14 @@ class CompositionTask(Task):
     `train_inferred` (all of which train), `test_inferred_iid` and `test_inferred_ood`.
     """
 
-    entities: PositiveInt
-    relations: PositiveInt
+    entities: Size
+    relations: Size
     out_degree: PositiveInt
     phi: Positive
     ood_fraction: Annotated[float, Range(above=0, below=1)] = 0.05
     held_out: Annotated[float, Range(above=0, below=1)] = 0.005
     probes: PositiveInt = 3000
-    graph_seed: NonNegativeInt = 0
+    graph_seed: HostSeed = 0
 
     def validate(self) -> None:
         if self.out_degree > self.relations:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.config import NonNegativeInt, PositiveInt, Range
+from jaxgen.config import MOST, HostSeed, NonNegativeInt, PositiveInt, Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split, random_order, random_words
 from jaxgen.tasks.sampled import SampledTask
@@ -49,13 +49,13 @@ class CreativeWalkTask(SampledTask):
     of this file.
     """
 
-    nodes: Annotated[int, Range(at_least=2)] = 60
+    nodes: Annotated[int, Range(at_least=2, at_most=MOST)] = 60
     edges: PositiveInt = 120
     labels: Annotated[int, Range(at_least=1, at_most=26)] = 8
-    longest: PositiveInt = 6
+    longest: Size = 6
     demanded: NonNegativeInt = 2
     forbidden: NonNegativeInt = 2
-    graph_seed: NonNegativeInt = 0
+    graph_seed: HostSeed = 0
 
     def validate(self) -> None:
         pairs = self.nodes * (self.nodes - 1) // 2

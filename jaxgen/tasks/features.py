@@ -24,7 +24,7 @@ _INNERMOST = {3: (1.0, 1.0), 5: (3 / 4, 1.0), 7: (1 / 2, 7 / 8)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FeatureTask(Task):
+class FeatureTask(Task, family=True):
     """Two classes of float32 vectors (N, D); the class is read out at one position."""
 
     train: PositiveInt  # examples of the split `train`

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from jaxgen.config import PositiveInt, Range
+from jaxgen.config import PositiveInt, Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split
 from jaxgen.tasks.sampled import SampledTask, some
@@ -52,7 +52,7 @@ class GraphSearchTask(SampledTask):
     algorithm: Literal["bfs", "dfs", "bellman-ford"]
     nodes: tuple[Nodes, ...] = (4, 7, 11, 13, 16)
     larger: tuple[Nodes, ...] = ()
-    names: PositiveInt = 64
+    names: Size = 64
     edge_probability: Annotated[float, Range(above=0, below=1)] = 0.5
     max_weight: PositiveInt = 9
     rounds: PositiveInt | None = None  # None: as many as a graph may need

@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from jaxgen.config import PositiveInt, Range
+from jaxgen.config import Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import random_order, random_words
 from jaxgen.tasks.text import SPECIAL, Sentences, Span, TextTask
@@ -49,9 +49,9 @@ class HintTask(TextTask):
     tests 9,980, 8,000, 8,640, 10,000 and 10,000. That many are made in some 20 seconds.
     """
 
-    train_examples: Annotated[int, Range(at_least=500)] = 100_000
-    test_examples: PositiveInt = 1000
-    validation_examples: PositiveInt = 100
+    train_examples: Annotated[int, Range(at_least=500, at_most=10_000_000)] = 100_000
+    test_examples: Size = 1000
+    validation_examples: Size = 100
     trained_operators: Annotated[int, Range(at_least=2)] = 10
     most_operators: Annotated[int, Range(at_most=30)] = 20
     trained_value: Annotated[int, Range(at_least=9)] = 100

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from jaxgen.config import NonNegative, NonNegativeInt, PositiveInt, Range
+from jaxgen.config import MOST, HostSeed, NonNegative, PositiveInt, Range, Size
 from jaxgen.tasks.base import Array, Split, Task, TaskShape, clean_split, example_words, random_uniforms
 
 # Streams of random words: of the rules of `train` and `ood`, and from the third on of the examples of the splits.
@@ -25,7 +25,7 @@ _RULES, _OOD_RULES, _EXAMPLES = range(3)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InContextTask(Task):
+class InContextTask(Task, family=True):
     """A stream of examples of `rules` rules, one of which is drawn uniformly for each.
 
     The rules are drawn once, from `rule_seed`; the first of them are the same whatever their number. Splits, of
@@ -33,9 +33,9 @@ class InContextTask(Task):
     """
 
     rules: PositiveInt
-    length: PositiveInt
+    length: Size
     ood_rules: PositiveInt = 500
-    rule_seed: NonNegativeInt = 1
+    rule_seed: HostSeed = 1
     test_examples: PositiveInt = 500
 
     def drawn_rules(self, *, ood: bool = False) -> np.ndarray:
@@ -178,7 +178,7 @@ class InContextClassificationTask(InContextTask):
     """
 
     rules: Annotated[int, Range(at_least=2)]
-    length: Annotated[int, Range(at_least=2)]
+    length: Annotated[int, Range(at_least=2, at_most=MOST)]
     dimensions: PositiveInt
     labels: Annotated[int, Range(at_least=2)] = 2
     within_variance: NonNegative = 0.5

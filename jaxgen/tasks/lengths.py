@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.config import PositiveInt
+from jaxgen.config import PositiveInt, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split, Task, TaskShape, example_words, next_tokens
 
@@ -34,7 +34,7 @@ class Question(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LengthTask(Task):
+class LengthTask(Task, family=True):
     """A stream of questions whose length is uniform from `min_length` to `max_length`.
 
     A sequence is `<start> prompt > answer <end>`, padded with `<pad>` at the end. Every token of the answer and the
@@ -50,12 +50,12 @@ class LengthTask(Task):
     that is trained tells the accuracy of one answer, `train` that of all in a window.
     """
 
-    max_length: PositiveInt
+    max_length: Size
     min_length: PositiveInt = 1
-    test_lengths: tuple[PositiveInt, ...] = ()
-    test_up_to: PositiveInt | None = None
+    test_lengths: tuple[Size, ...] = ()
+    test_up_to: Size | None = None
     test_examples: PositiveInt = 512
-    context: PositiveInt | None = None
+    context: Size | None = None
 
     def validate(self) -> None:
         if self.min_length > self.max_length:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from jaxgen.config import NonNegativeInt, PositiveInt, Range
+from jaxgen.config import HostSeed, PositiveInt, Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split, Task, TaskShape, clean_split, divided, random_order
 from jaxgen.tasks.modular import training_rows
@@ -30,9 +30,9 @@ class ListTask(Task):
 
     operation: Literal["copy", "reverse", "sort"]
     numbers: PositiveInt = 97
-    size: PositiveInt = 2
+    size: Size = 2
     train_fraction: Annotated[float, Range(above=0, below=1)]
-    split_seed: NonNegativeInt | None = None  # None: each run's own seed draws the split
+    split_seed: HostSeed | None = None  # None: each run's own seed draws the split
 
     def validate(self) -> None:
         if self.size > self.numbers:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from jaxgen.config import Fraction, NonNegativeInt, PositiveInt, Range
+from jaxgen.config import MOST, Fraction, HostSeed, PositiveInt, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split, TaskShape, random_order
 from jaxgen.tasks.bayes_net import BayesNet, joint_probabilities, mutual_information, random_net
@@ -46,13 +46,13 @@ class LocalObservationTask(SampledTask):
 
     numpy_alone: ClassVar[bool] = True
 
-    variables: Annotated[int, Range(at_least=3)] = 100
+    variables: Annotated[int, Range(at_least=3, at_most=MOST)] = 100
     edges: PositiveInt = 100
     observed: Literal["local", "wrong", "all"] = "local"
     radius: Literal["geometric", "zipf"] = "geometric"
     dropped: Fraction = 0.2
     held_out: PositiveInt = 25
-    net_seed: NonNegativeInt = 0
+    net_seed: HostSeed = 0
 
     def validate(self) -> None:
         pairs = self.variables * (self.variables - 1) // 2

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from jaxgen.config import NonNegativeInt, PositiveInt, Range
+from jaxgen.config import HostSeed, PositiveInt, Range
 from jaxgen.tasks.base import Array, Split, example_words
 from jaxgen.tasks.sampled import SampledTask, chosen
 
@@ -46,11 +46,11 @@ class MazeTask(SampledTask):
 
     numpy_alone: ClassVar[bool] = True
 
-    size: Annotated[int, Range(at_least=3)] = 8
+    size: Annotated[int, Range(at_least=3, at_most=1000)] = 8
     walls: Annotated[float, Range(at_least=0, below=1)] = 0.3
     answer: Literal["search", "action"] = "search"
     mazes: PositiveInt | None = None  # None: fresh mazes
-    maze_seed: NonNegativeInt = 0
+    maze_seed: HostSeed = 0
 
     def disjoint_by(self) -> str:
         return "training mazes have an even number of walls, those of the test an odd one"

@@ -29,7 +29,7 @@ class Part(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Parts(Task):
+class _Parts(Task, family=True):
     of: tuple[Part, ...]
 
     def validate(self) -> None:
@@ -136,7 +136,7 @@ class Mixture(_Parts):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _PartByPart(_Parts):
+class _PartByPart(_Parts, family=True):
     """Every batch is wholly of one part."""
 
     def validate(self) -> None:

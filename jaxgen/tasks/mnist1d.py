@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 
-from jaxgen.config import Fraction, NonNegativeInt, PerMember, Range
+from jaxgen.config import Fraction, HostSeed, PerMember, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split, Task, TaskShape, random_normals, random_order, random_uniforms
 from jaxgen.tasks.random_labels import labelled
@@ -52,7 +52,7 @@ class MNIST1DTask(Task):
     train: Annotated[int, Range(at_least=1)] = 4000
     test: Annotated[int, Range(at_least=1)] = 1000
     corruption: Annotated[Fraction, PerMember] = 0.0
-    data_seed: NonNegativeInt | None = None  # None: each run's own seed draws all
+    data_seed: HostSeed | None = None  # None: each run's own seed draws all
 
     def validate(self) -> None:
         if (self.train + self.test) % CLASSES:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from jaxgen.config import Fraction, NonNegativeInt, PerMember, Range
+from jaxgen.config import Fraction, HostSeed, PerMember, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split, Task, TaskShape, divided, random_order
 from jaxgen.tasks.random_labels import given_labels
@@ -40,7 +40,7 @@ _ORDER_STREAM, _LABEL_STREAM = 0, 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EquationTask(Task):
+class EquationTask(Task, family=True):
     """Equations a o b = c over `elements`: the split, the corruption and the token format.
 
     Tokens are the elements 0..n-1, then the operator n, `=` n+1 and `<eos>` n+2, as far as the
@@ -60,7 +60,7 @@ class EquationTask(Task):
     pairs: Literal["ordered", "unordered"] = "ordered"
     format: Format = "a b ="
     corruption: Annotated[Fraction, PerMember] = 0.0
-    split_seed: NonNegativeInt | None = None  # None: each run's own seed draws the split
+    split_seed: HostSeed | None = None  # None: each run's own seed draws the split
 
     def elements(self) -> int:
         """Returns n, the number of elements that a and b are drawn from."""

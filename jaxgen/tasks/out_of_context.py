@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from jaxgen.config import PositiveInt, Range
+from jaxgen.config import MOST, PositiveInt, Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split, TaskShape, clean_split
 from jaxgen.tasks.sampled import SampledTask
@@ -32,11 +32,11 @@ class OutOfContextTask(SampledTask):
     Splits: `train`, `train_facts`, `train_implications`, `test_facts`, `test_implications`.
     """
 
-    cities: PositiveInt = 20
-    subjects: PositiveInt = 80
+    cities: Size = 20
+    subjects: Size = 80
     train_subjects: PositiveInt = 20
-    noise: PositiveInt = 5
-    length: Annotated[int, Range(at_least=3)] = 16
+    noise: Size = 5
+    length: Annotated[int, Range(at_least=3, at_most=MOST)] = 16
 
     def validate(self) -> None:
         if self.train_subjects >= self.subjects:

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-from jaxgen.config import PositiveInt, Range
+from jaxgen.config import MOST, PositiveInt, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import random_uniforms
 from jaxgen.tasks.text import SPECIAL, Draws, Sentences, Span, TextTask, token_numbers
@@ -90,11 +90,11 @@ class PcfgTask(TextTask):
     train_examples: PositiveInt
     test_examples: PositiveInt
     validation_examples: PositiveInt | None = None  # of pcfgset
-    indices: PositiveInt = 20
+    indices: Annotated[int, Range(at_least=1, at_most=1000)] = 20
     trained_functions: PositiveInt = 8  # of productivity
     most_functions: Annotated[int, Range(at_least=1, at_most=100)] = 35
-    longest_source: Annotated[int, Range(at_least=12)] = 71
-    longest_target: Annotated[int, Range(at_least=10)] = 251
+    longest_source: Annotated[int, Range(at_least=12, at_most=MOST)] = 71
+    longest_target: Annotated[int, Range(at_least=10, at_most=MOST)] = 251
 
     def validate(self) -> None:
         if (self.validation_examples is not None) != (self.split == "pcfgset"):

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from jaxgen.config import Fraction, NonNegative, NonNegativeInt, PerMember, PositiveInt, Range
+from jaxgen.config import Fraction, NonNegative, NonNegativeInt, PerMember, PositiveInt, Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split, TaskShape, clean_split, divided, random_normals, random_words
 from jaxgen.tasks.features import FeatureTask
@@ -31,7 +31,7 @@ class RandomLabelsTask(SequenceTask):
 
     train_examples: PositiveInt
     symbols: Annotated[int, Range(at_least=2)]
-    length: PositiveInt
+    length: Size
     labels: Annotated[int, Range(at_least=2)] = 2
 
     def words(self) -> int:

@@ -17,7 +17,7 @@ from jaxgen.tasks.base import Array, Split, Task, TaskShape, example_words, next
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SampledTask(Task):
+class SampledTask(Task, family=True):
     """Examples of several distributions, one for each split, drawn without end.
 
     Infinite data (`train_examples=None`): every step draws fresh training examples, and `train` is a

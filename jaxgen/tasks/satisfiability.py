@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from jaxgen.config import PositiveInt, Range
+from jaxgen.config import PositiveInt, Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split
 from jaxgen.tasks.sampled import SampledTask
@@ -62,7 +62,7 @@ class SatisfiabilityTask(SampledTask):
     """
 
     variables: Annotated[int, Range(at_least=2, at_most=16)]
-    clauses: tuple[PositiveInt, ...]
+    clauses: tuple[Size, ...]
     literals: Literal[2, 3] = 3
     language: Literal["symbols", "rules", "people"] = "rules"
     candidates: PositiveInt = 1

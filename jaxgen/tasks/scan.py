@@ -86,9 +86,9 @@ class ScanTask(TextTask):
     split: ScanSplit
     train_fraction: Annotated[float, Range(above=0, below=1)] = 0.8  # of `simple`
     exposed: NonNegativeInt = 0
-    verb_copies: PositiveInt = 1
+    verb_copies: Annotated[int, Range(at_least=1, at_most=1000)] = 1
     train_examples: PositiveInt | None = None
-    corpus_copies: PositiveInt = 1
+    corpus_copies: Annotated[int, Range(at_least=1, at_most=1000)] = 1
 
     def validate(self) -> None:
         if self.exposed and self.split not in ("addprim_jump", "addprim_turn_left", "fewshot"):

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from jaxgen.config import NonNegativeInt, PositiveInt, Range
+from jaxgen.config import MOST, HostSeed, PositiveInt, Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split, Task, TaskShape, clean_split, divided, example_words, random_words
 
@@ -19,7 +19,7 @@ _EXAMPLE_STREAM, _RULE_STREAM = 0, 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SequenceTask(Task):
+class SequenceTask(Task, family=True):
     """Examples that are each made of W uniform random words.
 
     Finite data: the table's training examples are the data, and none of them is among the test
@@ -67,7 +67,7 @@ class AdditionTask(SequenceTask):
     token before it, so the digits above it are given. With 5 digits: Nanda et al., further tasks.
     """
 
-    digits: PositiveInt = 5
+    digits: Size = 5
 
     def words(self) -> int:
         return 2 * self.digits
@@ -106,7 +106,7 @@ class InductionTask(SequenceTask):
     """
 
     vocabulary: PositiveInt
-    context: PositiveInt
+    context: Size
     repeat: Annotated[int, Range(at_least=2)]
 
     def validate(self) -> None:
@@ -146,8 +146,8 @@ class SkipTrigramTask(SequenceTask):
 
     keys: PositiveInt
     fillers: PositiveInt
-    length: Annotated[int, Range(at_least=2)]
-    rule_seed: NonNegativeInt = 0
+    length: Annotated[int, Range(at_least=2, at_most=MOST)]
+    rule_seed: HostSeed = 0
 
     def words(self) -> int:
         return 3 + self.length - 1

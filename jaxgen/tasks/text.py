@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxgen.config import NonNegativeInt
+from jaxgen.config import HostSeed
 from jaxgen.tasks.base import Split, Task, TaskShape, next_tokens, random_words, sequence_shape
 
 # The first tokens of every vocabulary, as `SPECIAL` names them.
@@ -49,7 +49,7 @@ class Span(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TextTask(Task):
+class TextTask(Task, family=True):
     """Pairs of a source and a target sentence, the same for every run: `data_seed` alone draws them.
 
     One example is `source <sep> target <end>`. Every token of the target and the end are asked for, each at the
@@ -58,7 +58,7 @@ class TextTask(Task):
     every position of every split is read out.
     """
 
-    data_seed: NonNegativeInt = 0
+    data_seed: HostSeed = 0
 
     def symbols(self) -> tuple[str, ...]:
         """Returns the words of sources and targets, whose tokens follow `<pad>`, `<sep>` and `<end>`."""

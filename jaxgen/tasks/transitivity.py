@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxgen.config import Fraction, Positive, PositiveInt, Range
+from jaxgen.config import MOST, Fraction, Positive, PositiveInt, Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split
 from jaxgen.tasks.sampled import SampledTask, chosen, packed
@@ -24,7 +24,7 @@ _CHARACTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 _WORDS = ("causes", ".", "Does", "cause", "?", "Yes", "No", "<pad>")
 _LONGEST = 3  # characters of a name
 
-Nodes = Annotated[int, Range(at_least=3)]
+Nodes = Annotated[int, Range(at_least=3, at_most=MOST)]
 
 
 class _Kind(NamedTuple):
@@ -60,7 +60,7 @@ class TransitivityTask(SampledTask):
 
     lengths: tuple[Nodes, ...] = (3, 4, 5, 6)
     flipped: Fraction = 0.5
-    questions: PositiveInt = 1
+    questions: Size = 1
     names: Literal["characters", "tokens"] = "characters"
     name_tokens: PositiveInt = len(_CHARACTERS)
     longer: tuple[Nodes, ...] = ()

@@ -14,7 +14,7 @@ LossName = Literal["cross_entropy", "mse", "squared_error"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimizerConfig(Config):
+class OptimizerConfig(Config, family=True):
     """What every optimiser has. The learning rate rises linearly over `warmup` steps, then stays:
     step s (from 0) uses min(1, (s + 1) / warmup) of it."""
 
@@ -80,7 +80,7 @@ class Adversarial(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimizerWrapper(Config):
+class OptimizerWrapper(Config, family=True):
     """Changes the gradients or the updates of the optimiser `base`, which may be wrapped itself."""
 
     base: OptimizerConfig | OptimizerWrapper
@@ -142,6 +142,10 @@ class LogSpaced(Config):
 
     per_decade: PositiveInt = 20
 
+    def most(self, horizon: int) -> int:
+        """Returns how many steps there are at most."""
+        return math.ceil(self.per_decade * math.log10(max(horizon, 1))) + 3
+
     def grid(self, horizon: int) -> set[int]:
         """Returns the steps up to `horizon`, which is one only where a longer run measures there too."""
         count = math.ceil(self.per_decade * math.log10(max(horizon, 1))) + 1
@@ -157,6 +161,10 @@ class Every(Config):
     """Every `interval` steps, from step 0, and the last step."""
 
     interval: PositiveInt
+
+    def most(self, horizon: int) -> int:
+        """Returns how many steps there are at most."""
+        return horizon // self.interval + 2
 
     def grid(self, horizon: int) -> set[int]:
         """Returns the steps up to `horizon`, which is one only where a longer run measures there too."""
@@ -188,7 +196,7 @@ class ScaleParams(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mask(Config):
+class Mask(Config, family=True):
     """A transform of a start: keeps the fraction `keep` of the matrix entries of highest score, over
     all matrices together; the others are zero and stay zero while training. Vectors are kept whole.
 

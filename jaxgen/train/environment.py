@@ -7,13 +7,16 @@ import importlib.metadata
 import os
 import platform
 import re
+import stat
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from jaxgen.errors import UserError
 from jaxgen.train import variables
 
 PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorstore", "numpy")
@@ -24,12 +27,20 @@ BITS_FLAGS = (
     "LIBTPU_INIT_ARGS",
     "JAX_ENABLE_X64",
     "JAX_DEFAULT_MATMUL_PRECISION",
-    "JAX_DEFAULT_PRNG_IMPL",
-    "JAX_THREEFRY_PARTITIONABLE",
 )
 # How many devices a CPU plays is told by the topology.
 _HOST_DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
 CACHE_VARIABLE = "JAXGEN_CACHE"
+
+
+def check_devices() -> None:
+    """Raises `UserError` where jax finds no device to run on."""
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        asked = os.environ.get("JAX_PLATFORMS")
+        wish = f" (JAX_PLATFORMS={asked})" if asked else ""
+        raise UserError(f"jax finds no device{wish}: {str(error).splitlines()[0]}; see `jaxgen doctor`") from None
 
 
 def describe(*, keep_diff: bool = False) -> dict[str, Any]:
@@ -40,9 +51,14 @@ def describe(*, keep_diff: bool = False) -> dict[str, Any]:
         "devices": {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)},
         "cpu": cpu_name(),
         "cores": core_count(),
-        "flags": variables.recorded(os.environ),
+        "flags": flags(),
         **source(keep_diff=keep_diff),
     }
+
+
+def flags() -> dict[str, str]:
+    """Returns the variables of the environment that matter to a run."""
+    return variables.recorded(os.environ)
 
 
 def fingerprint() -> dict[str, str]:
@@ -169,11 +185,36 @@ def cache_hits() -> int:
     return _cache_hits
 
 
-def enable_compile_cache() -> Path:
-    """Turns on jax's persistent compile cache, in $JAXGEN_CACHE or ~/.cache/jaxgen, and returns where."""
-    root = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "jaxgen")
+def enable_compile_cache() -> tuple[Path | None, str]:
+    """Turns on jax's persistent compile cache, in $JAXGEN_CACHE or ~/.cache/jaxgen.
+
+    Returns where it is, None where there is no place for it; and, where that is not one of these, why.
+    """
+    root, why = _cache_root()
+    if root is None:
+        return None, why
     directory = root / "xla"
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return directory
+    return directory, why
+
+
+def _cache_root() -> tuple[Path | None, str]:
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named), ""
+    try:
+        return Path.home() / ".cache" / "jaxgen", ""
+    except RuntimeError:
+        pass  # neither $HOME nor an entry of this user among the machine's
+    place = Path(tempfile.gettempdir()) / f"jaxgen-{os.getuid()}"
+    why = f"this user has no home: compiled programs are kept in {place}; name another place with {CACHE_VARIABLE}"
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+        about = place.lstat()
+    except OSError as error:
+        return None, f"this user has no home, and compiled programs are not kept: {error}"
+    # Programs are run as they are found: nobody else may have made the folder, or write there.
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o022:
+        return None, f"this user has no home, and compiled programs are not kept: {place} is not this user's alone"
+    return place, why

@@ -37,8 +37,8 @@ import numpy as np
 
 from jaxgen.config import per_member_values, to_json
 from jaxgen.errors import UserError
-from jaxgen.experiment import Trajectory
-from jaxgen.files import check_fields, write_json
+from jaxgen.experiment import Condition, Trajectory
+from jaxgen.files import check_fields, file_names, write_json
 from jaxgen.models.attention import attention_choices, kernels_taken
 from jaxgen.train import environment, processes
 from jaxgen.train.checkpoint import CheckpointStore
@@ -46,7 +46,7 @@ from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.feed import HostFeed, feed_like
 from jaxgen.train.flops import matmul_flops
 from jaxgen.train.goodput import Stopwatch
-from jaxgen.train.memory import Remat, Savings
+from jaxgen.train.memory import Remat, Savings, check_memory
 from jaxgen.train.mesh import MeshSizes, on_host, spread_members_then_examples
 from jaxgen.train.metrics import MetricsFile, Row, metric_row
 from jaxgen.train.mirrors import Mirror
@@ -130,9 +130,12 @@ class RunArguments:
     keep_diff: bool = False  # write down in run.json how jaxgen's own source differs from its commit
 
 
-def member_name(condition: str, seed: int) -> str:
-    """Returns a member's name, also fit for a file name."""
-    return f"{condition.replace(' ', '_')}.{seed}"
+def member_names(members: Sequence[Trajectory]) -> list[str]:
+    """Returns the members' names, also fit for file names."""
+    return [
+        f"{name}.{member.seed}"
+        for name, member in zip(file_names([each.condition.name for each in members]), members, strict=True)
+    ]
 
 
 def train(
@@ -169,6 +172,47 @@ def train(
         _Training(directory, members, horizon, measured, snapshot_steps, starts, observer, arguments).run()
 
 
+def how_to_train(directory: PopulationDirectory, members: Sequence[Trajectory], asked: RunArguments) -> dict[str, Any]:
+    """Returns how a population is trained: what was asked for, else as it was begun, else by default. Writes nothing.
+
+    Raises:
+      UserError: it cannot be trained so.
+    """
+    condition = members[0].condition
+    given = {"mesh": asked.mesh and str(asked.mesh), "remat": asked.remat, "microbatches": asked.microbatches}
+    wanted = {name: value for name, value in given.items() if value is not None}
+    if directory.exists():
+        begun = dataclasses.asdict(Savings()) | directory.run()  # of before there were any: none
+        check_fields(directory.run_file, begun, {"mesh": str, "remat": str, "microbatches": int})
+        how = {name: begun[name] for name in ("layout", "mesh", "remat", "microbatches")} | wanted
+    else:
+        check_memory(condition, len(members))
+        sizes = asked.mesh or MeshSizes()
+        if asked.mesh is None and processes.count() > 1:
+            sizes = spread_members_then_examples(condition, len(members), len(jax.devices()))
+        invariant = condition.numerics.logical_shards is not None
+        if invariant and asked.layout == "vmap":
+            raise UserError("layout: got vmap, expected sequential: side by side, members' sums depend on their number")
+        in_turn = invariant or jax.devices()[0].platform == "cpu"
+        layout = asked.layout or ("sequential" if in_turn else "vmap")
+        how = {"layout": layout, "mesh": str(sizes), **dataclasses.asdict(Savings()), **wanted}
+    _attention(condition)
+    sizes = MeshSizes.parse(how["mesh"])
+    sizes.check(condition, len(members))
+    Savings(remat=how["remat"], microbatches=how["microbatches"]).check(condition, sizes)
+    sizes.build()
+    there = len(jax.devices())
+    if processes.count() > 1 and sizes.devices < there:
+        raise UserError(f"mesh: {sizes} takes {sizes.devices} of {there} devices; of several processes it takes all")
+    return how
+
+
+def _attention(condition: Condition) -> dict[str, Any]:
+    """Returns which kernels attention takes, and why; checks that those asked for can be taken."""
+    dtype = condition.numerics.compute_dtype
+    return attention_choices(condition.model, condition.task.shape(), dtype, jax.devices()[0])
+
+
 class _Chunk(NamedTuple):
     """Updates that were dispatched, and are not read yet."""
 
@@ -194,7 +238,7 @@ class _Training:
     ):
         self.directory, self.members, self.horizon = directory, members, horizon
         self.observer, self.arguments = observer, arguments
-        self.names = [member_name(member.condition.name, member.seed) for member in members]
+        self.names = member_names(members)
         self.identities = [member.identity for member in members]
         self.condition = members[0].condition
         self.scheduled = self.condition.measure_at.grid(horizon)
@@ -212,7 +256,9 @@ class _Training:
         self.status = directory.status()
         self.stopwatch = Stopwatch(self.status["seconds"])
         where = {} if self.condition.numerics.logical_shards else environment.topology() | {"mesh": str(sizes)}
-        self.fingerprint = environment.fingerprint() | where | savings.facts() | kernels_taken(self._attention())
+        self.fingerprint = (
+            environment.fingerprint() | where | savings.facts() | kernels_taken(_attention(self.condition))
+        )
         self.recovery = CheckpointStore(directory.path / "recovery", keep=2)
         self.snapshots = CheckpointStore(directory.path / "snapshots")
         self.saver = Saver()
@@ -227,26 +273,10 @@ class _Training:
         self.read_at = 0.0  # when the device had done all that is read
 
     def _begin_directory(self) -> dict[str, Any]:
-        """Returns how the population is trained: what was asked for, else as it was begun, else by default."""
-        asked = self.arguments
-        given = {"mesh": asked.mesh and str(asked.mesh), "remat": asked.remat, "microbatches": asked.microbatches}
-        wanted = {name: value for name, value in given.items() if value is not None}
+        """Returns how the population is trained, and writes down what it is where that is not done yet."""
+        how = how_to_train(self.directory, self.members, self.arguments)
         if self.directory.exists():
-            begun = dataclasses.asdict(Savings()) | self.directory.run()  # of before there were any: none
-            check_fields(self.directory.run_file, begun, {"mesh": str, "remat": str, "microbatches": int})
-            how = {name: begun[name] for name in ("layout", "mesh", "remat", "microbatches")} | wanted
-            self._check(how)
             return how
-        sizes = asked.mesh or MeshSizes()
-        if asked.mesh is None and processes.count() > 1:
-            sizes = spread_members_then_examples(self.condition, len(self.members), len(jax.devices()))
-        invariant = self.condition.numerics.logical_shards is not None
-        if invariant and asked.layout == "vmap":
-            raise UserError("layout: got vmap, expected sequential: side by side, members' sums depend on their number")
-        in_turn = invariant or jax.devices()[0].platform == "cpu"
-        layout = asked.layout or ("sequential" if in_turn else "vmap")
-        how = {"layout": layout, "mesh": str(sizes), **dataclasses.asdict(Savings()), **wanted}
-        self._check(how)
         conditions = {member.condition.name: member.condition for member in self.members}
         settings = {name: to_json(condition) for name, condition in conditions.items()}
         members = [
@@ -256,7 +286,7 @@ class _Training:
         ]  # fmt: skip
         about = {
             **how,
-            **self._attention(),
+            **_attention(self.condition),
             "wandb_id": secrets.token_hex(8),
             "settings": settings,
             "members": members,
@@ -264,23 +294,6 @@ class _Training:
         }
         write_json(self.directory.run_file, about)
         return how
-
-    def _attention(self) -> dict[str, Any]:
-        """Returns which kernels attention takes, and why; checks that those asked for can be taken."""
-        condition = self.condition
-        dtype = condition.numerics.compute_dtype
-        return attention_choices(condition.model, condition.task.shape(), dtype, jax.devices()[0])
-
-    def _check(self, how: dict[str, Any]) -> None:
-        self._attention()
-        sizes = MeshSizes.parse(how["mesh"])
-        sizes.check(self.condition, len(self.members))
-        Savings(remat=how["remat"], microbatches=how["microbatches"]).check(self.condition, sizes)
-        there = len(jax.devices())
-        if processes.count() > 1 and sizes.devices < there:
-            raise UserError(
-                f"mesh: {sizes} takes {sizes.devices} of {there} devices; of several processes it takes all"
-            )
 
     def run(self) -> None:
         with self.stopwatch.during("restoring"):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import jax
 
+from jaxgen import machine
+from jaxgen.config import per_member_values
 from jaxgen.errors import UserError
 from jaxgen.experiment import Condition
 from jaxgen.models.build import build_model
 from jaxgen.train.mesh import MeshSizes, examples_a_step
+from jaxgen.train.optimizers import build_optimizer
 
 Remat = Literal["none", "block"]
 
@@ -37,6 +41,25 @@ class Savings:
 
     def facts(self) -> dict[str, str]:
         return {name: str(value) for name, value in dataclasses.asdict(self).items()}
+
+
+def check_memory(condition: Condition, members: int) -> None:
+    """Raises `UserError` where a population is more than this machine has memory for; makes nothing of it."""
+    shape = condition.task.shape()
+    # Tables are drawn by the host member by member, which takes some four times their bytes, and then stacked.
+    examples = (3 * members + 1) * shape.table_bytes()
+    machine.check_memory(examples, f"'{condition.name}': the examples of {members} members")
+    variables = jax.eval_shape(build_model(condition.model, shape).init, jax.random.key(0), shape.blank())
+    if jax.default_backend() != "cpu":
+        return  # the device's memory is its own, and the program that does not fit says so
+    optimizer = build_optimizer(condition.optimizer, per_member_values(condition.optimizer))
+    moments = jax.eval_shape(optimizer.init, variables["params"])
+    state = 2 * _bytes(variables) + _bytes(moments)  # with the gradient
+    machine.check_memory(members * state, f"'{condition.name}': the parameters and moments of {members} members")
+
+
+def _bytes(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _check_parts(name: str, parts: int, condition: Condition, sizes: MeshSizes) -> None:

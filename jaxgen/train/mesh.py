@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxgen.errors import UserError, nearest
+from jaxgen.errors import UserError, nearest, shown
 from jaxgen.experiment import Condition
 from jaxgen.models.sharding import Rules
 
@@ -50,11 +50,11 @@ class MeshSizes:
         for part in text.split(","):
             name, equals, size = part.strip().partition("=")
             if name not in names:
-                raise UserError(f"mesh: no axis '{name}'{nearest(name, names)}; write data=2,fsdp=4")
+                raise UserError(f"mesh: no axis {shown(name)}{nearest(name, names)}; write data=2,fsdp=4")
             if name in sizes:
                 raise UserError(f"mesh: axis '{name}' is given twice in '{text}'")
-            if not equals or not size.isdecimal() or int(size) == 0:
-                raise UserError(f"mesh: got '{part.strip()}', expected {name}=NUMBER with a number of 1 or more")
+            if not equals or not re.fullmatch(r"\d{1,9}", size) or int(size) == 0:
+                raise UserError(f"mesh: got {shown(part.strip())}, expected {name}=NUMBER with a number of 1 or more")
             sizes[name] = int(size)
         return cls(**sizes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import socket
 import struct
@@ -76,6 +77,14 @@ def _record(event: Any) -> bytes:
     length = struct.pack("<Q", len(data))
     checks = (struct.pack("<I", masked_crc32c(part)) for part in (length, data))
     return length + next(checks) + data + next(checks)
+
+
+def check_wandb(project: str) -> None:
+    """Raises `UserError` where W&B cannot show a run."""
+    if not project:
+        raise UserError("--wandb: got an empty name, expected that of a project")
+    if importlib.util.find_spec("wandb") is None:
+        raise UserError('--wandb: wandb is not installed; pip install "jaxgen[wandb]"')
 
 
 class WeightsAndBiases:

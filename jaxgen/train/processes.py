@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, shown
 
 Json = Any
 T = TypeVar("T")
@@ -47,6 +47,8 @@ class Place:
     count: int | None = None  # None: jax finds it
     index: int | None = None
     devices: list[int] | None = None  # of this node's; None: as jax has it
+    # The environment's variable, where jax finds the rest.
+    said_by: str = dataclasses.field(default="", compare=False)
 
 
 def resolve(
@@ -82,20 +84,20 @@ def resolve(
         alone = variables.get("SLURM_STEP_TASKS_PER_NODE", "").partition("(")[0] == "1"
         visible = [each for each in variables.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
         devices = list(range(len(visible))) if alone and visible and "JAX_LOCAL_DEVICE_IDS" not in variables else None
-        return Place(devices=devices) if tasks and tasks > 1 else None
+        return Place(devices=devices, said_by="SLURM_STEP_NODELIST") if tasks and tasks > 1 else None
     if "KUBERNETES_SERVICE_HOST" in variables and "JOB_COMPLETION_INDEX" in variables:
-        return Place()
-    hosts = variables.get("TPU_WORKER_HOSTNAMES") or variables.get("TPU_PROCESS_ADDRESSES") or ""
-    slices = _number("MEGASCALE_NUM_SLICES", variables.get("MEGASCALE_NUM_SLICES")) or 1
-    if len(hosts.split(",")) > 1 or slices > 1:
-        return Place()
-    return None
+        return Place(said_by="JOB_COMPLETION_INDEX")
+    for name in ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES"):
+        if "," in variables.get(name, ""):
+            return Place(said_by=name)
+    slices = _number("MEGASCALE_NUM_SLICES", variables.get("MEGASCALE_NUM_SLICES") or None)
+    return Place(said_by="MEGASCALE_NUM_SLICES") if (slices or 1) > 1 else None
 
 
 def _number(name: str, text: str | None) -> int | None:
-    if text is None or text.isdecimal():
+    if text is None or re.fullmatch(r"\d{1,6}", text):
         return None if text is None else int(text)
-    raise UserError(f"{name}: got '{text}', expected a number")
+    raise UserError(f"{name}: got {shown(text)}, expected a number of at most six digits")
 
 
 def _complete(parts: Mapping[str, Any]) -> Place | None:
@@ -103,8 +105,9 @@ def _complete(parts: Mapping[str, Any]) -> Place | None:
     if missing:
         raise UserError(f"processes: {', '.join(missing)} missing; {', '.join(parts)} belong together")
     (address_name, address), (count_name, count), (index_name, index) = parts.items()
-    if not re.fullmatch(r".+:\d+", address):
-        raise UserError(f"{address_name}: got '{address}', expected HOST:PORT of the first process")
+    match = re.fullmatch(r"[!-~]+:(\d{1,5})", address)
+    if match is None or int(match[1]) > 65535:
+        raise UserError(f"{address_name}: got {shown(address)}, expected HOST:PORT of the first process")
     if not 0 <= index < count:
         raise UserError(f"{index_name}: got {index} of {count_name} {count}, expected 0 to {count - 1}")
     return Place(address, count, index) if count > 1 else None
@@ -238,10 +241,16 @@ def initialize(place: Place | None, connect_within: int) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     if place.count is not None:
         _say(f"process {place.index} of {place.count} connects to {place.coordinator}, for at most {connect_within} s")
-    jax.distributed.initialize(
-        place.coordinator, place.count, place.index, local_device_ids=place.devices,
-        initialization_timeout=connect_within, heartbeat_timeout_seconds=int(2 * SILENCE_SECONDS),
-    )  # fmt: skip
+    try:
+        jax.distributed.initialize(
+            place.coordinator, place.count, place.index, local_device_ids=place.devices,
+            initialization_timeout=connect_within, heartbeat_timeout_seconds=int(2 * SILENCE_SECONDS),
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(
+            f"processes: {place.said_by or 'what was given'} says that there are several, and jax cannot connect them: "
+            f"{str(error).splitlines()[0]}; give --coordinator, --processes and --process, or unset it"
+        ) from None
     _processes = _Group(distributed.global_state.client, jax.process_count(), jax.process_index())
     if place.count not in (None, jax.process_count()):
         raise UserError(f"processes: {place.count} were named, and jax finds {jax.process_count()}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Profile:
         Raises:
           UserError: it is not two steps, the first before the second.
         """
-        match = re.fullmatch(r"(\d+):(\d+)", text)
+        match = re.fullmatch(r"(\d{1,10}):(\d{1,10})", text)
         if match is None or int(match[1]) >= int(match[2]):
-            raise UserError(f"profile: got '{text}', expected START:STOP, two steps such as 100:200")
+            raise UserError(f"profile: got {shown(text)}, expected START:STOP, two steps such as 100:200")
         return cls(int(match[1]), int(match[2]))
 
 
