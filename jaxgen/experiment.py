@@ -388,6 +388,28 @@ class Trajectory:
         return 0 if self.parent is None else 1 + self.parent.depth()
 
 
+def identity_of(
+    condition: Condition, seed: int, parent: tuple[str, int] | None, task_version: int | None = None
+) -> str:
+    """Returns the identity of a trajectory.
+
+    Args:
+      condition: its settings.
+      seed: its seed.
+      parent: the identity and the last step of the trajectory that it starts from.
+      task_version: that of its task; None: the present one.
+    """
+    fields = condition.identity_fields() | {"seed": seed, "parent": parent and parent[0]}
+    if task_version is not None:
+        fields["task_version"] = task_version
+    if parent is not None and isinstance(condition.start, From):
+        # The parent's identity stands for its name.
+        fields["start"] = without(condition.start, "condition")
+        if condition.start.at == "end":
+            fields["start"]["at"] = parent[1]
+    return digest(fields)
+
+
 def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
     """Returns every trajectory of the conditions, parents before children.
 
@@ -413,13 +435,8 @@ def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
                         f"which ends at step {source.steps}"
                     )
                 parent = make(source, seed, (*below, condition.name))
-            fields = condition.identity_fields() | {"seed": seed, "parent": parent and parent.identity}
-            if parent is not None:
-                # The parent's identity stands for its name.
-                fields["start"] = without(condition.start, "condition")
-                if isinstance(condition.start, From) and condition.start.at == "end":
-                    fields["start"]["at"] = parent.condition.steps
-            made[key] = Trajectory(condition, seed, digest(fields), parent)
+            above = (parent.identity, parent.condition.steps) if parent else None
+            made[key] = Trajectory(condition, seed, identity_of(condition, seed, above), parent)
         return made[key]
 
     for condition in conditions:

@@ -14,7 +14,6 @@ from jaxgen import objects
 from jaxgen.config import digest, from_json, to_json
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Condition, Curves, Experiment, Figure, Trajectory, populations, trajectories
-from jaxgen.files import read_json, write_json
 from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
@@ -90,7 +89,7 @@ def train_all(
     if not objects.exists(path / "run.json"):
         raise UserError(f"{path} is not there for process {processes.index()}: put --runs where all processes see it")
     run = Run(path)
-    begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
+    begun = run.begun()
     by_identity = {each.identity: each for each in wanted}
     for name, identities in groups:
         members = [_begun(identity, begun, by_identity) for identity in identities]
@@ -101,7 +100,8 @@ def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[t
     """Returns the populations to train in their order, each as its directory's name and its members' identities."""
     begin_run(path, request, [each.identity for each in wanted])
     run = Run(path)
-    begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
+    run.check_request()
+    begun = run.begun()
     missing = [each for each in wanted if each.identity not in begun]
     by_identity = {each.identity: each for each in wanted}
     groups: list[tuple[str, list[Trajectory]]] = []
@@ -207,12 +207,19 @@ def _start_step(start: From, parent: Member) -> int:
 def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...], observer: Observer) -> Reproduction:
     """Runs the analyses that are due, judges the claims, and writes table.csv and results.json."""
     run = Run(path)
+    run.check_whole()
     request = run.request
     by_identity = {each.identity: each for each in run.trained()}
     rows: Rows = []
     finished: Rows = []  # claims are judged on these alone
     notes: list[str] = []
     timings: dict[Path, Timing] = {}
+    for each in by_identity.values():
+        if each.task_version < type(each.condition.task).version:
+            notes.append(
+                f"'{each.condition.name}', seed {each.seed}, is left out: version {each.task_version} of its task "
+                f"trained it, and {type(each.condition.task).version} is asked for"
+            )
     for wanted in trajectories(conditions):
         member = by_identity.get(wanted.identity)
         if member is None:
@@ -242,8 +249,7 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     if rows:
         notes += [note for figure in experiment.figures for note in _missing_keys(figure, table)]
     table.save(path / "table.csv")
-    claims = [verdict_json(verdict) for verdict in verdicts]
-    write_json(path / "results.json", {**dataclasses.asdict(request), "claims": claims, "notes": notes})
+    run.write_results([verdict_json(verdict) for verdict in verdicts], notes)
     return Reproduction(
         path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), tuple(timings.values())
     )
@@ -284,8 +290,7 @@ def withheld(experiment: Experiment, request: Request) -> str:
 
 def _analyse(wanted: Trajectory, member: Member, observer: Observer) -> None:
     """Runs the analyses that this member has no values of yet, for the snapshots it has."""
-    path = member.directory.analyses_file
-    kept = read_json(path) if path.exists() else {}
+    kept = member.directory.analyses()
     condition = wanted.condition
     for config in condition.analyses:
         key = digest({"analysis": to_json(config), "steps": member.steps()})
@@ -310,4 +315,4 @@ def _analyse(wanted: Trajectory, member: Member, observer: Observer) -> None:
         for each in stale:
             kept[each].pop(str(member.index), None)
         kept.setdefault(key, {"analysis": to_json(config)})[str(member.index)] = values
-        write_json(path, kept)
+        member.directory.write_analyses(kept)

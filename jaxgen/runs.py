@@ -9,7 +9,8 @@
         report.html
         job/             where it was submitted to (jaxgen/launch/job.py)
 
-Reading a run executes none of its code.
+Reading a run executes none of its code, and whoever reads it checks it: what it says it is, and that it is what was
+saved. What does not fit is refused by name.
 """
 
 from __future__ import annotations
@@ -17,23 +18,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxgen import objects
+from jaxgen import links, objects
 from jaxgen.config import digest, from_json
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition
-from jaxgen.files import make_directory, read_json, reading, write_json
+from jaxgen.experiment import Condition, identity_of
+from jaxgen.files import make_directory, read_sealed, reading, write_sealed
 from jaxgen.table import Table
 from jaxgen.train.directory import NOT_FETCHED, PopulationDirectory
-from jaxgen.train.metrics import read_rows
 
 if TYPE_CHECKING:
     from jaxgen.train.checkpoint import CheckpointStore
 
 Rows = list[tuple[str, int, int, str, float]]
+
+RUN_FIELDS = {"paper": str, "experiment": str, "scale": str, "settings": list, "id": str, "members": list}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +63,14 @@ class Member:
     identity: str
     index: int  # in its population
     directory: PopulationDirectory
+    task_version: int  # with which it was trained
 
     def __repr__(self) -> str:
         return f"Member({self.condition.name!r}, seed {self.seed}, kept steps {self.steps()})"
 
     def steps(self) -> list[int]:
-        """Returns the steps whose parameters were kept."""
-        return self._snapshots().steps()
+        """Returns the steps whose parameters are saved."""
+        return sorted(map(int, self.directory.status()["snapshots"]))
 
     def variables(self, step: int | None = None) -> dict[str, Any]:
         """Returns the Flax collections at a kept step (the last one by default), as numpy arrays."""
@@ -74,7 +78,7 @@ class Member:
 
         store = self._snapshots()
         if step is None:
-            if not (steps := store.steps()):
+            if not (steps := self.steps()):
                 raise UserError(f"{self.directory.path} keeps no parameters yet")
             step = steps[-1]
         leaves = {path: leaf[self.index] for path, leaf in store.load(step).items()}
@@ -89,21 +93,20 @@ class Member:
         # Here, for jax is not needed to look at the rest of a run.
         from jaxgen.train.checkpoint import CheckpointStore
 
-        return CheckpointStore(self.directory.path / "snapshots")
+        known = {int(step): kept for step, kept in self.directory.status()["snapshots"].items()}
+        return CheckpointStore(self.directory.path / "snapshots", owner=self.directory.owner, digests=known)
 
     def rows(self, name: str | None = None) -> Rows:
         """Returns (condition, seed, step, key, value) of measures and analyses, under the name `name`."""
         name = name or self.condition.name
         found: Rows = []
-        for row in read_rows(self.directory.metrics_file):
-            if row["member"] == self.index:
-                values = row["values"].items()
-                found += [(name, self.seed, row["step"], k, float("nan") if v is None else v) for k, v in values]
-        if self.directory.analyses_file.exists():
-            with reading(self.directory.analyses_file):
-                for kept in read_json(self.directory.analyses_file).values():
-                    for step, key, value in kept.get(str(self.index), []):
-                        found.append((name, self.seed, step, key, float("nan") if value is None else value))
+        for row in self.directory.rows().get(self.index, []):
+            values = row["values"].items()
+            found += [(name, self.seed, row["step"], k, float("nan") if v is None else v) for k, v in values]
+        with reading(self.directory.analyses_file):
+            for kept in self.directory.analyses().values():
+                for step, key, value in kept.get(str(self.index), []):
+                    found.append((name, self.seed, step, key, float("nan") if value is None else value))
         return found
 
 
@@ -115,31 +118,121 @@ class Run:
 
     def __post_init__(self) -> None:
         objects.fetch(self.path, leave=NOT_FETCHED)
+        links.confine(self.path)
+
+    @functools.cached_property
+    def _about(self) -> dict[str, Any]:
+        data: dict[str, Any] = read_sealed(self.path / "run.json", RUN_FIELDS)
+        return data
 
     @functools.cached_property
     def request(self) -> Request:
-        data = read_json(self.path / "run.json", {"paper": str, "experiment": str, "scale": str, "settings": list})
+        data = self._about
         return Request(
             data["paper"], data["experiment"], data["scale"], tuple(data["settings"]), data["seeds"], data["extend"]
         )
 
     def populations(self) -> list[PopulationDirectory]:
-        paths = sorted((self.path / "populations").glob("*/run.json"))
-        return [PopulationDirectory(path.parent) for path in paths]
+        """Returns the populations that have begun.
+
+        Raises:
+          UserError: one has, and lacks its run.json.
+        """
+        found = [PopulationDirectory(path) for path in sorted((self.path / "populations").glob("*")) if path.is_dir()]
+        for each in found:
+            if not each.exists() and (each.status_file.exists() or each.metrics_file.exists()):
+                raise UserError(f"{each.run_file} is missing; restore it from a copy, or start beside it with --fresh")
+        return [each for each in found if each.exists()]
 
     @functools.cached_property
     def members(self) -> list[Member]:
         """The members that were last asked for and have begun, in the order of conditions and seeds."""
+        self.check_whole()
         trained = {each.identity: each for each in self.trained()}
-        wanted = read_json(self.path / "run.json", {"members": list})["members"]
-        return [trained[identity] for identity in dict.fromkeys(wanted) if identity in trained]
+        return [trained[identity] for identity in dict.fromkeys(self._about["members"]) if identity in trained]
 
-    def trained(self) -> Iterator[Member]:
-        """Gives every member on disk, those of earlier settings of the experiment too."""
+    def trained(self) -> list[Member]:
+        """Returns every member on disk, those of earlier settings of the experiment too.
+
+        Raises:
+          UserError: one is not what its settings, seed and parent make it, or belongs to another run.
+        """
+        return self._trained
+
+    @functools.cached_property
+    def _trained(self) -> list[Member]:
+        found = []
         for directory in self.populations():
-            for index, facts in enumerate(directory.run()["members"]):
-                condition = from_json(facts["settings"])
-                yield Member(condition, facts["seed"], facts["identity"], index, directory)
+            facts = directory.run()
+            identities = [each["identity"] for each in facts["members"]]
+            if facts.get("of") != self._about["id"] or directory.path.name != digest(sorted(identities)):
+                raise UserError(
+                    f"{directory.path} belongs to another run, or to another folder; put it back to where it was"
+                )
+            for index, each in enumerate(facts["members"]):
+                with reading(directory.run_file):
+                    found.append(_member(directory, index, each))
+        return found
+
+    def begun(self) -> dict[str, PopulationDirectory]:
+        """Returns the directory of every member on disk, by its identity; checked as by `trained`."""
+        return {each.identity: each.directory for each in self.trained()}
+
+    def check_whole(self) -> None:
+        """Raises `UserError` where results.json tells of what is no longer there, or no longer the same.
+
+        Analyses may have gone on since it was written. Where it is damaged itself it is written anew.
+        """
+        try:
+            then = self._results()["populations"]
+        except UserError:
+            return
+        self.check_request()
+        now = self.witness()
+        for name, analyses in then.items():
+            place = self.path / "populations" / name
+            if name not in now:
+                raise UserError(f"{place} is missing; `jaxgen resume {self.path}` trains it again")
+            if len(now[name]) < len(analyses):
+                raise UserError(
+                    f"{place}/analyses.json lacks values that were judged; restore it from a copy, or remove "
+                    f"results.json and compute them again: jaxgen resume {self.path}"
+                )
+            if any(now[name].get(key, value) != value for key, value in analyses.items()):
+                raise UserError(f"{place}/analyses.json has other values than were judged; restore it from a copy")
+
+    def check_request(self) -> None:
+        """Raises `UserError` where run.json asks for another run than was judged here."""
+        names = ("id", "paper", "experiment", "scale", "settings")
+        try:
+            judged = self._results()
+        except UserError:
+            return
+        if any(judged.get(name) != self._about[name] for name in names):
+            raise UserError(
+                f"{self.path / 'run.json'} and results.json are of different runs; restore them from a copy"
+            )
+
+    def witness(self) -> dict[str, dict[str, str]]:
+        """Returns the populations, each with the digests of its analyses by their keys and members."""
+        return {
+            directory.path.name: {
+                f"{key}/{member}": digest(values)
+                for key, kept in directory.analyses().items()
+                for member, values in kept.items()
+                if member != "analysis"
+            }
+            for directory in self.populations()
+        }
+
+    def write_results(self, claims: list[dict[str, Any]], notes: Sequence[str]) -> None:
+        """Writes results.json."""
+        facts = {"id": self._about["id"], "populations": self.witness(), "claims": claims, "notes": list(notes)}
+        write_sealed(self.path / "results.json", {**dataclasses.asdict(self.request), **facts})
+
+    def _results(self) -> dict[str, Any]:
+        data: dict[str, Any] = read_sealed(self.path / "results.json", {"populations": dict, "claims": list})
+        return data
 
     def member(self, index: int) -> Member:
         """Returns a member by its number in `members`."""
@@ -158,7 +251,8 @@ class Run:
         results = self.path / "results.json"
         if not results.exists():
             raise UserError(f"{self.path} has no verdicts yet; `jaxgen resume {self.path}` finishes it")
-        verdicts: list[dict[str, Any]] = read_json(results, {"claims": list})["claims"]
+        self.check_request()
+        verdicts: list[dict[str, Any]] = self._results()["claims"]
         with reading(results):
             return [
                 each | {"values": {int(seed): value for seed, value in each["values"].items()}} for each in verdicts
@@ -183,10 +277,32 @@ def load_run(path: str | Path) -> Run:
     )
 
 
+def _member(directory: PopulationDirectory, index: int, facts: Mapping[str, Any]) -> Member:
+    """Returns a member as run.json has it.
+
+    Raises:
+      UserError: it is not the one that its identity says.
+    """
+    condition, seed = from_json(facts["settings"]), facts["seed"]
+    parent = (facts["parent"], facts["parent_steps"]) if facts["parent"] else None
+    for version in range(type(condition.task).version, 0, -1):
+        if identity_of(condition, seed, parent, version) == facts["identity"]:
+            return Member(condition, seed, facts["identity"], index, directory, version)
+    raise UserError(
+        f"{directory.run_file}: '{condition.name}', seed {seed}, is not the run that its identity says: its settings, "
+        f"seed or parent were edited, or a version of jaxgen trained it that took other settings into account; restore "
+        f"the file from a copy, or start beside it with --fresh"
+    )
+
+
 def begin_run(path: Path, request: Request, identities: Sequence[str]) -> None:
     """Makes a run's directory, or writes down anew what is wanted of one that has begun."""
+    links.confine(path)
+    file = path / "run.json"
+    objects.fetch(path, [file.name])
+    run_id = read_sealed(file, RUN_FIELDS)["id"] if file.exists() else uuid.uuid4().hex
     make_directory(path / "populations")
-    write_json(path / "run.json", dataclasses.asdict(request) | {"members": list(identities)})
+    write_sealed(file, dataclasses.asdict(request) | {"id": run_id, "members": list(identities)})
 
 
 def run_directory(root: Path, request: Request, *, fresh: bool) -> Path:

@@ -213,7 +213,7 @@ def test_a_save_that_fails_leaves_nothing_and_the_one_before(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(manifest, "write_json", full)
+        patch.setattr(manifest, "write_sealed", full)
         with pytest.raises(SaveError, match="No space left on device"):
             store.save(2, TREE)
     assert store.all_steps() == [1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,8 +10,9 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
-from jaxgen import objects
+from jaxgen import links, objects
 from jaxgen.errors import UserError
+from jaxgen.files import remove_path
 from jaxgen.train.metrics import Row
 
 
@@ -28,9 +28,10 @@ class TensorBoard:
     """One event file a member, made anew from metrics.jsonl when a run goes on."""
 
     def __init__(self, directory: Path, members: Sequence[str], rows: Iterable[Row]):
+        if directory.is_symlink():
+            raise OSError(f"{directory} is a link")
         objects.remove(directory)
-        if directory.exists():
-            shutil.rmtree(directory)
+        remove_path(directory)
         for name in members:
             (directory / name).mkdir(parents=True)
         # Not SummaryWriter, which has a thread for each member, and waits for ever when a disk is full.
@@ -60,6 +61,7 @@ class WeightsAndBiases:
             import wandb
         except ImportError:
             raise UserError('--wandb: wandb is not installed; pip install "jaxgen[wandb]"') from None
+        links.check(directory / "wandb")
         self._members = members
         self._run = wandb.init(project=project, id=population, dir=str(directory), resume="allow")
         # W&B keeps what it got before an interruption; its own step counter says how far that is.
