@@ -100,7 +100,6 @@ def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[t
     """Returns the populations to train in their order, each as its directory's name and its members' identities."""
     begin_run(path, request, [each.identity for each in wanted])
     run = Run(path)
-    run.check_request()
     begun = run.begun()
     missing = [each for each in wanted if each.identity not in begun]
     by_identity = {each.identity: each for each in wanted}

@@ -29,14 +29,14 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Condition, identity_of
 from jaxgen.files import make_directory, read_sealed, reading, write_sealed
 from jaxgen.table import Table
-from jaxgen.train.directory import NOT_FETCHED, PopulationDirectory
+from jaxgen.train.directory import CONSTANT, NOT_FETCHED, PopulationDirectory
 
 if TYPE_CHECKING:
     from jaxgen.train.checkpoint import CheckpointStore
 
 Rows = list[tuple[str, int, int, str, float]]
 
-RUN_FIELDS = {"paper": str, "experiment": str, "scale": str, "settings": list, "id": str, "members": list}
+_FIELDS = {**CONSTANT, "members": list, "begun": list}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,15 +122,19 @@ class Run:
 
     @functools.cached_property
     def _about(self) -> dict[str, Any]:
-        data: dict[str, Any] = read_sealed(self.path / "run.json", RUN_FIELDS)
+        data: dict[str, Any] = read_sealed(self.path / "run.json", _FIELDS)
         return data
 
     @functools.cached_property
     def request(self) -> Request:
-        data = self._about
-        return Request(
-            data["paper"], data["experiment"], data["scale"], tuple(data["settings"]), data["seeds"], data["extend"]
-        )
+        about, file = self._about, self.path / "run.json"
+        with reading(file):
+            seeds, extend = about["seeds"], about["extend"]
+            if not all(isinstance(each, str) for each in about["settings"]):
+                raise TypeError("settings are text")
+            if not all(each is None or (type(each) is int and each > 0) for each in (seeds, extend)):
+                raise TypeError("seeds and extend are numbers, or null")
+        return Request(about["paper"], about["experiment"], about["scale"], tuple(about["settings"]), seeds, extend)
 
     def populations(self) -> list[PopulationDirectory]:
         """Returns the populations that have begun.
@@ -165,7 +169,8 @@ class Run:
         for directory in self.populations():
             facts = directory.run()
             identities = [each["identity"] for each in facts["members"]]
-            if facts.get("of") != self._about["id"] or directory.path.name != digest(sorted(identities)):
+            here = {name: self._about[name] for name in CONSTANT}
+            if facts.get("of") != here or directory.path.name != digest(sorted(identities)):
                 raise UserError(
                     f"{directory.path} belongs to another run, or to another folder; put it back to where it was"
                 )
@@ -179,39 +184,27 @@ class Run:
         return {each.identity: each.directory for each in self.trained()}
 
     def check_whole(self) -> None:
-        """Raises `UserError` where results.json tells of what is no longer there, or no longer the same.
+        """Raises `UserError` where run.json or results.json tell of what is no longer there, or no longer the same.
 
-        Analyses may have gone on since it was written. Where it is damaged itself it is written anew.
+        Analyses may have gone on since results.json was written. Where it is damaged itself it is written anew.
         """
-        try:
-            then = self._results()["populations"]
-        except UserError:
-            return
-        self.check_request()
-        now = self.witness()
-        for name, analyses in then.items():
-            place = self.path / "populations" / name
-            if name not in now:
-                raise UserError(f"{place} is missing; `jaxgen resume {self.path}` trains it again")
-            if len(now[name]) < len(analyses):
-                raise UserError(
-                    f"{place}/analyses.json lacks values that were judged; restore it from a copy, or remove "
-                    f"results.json and compute them again: jaxgen resume {self.path}"
-                )
-            if any(now[name].get(key, value) != value for key, value in analyses.items()):
-                raise UserError(f"{place}/analyses.json has other values than were judged; restore it from a copy")
-
-    def check_request(self) -> None:
-        """Raises `UserError` where run.json asks for another run than was judged here."""
-        names = ("id", "paper", "experiment", "scale", "settings")
-        try:
-            judged = self._results()
-        except UserError:
-            return
-        if any(judged.get(name) != self._about[name] for name in names):
-            raise UserError(
-                f"{self.path / 'run.json'} and results.json are of different runs; restore them from a copy"
-            )
+        with reading(self.path / "results.json"):
+            then = self._results_or_none()
+            then = then["populations"] if then else {}
+            now = self.witness()
+            for name in [*self._about["begun"], *then]:
+                if name not in now:
+                    place = self.path / "populations" / name
+                    raise UserError(f"{place} is missing; `jaxgen resume {self.path}` trains it again")
+            for name, analyses in then.items():
+                file = self.path / "populations" / name / "analyses.json"
+                if len(now[name]) < len(analyses):
+                    raise UserError(
+                        f"{file} lacks values that were judged; restore it from a copy, or remove results.json and "
+                        f"compute them again: jaxgen resume {self.path}"
+                    )
+                if any(now[name].get(key, value) != value for key, value in analyses.items()):
+                    raise UserError(f"{file} has other values than were judged; restore it from a copy")
 
     def witness(self) -> dict[str, dict[str, str]]:
         """Returns the populations, each with the digests of its analyses by their keys and members."""
@@ -231,8 +224,18 @@ class Run:
         write_sealed(self.path / "results.json", {**dataclasses.asdict(self.request), **facts})
 
     def _results(self) -> dict[str, Any]:
-        data: dict[str, Any] = read_sealed(self.path / "results.json", {"populations": dict, "claims": list})
+        """Returns results.json; raises `UserError` where it is damaged, or of another run."""
+        file = self.path / "results.json"
+        data: dict[str, Any] = read_sealed(file, {**CONSTANT, "populations": dict, "claims": list})
+        if any(data[name] != self._about[name] for name in CONSTANT):
+            raise UserError(f"{file} is of another run than run.json; restore it from a copy, or remove it")
         return data
+
+    def _results_or_none(self) -> dict[str, Any] | None:
+        try:
+            return self._results()
+        except UserError:
+            return None
 
     def member(self, index: int) -> Member:
         """Returns a member by its number in `members`."""
@@ -251,7 +254,6 @@ class Run:
         results = self.path / "results.json"
         if not results.exists():
             raise UserError(f"{self.path} has no verdicts yet; `jaxgen resume {self.path}` finishes it")
-        self.check_request()
         verdicts: list[dict[str, Any]] = self._results()["claims"]
         with reading(results):
             return [
@@ -300,9 +302,9 @@ def begin_run(path: Path, request: Request, identities: Sequence[str]) -> None:
     links.confine(path)
     file = path / "run.json"
     objects.fetch(path, [file.name])
-    run_id = read_sealed(file, RUN_FIELDS)["id"] if file.exists() else uuid.uuid4().hex
+    kept = read_sealed(file, _FIELDS) if file.exists() else {"id": uuid.uuid4().hex, "begun": []}
     make_directory(path / "populations")
-    write_sealed(file, dataclasses.asdict(request) | {"id": run_id, "members": list(identities)})
+    write_sealed(file, {**kept, **dataclasses.asdict(request), "members": list(identities)})
 
 
 def run_directory(root: Path, request: Request, *, fresh: bool) -> Path:

@@ -77,6 +77,7 @@ def status_command(run: Path) -> None:
     click.echo(f"{job.back_end} job {job.number}, submitted {job.submitted} on {job.host}: {state}")
     run_ = Run(path)
     run_.trained()  # whether they are what they say
+    run_.check_whole()
     for directory in run_.populations():
         status = directory.status()
         conditions = dict.fromkeys(each["condition"] for each in directory.run()["members"])

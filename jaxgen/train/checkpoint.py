@@ -7,8 +7,10 @@ read is first compared with the manifest (manifest.py).
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -56,6 +58,7 @@ class CheckpointStore:
         self.keep = keep
         self.owner = owner
         self.digests = dict(digests or {})
+        _ignore_closed_loops()
         self._damaged: set[int] = set()
         # Each process reads for itself, and one alone writes: Orbax must not wait for the others.
         here = jax.process_index()
@@ -220,6 +223,18 @@ def _plain(path: Path) -> Iterator[Path]:
         link = Path(folder, "step")
         link.symlink_to(path.parent)
         yield link / path.name
+
+
+@functools.cache
+def _ignore_closed_loops() -> None:
+    """Has tensorstore not tell of writes that end after the first one failed: nobody waits for them by then."""
+    tell = sys.unraisablehook
+
+    def hook(what: Any) -> None:
+        if not (isinstance(what.exc_value, RuntimeError) and str(what.exc_value) == "Event loop is closed"):
+            tell(what)
+
+    sys.unraisablehook = hook
 
 
 def _empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:

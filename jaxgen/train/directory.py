@@ -49,6 +49,9 @@ from jaxgen.train.metrics import Row, check_rows, read_rows
 _NOT_SENT = ("recovery", "snapshots", claim.FOLDER, "wandb")
 NOT_FETCHED = (*_NOT_SENT, "tensorboard", "profile")
 
+# What never changes in the run.json of a run, and which kind each is.
+CONSTANT = {"id": str, "paper": str, "experiment": str, "scale": str, "settings": list}
+
 
 class PopulationDirectory:
     """Paths and small files of one population."""
@@ -80,10 +83,13 @@ class PopulationDirectory:
             raise UserError(f"{self.run_file} has other contents than when the run was saved; restore it from a copy")
         return data
 
-    def run_id(self) -> str | None:
-        """Returns what tells the run that the population belongs to from others; None where it is in none."""
+    def begin(self, about: dict[str, Any]) -> None:
+        """Writes run.json, which tells to which run the population belongs; the run's own then tells of it."""
         file = self.path.parents[1] / "run.json"
-        return str(read_sealed(file, {"id": str})["id"]) if file.exists() else None
+        above = read_sealed(file, {**CONSTANT, "begun": list}) if file.exists() else None  # else it is in no run
+        write_json(self.run_file, {"of": above and {name: above[name] for name in CONSTANT}, **about})
+        if above:
+            write_sealed(file, above | {"begun": sorted({*above["begun"], self.path.name})})
 
     @functools.cached_property
     def owner(self) -> dict[str, Any]:

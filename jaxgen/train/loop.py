@@ -37,7 +37,7 @@ import numpy as np
 from jaxgen.config import per_member_values, to_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import Trajectory
-from jaxgen.files import check_fields, write_json
+from jaxgen.files import check_fields
 from jaxgen.models.attention import attention_choices, kernels_taken
 from jaxgen.train import environment, processes
 from jaxgen.train.checkpoint import CheckpointStore
@@ -248,9 +248,8 @@ class _Training:
              "parent_steps": member.parent and member.parent.condition.steps}
             for member in self.members
         ]  # fmt: skip
-        of = self.directory.run_id()
-        about = {"of": of, **how, **self._attention(), "members": members, **environment.describe()}
-        write_json(self.directory.run_file, about)
+        about = {**how, **self._attention(), "members": members, **environment.describe()}
+        self.directory.begin(about)
         return how
 
     def _attention(self) -> dict[str, Any]:

@@ -13,4 +13,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents and not any(mark.args for mark in item.iter_markers("report")):
-            raise pytest.UsageError(f"{item.nodeid}: expected @pytest.mark.report(...) with the public report it is from")
+            raise pytest.UsageError(
+                f"{item.nodeid}: expected @pytest.mark.report(...) with the public report it is from"
+            )
