@@ -6,7 +6,10 @@ opening is refused by name (`confine`), and every write and removal looks again 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from jaxgen.errors import UserError
@@ -69,29 +72,37 @@ def open_in_place(path: Path, flags: int) -> int:
 
 def _look(folder: Path, run: Path) -> None:
     known = run in (folder, folder.parent) or folder.parent == run / "populations"
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda each: each.name):
-            path = folder / entry.name
-            if entry.is_symlink():
-                if entry.name != _MIRROR and not _of_wandb(path, run):
-                    raise UserError(_told(path))
-            elif entry.is_dir(follow_symlinks=False):
-                if known and entry.name in _FILES:
-                    raise UserError(f"{path} is a folder, expected a file; restore it from a copy, or remove it")
-                # A manifest knows what is in a checkpoint.
-                if entry.name != _MIRROR and not (entry.name.isdecimal() and folder.name in ("recovery", "snapshots")):
-                    _look(path, run)
-            elif not entry.is_file(follow_symlinks=False):
-                raise UserError(f"{path} is neither a file nor a folder; remove it")
-            elif known and entry.name in _FOLDERS:
-                raise UserError(f"{path} is a file, expected a folder; restore it from a copy, or remove it")
+    for path, mode in _entries(folder):
+        name = path.name
+        if stat.S_ISLNK(mode):
+            if name != _MIRROR and not _of_wandb(path, run):
+                raise UserError(_told(path))
+        elif stat.S_ISDIR(mode):
+            if known and name in _FILES:
+                raise UserError(f"{path} is a folder, expected a file; restore it from a copy, or remove it")
+            # A manifest knows what is in a checkpoint.
+            if name != _MIRROR and not (name.isdecimal() and folder.name in ("recovery", "snapshots")):
+                _look(path, run)
+        elif not stat.S_ISREG(mode):
+            raise UserError(f"{path} is neither a file nor a folder; remove it")
+        elif known and name in _FOLDERS:
+            raise UserError(f"{path} is a file, expected a folder; restore it from a copy, or remove it")
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Gives what is in a folder, in order, each with its mode; whoever trains may remove some of it meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(folder)):
+            with contextlib.suppress(FileNotFoundError):
+                yield folder / name, (folder / name).lstat().st_mode
 
 
 def _of_wandb(path: Path, run: Path) -> bool:
     """Returns whether a link is one that W&B makes to its newest files: it leads no higher than where it lies."""
+    if "wandb" not in path.relative_to(run).parts[:-1]:
+        return False
     target = Path(os.readlink(path))
-    inside = path.relative_to(run).parts
-    return "wandb" in inside[:-1] and not target.is_absolute() and ".." not in target.parts
+    return not target.is_absolute() and ".." not in target.parts
 
 
 def _told(path: Path) -> str:

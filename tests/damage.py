@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -529,10 +530,10 @@ def run() -> int:
     with tempfile.TemporaryDirectory(prefix="damage-") as folder:
         root = Path(folder)
         os.environ[environment.CACHE_VARIABLE] = str(root / "cache")
-        source = SOURCE.replace(
-            "    steps=40,", '    steps=40,\n    analyses=(PruneNeurons(order="lowest", fractions=(0.0, 0.5)),),'
+        source = SOURCE.replace("import Accuracy,", "import PruneNeurons, Accuracy,").replace(
+            "    steps=40,", '    steps=40, analyses=(PruneNeurons(order="lowest", fractions=(0.0, 0.5)),),'
         )
-        source = source.replace("import Accuracy, Loss", "import PruneNeurons, Accuracy, Loss")
+        source = re.sub(r"    figures=.*\n", "", source)  # which take long to draw
         papers = write_tiny_paper(root)
         (papers / "tiny_paper" / "__init__.py").write_text(source)
         os.environ["JAXGEN_EXPERIMENTS"] = str(papers)

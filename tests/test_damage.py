@@ -256,7 +256,7 @@ def test_rows_are_those_that_were_saved(made: Path, tiny: Path) -> None:
     data = read_sealed(status)
     bits = rows.read_bytes()
     write_sealed(status, data | {"metrics": {"bytes": len(bits), "sha256": hashlib.sha256(bits).hexdigest()}})
-    refused_by_all(path, r"status.json is damaged: .*recovery/3 says otherwise")
+    refused_by_all(path, "metrics.jsonl has other contents than were saved")
     write_sealed(status, data)
     rows.unlink()
     refused_by_all(path, r"metrics.jsonl has 0 bytes, \d+ were saved")
@@ -292,16 +292,13 @@ def test_a_lost_status_is_that_of_the_newest_checkpoint(made: Path, tiny: Path) 
     path = copy(made, "cut", tiny)
     (directory,) = load_run(path).populations()
     whole = directory.status()
-    edited = read_sealed(directory.status_file) | {"finished": True, "step": 40, "horizon": 40}
+    edited = read_sealed(directory.status_file) | {"finished": True, "horizon": 23}
     file = directory.status_file
-    for change in (file.unlink, lambda: write_sealed(file, edited)):
+    for change in (file.unlink, lambda: write_sealed(file, edited), lambda: write_sealed(file, edited | {"step": 40})):
         change()
         (directory,) = load_run(path).populations()
         for name in ("step", "horizon", "finished", "members", "metrics", "snapshots"):
             assert directory.status()[name] == whole[name]
-    write_sealed(directory.status_file, edited | {"step": whole["step"]})
-    with pytest.raises(UserError, match=r"status.json is damaged: .*recovery/\d+ says otherwise"):
-        load_run(path).populations()[0].status()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 
 from jaxgen import objects
 from jaxgen.errors import UserError
-from jaxgen.files import make_directory, remove_path
+from jaxgen.files import digest_of_json, make_directory, remove_path
 from jaxgen.train import manifest
 from jaxgen.train.manifest import Damaged, Manifest
 
@@ -75,7 +75,9 @@ class CheckpointStore:
         return manifest.all_steps(self.directory)
 
     def save(self, step: int, tree: Tree, facts: Mapping[str, Any] | None = None) -> None:
-        """Saves a tree of arrays; it is on disk, and was read back, when this returns. A step is saved once.
+        """Saves a tree of arrays; it is on disk, and was read back, when this returns.
+
+        The arrays of a step are saved once; what is new of it are its facts.
 
         Args:
           step: the step.
@@ -85,30 +87,44 @@ class CheckpointStore:
         Raises:
           SaveError: it could not be saved, for the reason given.
         """
-        if step in self.steps() and step not in self._damaged:
-            with contextlib.suppress(Damaged):
-                self.digests[step] = self.verify(step).digest
-                return
         leaves = {path: np.asarray(leaf) for path, leaf in _leaves(jax.device_get(tree)).items()}
+        facts = {**(facts or {}), **(self.owner or {})}
         path = self.directory / str(step)
+        kept = self._kept(step)
         try:
-            if step in self.all_steps():
-                manifest.remove(path)
-            make_directory(path)
-            with _quietly(), _plain(path / manifest.STATE) as state:
-                self._orbax.save(state, args=ocp.args.StandardSave(leaves))
-            self._compare(path / manifest.STATE, leaves)
-            self.digests[step] = manifest.publish(path, step, leaves, {**(facts or {}), **(self.owner or {})})
+            if kept is None:
+                self._write(path, leaves)
+            if kept is None or digest_of_json(kept.facts) != digest_of_json(facts):
+                self.digests[step] = manifest.publish(path, step, leaves, facts)
+            else:
+                self.digests[step] = kept.digest
             if objects.is_remote(path):
                 remove_path(path)  # it is fetched again where it is read
         except (OSError, ValueError, RuntimeError, LookupError, Damaged) as error:
             # What Orbax and tensorstore raise has many lines; the first says what happened.
-            with contextlib.suppress(OSError):
-                remove_path(path)
+            if kept is None:
+                with contextlib.suppress(OSError):
+                    remove_path(path)
             raise SaveError(f"{path}: {_reason(error)}") from error
         self._damaged.discard(step)
         if self.keep is not None:
             self._prune(self.keep)
+
+    def _write(self, path: Path, leaves: Mapping[str, np.ndarray]) -> None:
+        """Writes the files of a step, and reads them back."""
+        if path.name in map(str, self.all_steps()):
+            manifest.remove(path)
+        make_directory(path)
+        with _quietly(), _plain(path / manifest.STATE) as state:
+            self._orbax.save(state, args=ocp.args.StandardSave(leaves))
+        self._compare(path / manifest.STATE, leaves)
+
+    def _kept(self, step: int) -> Manifest | None:
+        """Returns the manifest of a step that is there, intact."""
+        if step in self.steps() and step not in self._damaged:
+            with contextlib.suppress(Damaged):
+                return self.verify(step)
+        return None
 
     def _compare(self, state: Path, leaves: Mapping[str, np.ndarray]) -> None:
         """Raises `Damaged` where the files below `state` are not read as these leaves."""

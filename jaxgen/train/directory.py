@@ -102,11 +102,10 @@ class PopulationDirectory:
     def status(self) -> dict[str, Any]:
         """Returns how far it is saved; that of a run of which nothing is saved where nothing is.
 
-        The newest checkpoint says so where status.json is lost, or tells of a checkpoint that is not there. What was
-        allowed to drift is told by status.json first.
+        Where the newest checkpoint and status.json differ, the checkpoint is right: it is written first.
 
         Raises:
-          UserError: status.json is damaged, or not what the checkpoint says that it tells of.
+          UserError: status.json is damaged.
         """
         stamp = [_stamp(self.status_file), _stamp(self.path / "recovery")]
         if self._status is None or self._status[0] != stamp:
@@ -121,25 +120,19 @@ class PopulationDirectory:
             kept = read_sealed(self.status_file, fields)
             for member in kept["members"]:
                 check_fields(self.status_file, member, {"step": int, "state": str})
-        newest: dict[str, Any] | None = None
+        status: dict[str, Any] = {
+            "step": None, "horizon": 0, "finished": False, "members": [], "drift": [], "metrics": None, "snapshots": {},
+            "recovery": {}, "run": None, "seconds": {}, "throughput": {}, **(kept or {}),
+        }  # fmt: skip
         for step in reversed([] if objects.is_remote(self.path) else all_steps(self.path / "recovery")):
             path = self.path / "recovery" / str(step)
             with contextlib.suppress(Damaged):
                 found = saved(path, read_manifest(path))
-                newest = newest or found
-                if (
-                    kept
-                    and step == kept["step"]
-                    and any(kept[name] != found[name] for name in found if name != "drift")
-                ):
-                    raise UserError(f"{self.status_file} is damaged: {path} says otherwise; restore it from a copy")
-            if kept and step == kept["step"]:
-                return kept
-        nothing: dict[str, Any] = {
-            "step": None, "horizon": 0, "finished": False, "members": [], "drift": [], "metrics": None, "snapshots": {},
-            "recovery": {}, "run": None, "seconds": {}, "throughput": {},
-        }  # fmt: skip
-        return nothing | (kept or {}) | (newest or {})
+                if status["run"] in (None, found["run"]):
+                    return status | found
+            if step == status["step"]:
+                break  # whoever reads that checkpoint tells what is wrong with it
+        return status
 
     def write_status(self, status: dict[str, Any]) -> None:
         write_sealed(self.status_file, status)

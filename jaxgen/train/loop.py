@@ -329,6 +329,7 @@ class _Training:
         newest = newest_intact(self.directory, self.recovery, start_over=start_over, tell=self.observer.note)
         if newest is None:
             self.directory.remove_status()
+            self.recovery.drop_after(-1)
             self.snapshots.drop_after(-1)
             self.metrics = MetricsFile(self.directory.metrics_file, 0)
             self.directory.event("started", step=0)
@@ -340,6 +341,7 @@ class _Training:
         self.status |= saved(self.recovery.directory / str(step), newest) | {"drift": self.status["drift"]}
         self.directory.write_status(self.status)  # what it told of beyond the step is dropped
         self.snapshots.digests |= {int(each): digest for each, digest in facts["snapshots"].items()}
+        self.recovery.drop_after(step)
         self.snapshots.drop_after(step)
         self.metrics = MetricsFile(self.directory.metrics_file, facts["metrics"]["bytes"])
         self.directory.event("resumed", step=step)
