@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test test-newest smoke chaos chaos-distributed chaos-store fuzz endurance compile-tpu compile-cuda lint \
-	bench bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins audit
+.PHONY: reproduce test test-newest smoke chaos chaos-distributed chaos-store damage fuzz endurance compile-tpu compile-cuda \
+	lint bench bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins audit
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -21,6 +21,11 @@ test-newest:
 # The smoke run of every experiment of every paper; make test has three of them. About 7 minutes.
 smoke: setup
 	$(RUN)/python -m pytest -n 2 -m "smoke or not smoke" tests/test_experiments.py
+
+# Three hundred damages to runs (bits, swaps, edits, links): each is refused in one line, or makes no difference.
+# SEED=1 draws others. About 20 minutes.
+damage: setup
+	$(RUN)/python -m tests.damage --seed $(or $(SEED),0)
 
 # A hundred random kills of runs of three kinds; what comes back is compared bit for bit. About 20 minutes.
 chaos: setup

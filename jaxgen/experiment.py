@@ -454,6 +454,26 @@ class Trajectory:
         return 0 if self.parent is None else 1 + self.parent.depth()
 
 
+def identity_of(
+    condition: Condition, seed: int, parent: tuple[str, int] | None, own_fields: Mapping[str, Any] | None = None
+) -> str:
+    """Returns the identity of a trajectory.
+
+    Args:
+      condition: its settings.
+      seed: its seed.
+      parent: the identity and the last step of the trajectory that it starts from.
+      own_fields: the condition's `identity_fields`, for who asks for many seeds, or for those of an earlier version.
+    """
+    fields = {**(own_fields or condition.identity_fields()), "seed": seed, "parent": parent and parent[0]}
+    if parent is not None and isinstance(condition.start, From):
+        # The parent's identity stands for its name.
+        fields["start"] = without(condition.start, "condition")
+        if condition.start.at == "end":
+            fields["start"]["at"] = parent[1]
+    return digest(fields)
+
+
 def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
     """Returns every trajectory of the conditions, parents before children.
 
@@ -480,13 +500,10 @@ def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
                         f"which ends at step {source.steps}"
                     )
                 parent = make(source, seed, (*below, condition.name))
-            fields = own_fields[condition.name] | {"seed": seed, "parent": parent and parent.identity}
-            if parent is not None:
-                # The parent's identity stands for its name.
-                fields["start"] = without(condition.start, "condition")
-                if isinstance(condition.start, From) and condition.start.at == "end":
-                    fields["start"]["at"] = parent.condition.steps
-            made[key] = Trajectory(condition, seed, digest(fields), parent)
+            above = (parent.identity, parent.condition.steps) if parent else None
+            made[key] = Trajectory(
+                condition, seed, identity_of(condition, seed, above, own_fields[condition.name]), parent
+            )
         return made[key]
 
     for condition in conditions:

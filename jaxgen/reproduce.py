@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from jaxgen import objects
 from jaxgen.config import digest, to_json
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Condition, Curves, Experiment, Figure, Trajectory, populations, trajectories
-from jaxgen.files import read_json, write_json
 from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
@@ -114,7 +113,7 @@ def train_all(
     if not objects.exists(path / "run.json"):
         raise UserError(f"{path} is not there for process {processes.index()}: put --runs where all processes see it")
     run = Run(path)
-    begun = {each.identity: each for each in run.trained()}
+    begun = run.begun()
     by_identity = {each.identity: each for each in wanted}
     failures: list[Exception] = []
     for name, identities in groups:
@@ -143,7 +142,7 @@ def _groups(path: Path, wanted: Sequence[Trajectory]) -> list[tuple[str, list[Tr
     """Returns the populations of a run, begun or not, in the order of training: each as its directory's name, and its
     members."""
     run = Run(path)
-    begun = {each.identity: each for each in run.trained()}
+    begun = run.begun()
     missing = [each for each in wanted if each.identity not in begun]
     by_identity = {each.identity: each for each in wanted}
     groups: list[tuple[str, list[Trajectory]]] = []
@@ -151,8 +150,13 @@ def _groups(path: Path, wanted: Sequence[Trajectory]) -> list[tuple[str, list[Tr
         members = [_begun(identity, begun, by_identity) for identity in directory.identities()]
         groups.append((directory.path.name, members))
     for members in populations(missing):
-        groups.append((digest(sorted(each.identity for each in members)), members))
+        groups.append((population_name(members), members))
     return sorted(groups, key=lambda group: group[1][0].depth())
+
+
+def population_name(members: Iterable[Trajectory]) -> str:
+    """Returns the name of a population's directory."""
+    return digest(sorted(each.identity for each in members))
 
 
 def _begun(identity: str, begun: Mapping[str, Member], wanted: Mapping[str, Trajectory]) -> Trajectory:
@@ -198,7 +202,7 @@ def _train_one(
     if not started:
         return
     train(
-        path,
+        path if len(started) == len(members) else path.with_name(population_name(member for member, _ in started)),
         [member for member, _ in started],
         horizon=horizon,
         snapshot_steps=snapshots,
@@ -310,12 +314,19 @@ def _never(wanted: Trajectory, trained: Mapping[str, Member]) -> str | None:
 def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...], observer: Observer) -> Reproduction:
     """Runs the analyses that are due, judges the claims, and writes table.csv and results.json."""
     run = Run(path)
+    run.check_whole()
     request = run.request
     by_identity = {each.identity: each for each in run.trained()}
     rows: Rows = []
     finished: Rows = []  # claims are judged on these alone
     notes: list[str] = []
     timings: dict[Path, Timing] = {}
+    for each in by_identity.values():
+        if each.task_version < type(each.condition.task).version:
+            notes.append(
+                f"'{each.condition.name}', seed {each.seed}, is left out: version {each.task_version} of its task "
+                f"trained it, and {type(each.condition.task).version} is asked for"
+            )
     statuses: dict[Path, dict[str, Any]] = {}
     for wanted in trajectories(conditions):
         name, seed, horizon = wanted.condition.name, wanted.seed, wanted.condition.steps
@@ -358,8 +369,7 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     if rows:
         notes += [note for figure in experiment.figures for note in _missing_keys(figure, table)]
     table.save(path / "table.csv")
-    claims = [verdict_json(verdict) for verdict in verdicts]
-    write_json(path / "results.json", {**dataclasses.asdict(request), "claims": claims, "notes": notes})
+    run.write_results([verdict_json(verdict) for verdict in verdicts], notes)
     return Reproduction(
         path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), tuple(timings.values())
     )
@@ -400,8 +410,7 @@ def withheld(experiment: Experiment, request: Request) -> str:
 
 def _analyse(wanted: Trajectory, member: Member, observer: Observer) -> None:
     """Runs the analyses that this member has no values of yet, for the snapshots it has."""
-    path = member.directory.analyses_file
-    kept = read_json(path) if path.exists() else {}
+    kept = member.directory.analyses()
     condition = wanted.condition
     for config in condition.analyses:
         key = digest({"analysis": to_json(config), "steps": member.steps()})
@@ -426,4 +435,4 @@ def _analyse(wanted: Trajectory, member: Member, observer: Observer) -> None:
         for each in stale:
             kept[each].pop(str(member.index), None)
         kept.setdefault(key, {"analysis": to_json(config)})[str(member.index)] = values
-        write_json(path, kept)
+        member.directory.write_analyses(kept)

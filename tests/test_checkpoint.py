@@ -4,13 +4,14 @@ import resource
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxgen.errors import UserError
-from jaxgen.train.checkpoint import CheckpointStore, nest
+from jaxgen.train.checkpoint import CheckpointStore, SaveError, nest
 from jaxgen.train.manifest import Damaged
 from jaxgen.train.metrics import MetricsFile, check_rows, metric_row, read_rows
 from jaxgen.train.mirrors import TensorBoard, WeightsAndBiases
@@ -46,6 +47,28 @@ def test_a_tree_that_does_not_fit_is_refused_leaf_by_leaf(tmp_path: Path) -> Non
         assert part in str(error.value)
     with pytest.raises(UserError, match=r"has no step 2; it has \[1\]"):
         store.load(2)
+
+
+def test_a_checkpoint_is_saved_once_it_was_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = CheckpointStore(tmp_path / "c")
+    restore = store._orbax.restore
+
+    def other(path: Path, args: Any) -> Any:
+        return {name: leaf + leaf.dtype.type(1) for name, leaf in restore(path, args=args).items()}
+
+    def failing(path: Path, args: Any) -> Any:
+        raise ValueError("NOT_FOUND: something\nand more")
+
+    for replaced, match in ((other, "is read back with other values"), (failing, "state cannot be read: NOT_FOUND")):
+        monkeypatch.setattr(store._orbax, "restore", replaced)
+        with pytest.raises(SaveError, match=match):
+            store.save(3, TREE)
+        assert store.all_steps() == []
+    monkeypatch.undo()
+    store.save(3, TREE)
+    monkeypatch.setattr(store._orbax, "restore", failing)
+    with pytest.raises(Damaged, match=r"3/state cannot be read: NOT_FOUND: something$"):
+        store.load(3)
 
 
 def test_metrics_are_cut_behind_a_step_and_a_half_written_line_goes(tmp_path: Path) -> None:

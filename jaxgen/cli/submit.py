@@ -117,7 +117,10 @@ def status_command(run: Path) -> None:
     path, job = _job(run)
     state = BACK_ENDS[job.back_end].state(job)
     echo(f"{job.back_end} job {job.number}, submitted {job.submitted} on {job.host}: {state}")
-    for directory in Run(path).populations():
+    run_ = Run(path)
+    run_.trained()  # whether they are what they say
+    run_.check_whole()
+    for directory in run_.populations():
         status = directory.status()
         conditions = dict.fromkeys(each["condition"] for each in directory.run()["members"])
         saved = (

@@ -7,7 +7,7 @@ import datetime
 import functools
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,11 +81,17 @@ class HowToRun:
         """
         return dataclasses.replace(run_arguments(vars(self)), mirrors=self._mirrors, resume=resume)
 
-    def _mirrors(self, directory: PopulationDirectory, members: Sequence[str]) -> list[Mirror]:
-        rows = functools.partial(read_rows, directory.metrics_file)
-        made: list[Mirror] = [TensorBoard(directory.path / "tensorboard", members, rows())]
+    def _mirrors(self, directory: PopulationDirectory, members: Sequence[str]) -> dict[str, Callable[[], Mirror]]:
+        made: dict[str, Callable[[], Mirror]] = {
+            "TensorBoard": lambda: TensorBoard(
+                directory.path / "tensorboard", members, read_rows(directory.metrics_file)
+            )
+        }
         if self.wandb:
-            made.append(WeightsAndBiases(self.wandb, directory.wandb_id(), directory.path, members, rows()))
+            made["WeightsAndBiases"] = functools.partial(
+                WeightsAndBiases, self.wandb, directory.wandb_id(), directory.path, members,
+                read_rows(directory.metrics_file),
+            )  # fmt: skip
         return made
 
 

@@ -22,6 +22,7 @@ from types import FrameType
 
 import filelock
 
+from jaxgen import links
 from jaxgen.errors import UserError, shown
 from jaxgen.launch.job import MEANINGS, STARTED_AGAIN, BackEnd, Job, State, read_job
 from jaxgen.launch.spec import JobSpec, refuse
@@ -58,7 +59,7 @@ class Local(BackEnd):
     def submit(self, artefact: Path, spec: JobSpec) -> str:
         run = artefact.parent.parent
         command = [sys.executable, "-P", "-m", "jaxgen", "supervise", str(run)]
-        with (artefact.parent / "log").open("ab") as log:
+        with os.fdopen(links.open_in_place(artefact.parent / "log", os.O_WRONLY | os.O_APPEND), "ab") as log:
             started = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=artefact.parent
             )
@@ -136,7 +137,8 @@ class Supervisor:
             for number in range(spec.restarts + 1):
                 code = self._start(environment)
                 now = datetime.datetime.now().astimezone().isoformat("T", "seconds")
-                with (self.job.directory / "starts").open("a", encoding="utf-8") as starts:
+                ended = links.open_in_place(self.job.directory / "starts", os.O_WRONLY | os.O_APPEND)
+                with os.fdopen(ended, "a", encoding="utf-8") as starts:
                     starts.write(f"{number} {code} {now}\n")
                 again = code in STARTED_AGAIN and not self.stopping
                 _say(f"start {number} ended with {code}: {MEANINGS.get(code, 'failed')}")

@@ -22,12 +22,13 @@ How the steps are cut into chunks never matters to the result.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import dataclasses
 import functools
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -38,11 +39,11 @@ import numpy as np
 from jaxgen.config import per_member_values, to_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import Condition, Trajectory
-from jaxgen.files import check_fields, file_names, write_json
+from jaxgen.files import check_fields, file_names
 from jaxgen.models.attention import attention_choices, kernels_taken
 from jaxgen.train import environment, processes
 from jaxgen.train.checkpoint import CheckpointStore
-from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.directory import PopulationDirectory, saved
 from jaxgen.train.feed import HostFeed, feed_like
 from jaxgen.train.flops import matmul_flops
 from jaxgen.train.goodput import Stopwatch
@@ -52,7 +53,7 @@ from jaxgen.train.metrics import MetricsFile, Row, metric_row
 from jaxgen.train.mirrors import Mirror
 from jaxgen.train.profile import Profile, Profiler
 from jaxgen.train.program import Constants, Layout, Program, State
-from jaxgen.train.resume import check_members, drift, newest_intact
+from jaxgen.train.resume import drift, newest_intact
 from jaxgen.train.saver import Save, Saver
 from jaxgen.train.start import Start
 from jaxgen.train.throughput import Throughput
@@ -122,7 +123,7 @@ class RunArguments:
     microbatches: int | None = None  # None: 1; of a begun run, its own
     recovery_seconds: float = RECOVERY_SECONDS
     chunk_seconds: float = CHUNK_SECONDS
-    mirrors: Callable[[PopulationDirectory, Sequence[str]], list[Mirror]] = lambda *_: []
+    mirrors: Callable[[PopulationDirectory, Sequence[str]], Mapping[str, Callable[[], Mirror]]] = lambda *_: {}
     workers: int = 0  # processes that make the batches of a host task; 0: a thread
     profile: Profile | None = None  # trace these steps, into the population's profile/
     resume: Literal["must", "may"] = "must"  # may: where all that was saved is damaged, start again
@@ -253,14 +254,16 @@ class _Training:
         self.program = Program(self.condition, layout, sizes.build(), savings)
         self.constants = self.program.place(stack_constants(members, starts))
         self.given = self.program.place_start(_stack([start.variables() for start in starts if start is not None]))
-        self.status = directory.status()
+        self.status = dict(processes.told(directory.status))
         self.stopwatch = Stopwatch(self.status["seconds"])
         where = {} if self.condition.numerics.logical_shards else environment.topology() | {"mesh": str(sizes)}
         self.fingerprint = (
             environment.fingerprint() | where | savings.facts() | kernels_taken(_attention(self.condition))
         )
-        self.recovery = CheckpointStore(directory.path / "recovery", keep=2)
-        self.snapshots = CheckpointStore(directory.path / "snapshots")
+        owner = processes.told(lambda: directory.owner)
+        known = {int(step): digest for step, digest in self.status["recovery"].items()}
+        self.recovery = CheckpointStore(directory.path / "recovery", keep=2, owner=owner, digests=known)
+        self.snapshots = CheckpointStore(directory.path / "snapshots", owner=owner)
         self.saver = Saver()
         self.unmirrored: list[Row] = []
         self.mirrored = 0  # rows so far
@@ -281,7 +284,8 @@ class _Training:
         settings = {name: to_json(condition) for name, condition in conditions.items()}
         members = [
             {"condition": member.condition.name, "seed": member.seed, "identity": member.identity,
-             "parent": member.parent and member.parent.identity}
+             "parent": member.parent and member.parent.identity,
+             "parent_steps": member.parent and member.parent.condition.steps}
             for member in self.members
         ]  # fmt: skip
         about = {
@@ -292,13 +296,13 @@ class _Training:
             "members": members,
             **environment.describe(keep_diff=self.arguments.keep_diff),
         }
-        write_json(self.directory.run_file, about)
+        self.directory.begin(about)
         return how
 
     def run(self) -> None:
         with self.stopwatch.during("restoring"):
             step, state = self._start()
-            self.mirrors = self.arguments.mirrors(self.directory, self.names) if processes.is_first() else []
+            self.mirrors = self._open_mirrors() if processes.is_first() else []
         try:
             self.observer.started([member.condition.name for member in self.members], step, self.horizon)
             with self.stopwatch.during("compiling"):
@@ -320,7 +324,25 @@ class _Training:
             if self.metrics:
                 self.metrics.close()
             for mirror in self.mirrors:
-                mirror.close()
+                with self._left_out(type(mirror).__name__):
+                    mirror.close()
+
+    def _open_mirrors(self) -> list[Mirror]:
+        found = []
+        for name, make in self.arguments.mirrors(self.directory, self.names).items():
+            with self._left_out(name):
+                found.append(make())
+        return found
+
+    @contextlib.contextmanager
+    def _left_out(self, name: str) -> Iterator[None]:
+        """Notes that a mirror fails: whatever it is, training goes on."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            self.observer.note(f"{name} is left out until the run is resumed: {error}")
 
     def _start(self) -> tuple[int, State]:
         self.metrics: MetricsFile | None = None  # of the first process
@@ -336,15 +358,20 @@ class _Training:
         start_over = self.arguments.resume == "may"
         newest = newest_intact(self.directory, self.recovery, start_over=start_over, tell=self.observer.note)
         if newest is None:
+            self.directory.remove_status()
+            self.recovery.drop_after(-1)
             self.snapshots.drop_after(-1)
             self.metrics = MetricsFile(self.directory.metrics_file, 0)
             self.directory.event("started", step=0)
             return None
         step, facts = newest.step, newest.facts
-        check_members(f"{self.recovery.directory}/{step}", facts["identities"], self.identities)
         changes = drift(Savings().facts() | facts["environment"], self.fingerprint)
         if changes:
             self._accept_drift(step, "; ".join(changes))
+        self.status |= saved(self.recovery.directory / str(step), newest) | {"drift": self.status["drift"]}
+        self.directory.write_status(self.status)  # what it told of beyond the step is dropped
+        self.snapshots.digests |= {int(each): digest for each, digest in facts["snapshots"].items()}
+        self.recovery.drop_after(step)
         self.snapshots.drop_after(step)
         self.metrics = MetricsFile(self.directory.metrics_file, facts["metrics"]["bytes"])
         self.directory.event("resumed", step=step)
@@ -485,12 +512,11 @@ class _Training:
         self.observer.advanced(step, rows)
 
     def _add_snapshot(self, step: int, state: State) -> None:
-        facts = {"identities": self.identities}
         parameters = jax.block_until_ready(_parameters(state))
         with self.stopwatch.during("saving"):
             leaves = on_host(parameters)
             if processes.is_first():
-                self.saver.add(Save(self.snapshots, step, leaves, facts))
+                self.saver.add(Save(self.snapshots, step, leaves))
         if self.saver.busy and self.saver.waiting > MOST_WAITING:
             with self.stopwatch.during("waiting"):
                 self.saver.wait()
@@ -516,13 +542,10 @@ class _Training:
                 {"step": s, "state": "failed" if f else "going" if a else "stopped"}
                 for s, f, a in zip(steps, failed, active, strict=True)
             ]
-            status = {"step": step, "horizon": self.horizon, "finished": finished, "members": members}
-            facts = {
-                "identities": self.identities,
-                "environment": self.fingerprint,
-                "metrics": rows,
-            }
-            published = functools.partial(self._published, status, self.mirrored + len(self.unmirrored))
+            status = {"step": step, "horizon": self.horizon, "finished": finished, "members": members,
+                      "drift": self.status["drift"]}  # fmt: skip
+            facts = functools.partial(self._facts, status, rows)
+            published = functools.partial(self._published, status, rows, self.mirrored + len(self.unmirrored))
             self.saver.withdraw(self.recovery)
             send_rows = functools.partial(self._send_rows, rows["bytes"])
             self.saver.add(Save(self.recovery, step, state, facts, send_rows, published))
@@ -534,7 +557,16 @@ class _Training:
         self.directory.check_lock()
         self.metrics.send(size)
 
-    def _published(self, status: Mapping[str, Any], rows: int) -> None:
+    def _facts(self, status: Mapping[str, Any], synced: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what a recovery checkpoint says of itself; once the snapshots before it are on disk."""
+        return {
+            "environment": self.fingerprint,
+            "metrics": synced,
+            "snapshots": {str(step): digest for step, digest in self.snapshots.digests.items()},
+            "status": status,
+        }
+
+    def _published(self, status: Mapping[str, Any], synced: Mapping[str, Any], rows: int) -> None:
         """Tells of a recovery checkpoint that is on disk, and of the rows that it covers: the first `rows`.
 
         Where it fails it is called again.
@@ -542,17 +574,21 @@ class _Training:
         self.directory.event("saved", step=status["step"])
         covered = self.unmirrored[: rows - self.mirrored]
         for mirror in tuple(self.mirrors):
-            try:
+            self.mirrors.remove(mirror)
+            with self._left_out(type(mirror).__name__):
                 mirror.write(covered)
-            except OSError as error:
-                self.mirrors.remove(mirror)
-                self.observer.note(f"{type(mirror).__name__} is left out until the run is resumed: {error}")
+                self.mirrors.append(mirror)
         del self.unmirrored[: len(covered)]
         self.mirrored = rows
         self.directory.send_rest()
         # Last, for a run that it calls finished is not gone on with.
-        self.status |= {**status, "seconds": self.stopwatch.seconds(), "throughput": self.throughput.facts()}
-        write_json(self.directory.status_file, self.status)
+        facts = self._facts(status, synced)
+        self.status |= {
+            **status, "metrics": synced, "snapshots": facts["snapshots"], "run": self.directory.owner["run"],
+            "recovery": {str(step): digest for step, digest in self.recovery.digests.items()},
+            "seconds": self.stopwatch.seconds(), "throughput": self.throughput.facts(),
+        }  # fmt: skip
+        self.directory.write_status(self.status)
 
     def _tend_saver(self) -> None:
         """Goes on with what waits to be saved, and tells of what could not be."""

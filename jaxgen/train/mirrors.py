@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import socket
 import struct
 import time
@@ -15,8 +14,9 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 from tensorboardX.summary import scalar
 
-from jaxgen import objects
+from jaxgen import links, objects
 from jaxgen.errors import UserError
+from jaxgen.files import remove_path
 from jaxgen.train.metrics import Row
 
 # So much is kept in memory before it is appended to its files.
@@ -35,9 +35,10 @@ class TensorBoard:
     """One event file a member, made anew from metrics.jsonl when a run goes on; open only while it is appended to."""
 
     def __init__(self, directory: Path, members: Sequence[str], rows: Iterable[Row]):
+        if directory.is_symlink():
+            raise OSError(f"{directory} is a link")
         objects.remove(directory)
-        if directory.exists():
-            shutil.rmtree(directory)
+        remove_path(directory)
         for name in members:
             (directory / name).mkdir(parents=True)
         # Not tensorboardX's writers: they hold a file open for each member, and SummaryWriter has a thread, too.
@@ -103,6 +104,7 @@ class WeightsAndBiases:
             import wandb
         except ImportError:
             raise UserError('--wandb: wandb is not installed; pip install "jaxgen[wandb]"') from None
+        links.check(directory / "wandb")
         self._members = members
         self._run = wandb.init(project=project, id=id_, name=directory.name, dir=str(directory), resume="allow")
         # W&B keeps what it got before an interruption; its own step counter says how far that is.
