@@ -78,8 +78,8 @@ def test_draws_are_uniform_and_go_on_after_a_block() -> None:
         (ScanTask(split="simple", verb_copies=3, train_examples=500), 1, "1f2b5119d25cae4e"),
         (
             PcfgTask(split="pcfgset", train_examples=300, validation_examples=20, test_examples=50),
-            1,
-            "b3bd4e980b0b0961",
+            2,
+            "5ca31713eecfd529",
         ),
         (
             CogsTask(train_examples=200, validation_examples=20, test_examples=20, case_examples=10),
