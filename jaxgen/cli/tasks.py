@@ -18,7 +18,7 @@ from rich.text import Text
 from jaxgen.config import override, parse_setting, to_json
 from jaxgen.discovery import find
 from jaxgen.errors import UserError, nearest
-from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape
+from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape, checked_table
 from jaxgen.tasks.examples import EXAMPLES, FAMILIES
 from jaxgen.tasks.stored import export, stored_sizes
 
@@ -53,7 +53,7 @@ def show_task(name: str, *, split: str, count: int, settings: Sequence[str], see
     shape = task.shape()
     if split not in dict(shape.sizes):
         raise UserError(f"{name} has no split '{split}'{nearest(split, dict(shape.sizes))}")
-    table = task.table(seed)
+    table = checked_table(task, seed)
 
     console = Console(highlight=False)
     source = ", ".join([task.kind(), f"{type(task).__module__}.{type(task).__name__}"])
