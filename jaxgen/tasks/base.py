@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from jaxgen.config import Config
+from jaxgen.errors import UserError
 
 Array = Any  # numpy's on the host, jax's on the device
 
@@ -162,6 +163,43 @@ class Task(Config, family=True):
           xp: the module of their functions, numpy or jax.numpy.
         """
         raise NotImplementedError
+
+
+def check_examples(split: Split, shape: TaskShape, where: str, first: int = 0) -> None:
+    """Refuses examples that no model could be asked: jax reads beyond the end of a table without a word.
+
+    Args:
+      split: numpy's, N examples.
+      shape: of their task.
+      where: what they are called.
+      first: the number of the first row.
+
+    Raises:
+      UserError: a token or target is not one of the V, or a real number is not finite.
+    """
+    most = shape.vocabulary - 1
+    counted = f"0 to {most}, as there are {shape.vocabulary}, counted from 0"
+    answers = "finite numbers" if shape.real_targets else f"{counted}, or {IGNORED} where nothing is asked"
+    inputs = "finite numbers" if shape.blank().dtype.kind == "f" else f"tokens of {counted}"
+    for name, values, least, expected in (
+        ("inputs", split.inputs, 0, inputs),
+        ("targets", split.targets, IGNORED, answers),
+        ("true_targets", split.true_targets, IGNORED, answers),
+    ):
+        values = np.asarray(values)
+        wrong = ~np.isfinite(values) if values.dtype.kind == "f" else (values < least) | (values > most)
+        if wrong.any():
+            at = np.unravel_index(np.argmax(wrong), wrong.shape)
+            column = f"{name}[{', '.join(map(str, at[1:]))}]"
+            raise UserError(f"{where}: row {first + at[0]} has {column}={values[at]}, expected {expected}")
+
+
+def checked_table(task: Task, seed: int) -> dict[str, Split]:
+    """Returns the examples of every split, all of which were looked at (`check_examples`)."""
+    table, shape = task.table(seed), task.shape()
+    for name, split in table.items():
+        check_examples(split, shape, f"task {type(task).__name__}: split '{name}'")
+    return table
 
 
 def cut(split: Split, length: int, answers: int) -> Split:

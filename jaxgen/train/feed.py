@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxgen.experiment import Trajectory
-from jaxgen.tasks.base import IGNORED, Split, Task
+from jaxgen.tasks.base import IGNORED, Split, Task, check_examples
 from jaxgen.train.mesh import MEMBER, feed_sharding, put
 from jaxgen.train.program import Feed
 
@@ -70,7 +70,7 @@ class HostFeed:
 
         condition = members[0].condition
         assert condition.batch_size is not None
-        self._batch_size, self._count = condition.batch_size, len(members)
+        self._batch_size, self._count, self._shape = condition.batch_size, len(members), condition.task.shape()
         self._rows_lie, self._members_lie = feed_sharding(mesh), NamedSharding(mesh, P(MEMBER))
         pairs = [(each.condition.task, each.seed) for each in members]
         self.steps = steps_together(pairs, self._batch_size)
@@ -90,6 +90,8 @@ class HostFeed:
         """Returns the feed of the steps from `end` on, waiting until it is made, and moves `end`."""
         first_M = put(np.full(self._count, self.end, np.int32), self._members_lie)
         own = next(self._feeds)
+        rows = Split(*(column.reshape(-1, *column.shape[3:]) for column in own))
+        check_examples(rows, self._shape, f"the batches of the steps {self.end} to {self.end + self.steps - 1}")
         self.end += self.steps
         return Feed(first_M, jax.tree.map(self._place, own))
 

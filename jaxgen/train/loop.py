@@ -41,6 +41,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Condition, Trajectory
 from jaxgen.files import check_fields, file_names
 from jaxgen.models.attention import attention_choices, kernels_taken
+from jaxgen.tasks.base import checked_table
 from jaxgen.train import environment, processes
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.directory import PopulationDirectory, saved
@@ -677,7 +678,7 @@ def stack_constants(members: Sequence[Trajectory], starts: Sequence[Start | None
             )
             for member, table, mask in zip(
                 members,
-                (member.condition.task.table(member.seed) for member in members),
+                (checked_table(member.condition.task, member.seed) for member in members),
                 masks or [None] * len(members),
                 strict=True,
             )
