@@ -246,9 +246,11 @@ class Chaos:
                     pass
                 self._leave_alone(broken)
                 objects.fetch(self._run(broken))
-                self.tally.mismatches += differences(self._run(self.whole), self._run(broken))
+                found = differences(self._run(self.whole), self._run(broken))
             except (RuntimeError, UserError) as error:
-                self.tally.mismatches.append(f"{error}\nstarted {self.surroundings}")
+                found = [str(error)]
+            if found:
+                self.tally.mismatches += [*found[:-1], f"{found[-1]}\n    last started {self.surroundings}"]
 
     def _run(self, runs: Path) -> Path:
         return runs / "chaos" / self.kind / "paper"

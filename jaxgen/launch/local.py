@@ -6,6 +6,7 @@ processes of each other by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PR
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import os
 import platform
@@ -157,7 +158,10 @@ class Supervisor:
             port = free.getsockname()[1]
         started = [
             subprocess.Popen(
-                spec.command, env={**environment, **process_variables(spec, index, port)}, stdin=subprocess.DEVNULL
+                spec.command,
+                env={**environment, **process_variables(spec, index, port)},
+                stdin=subprocess.DEVNULL,
+                preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
             )
             for index in range(spec.processes())
         ]
@@ -183,6 +187,15 @@ class Supervisor:
         code = first or next((code for code in codes if code), killed)
         # As a shell has it: 128 more than the signal.
         return code if code >= 0 else 128 - code
+
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _stop_with_parent() -> None:
+    """Has Linux ask this process to stop when its parent ends, however that ended: a killed one tells nobody."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def supervise(run: Path) -> int:

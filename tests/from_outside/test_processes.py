@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.test_launch_local import job
 from tests.tiny_paper import invoke
 
 FEEDS = """
@@ -58,6 +60,20 @@ def test_workers_end_with_a_process_that_was_killed(tmp_path: Path) -> None:
     while any(map(lives, workers)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(lives, workers))
+
+
+@pytest.mark.report("hw-native-sys/simpler#1493")
+def test_processes_of_a_local_job_are_stopped_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:
+    """Else they hold the run, and no `jaxgen cancel` reaches them."""
+    script = "trap 'echo saved; exit 75' TERM; echo $$; while :; do sleep 0.1; done"
+    started = job(tmp_path / "run", script)
+    until = time.monotonic() + 60
+    while not (said := started.log_file.read_text().split()) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.kill(int(started.number), signal.SIGKILL)
+    while lives(int(said[0])) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert started.log_file.read_text().split()[1:] == ["saved"]
 
 
 @pytest.mark.report("wandb/wandb#5632")
