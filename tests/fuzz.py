@@ -26,16 +26,21 @@ import sys
 import tempfile
 import time
 import traceback
+import types
+import typing
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import click
 
 from jaxgen.cli import main as jaxgen
 from jaxgen.config import Config, field_types
 from jaxgen.experiment import Condition
+from jaxgen.models.config import MLPConfig
+from jaxgen.tasks import ModularTask
+from jaxgen.train.config import AdamW, Numerics
 from tests.tiny_paper import write_tiny_paper
 
 # Documented: done; what was looked for is not well (checkpoints, doctor, plan); refused; a process or a store is lost;
@@ -134,6 +139,41 @@ def keys() -> list[str]:
     return found
 
 
+def fitting(draw: Draw, hint: Any, depth: int = 0) -> Any:
+    """Returns what an annotation asks for, as JSON data, though it may be out of its range."""
+    origin, of = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return fitting(draw, of[0], depth)
+    if origin is Literal:
+        return draw.choice(of)
+    if origin in (typing.Union, types.UnionType):
+        return fitting(draw, draw.choice(of), depth)
+    if origin is tuple:
+        return [fitting(draw, of[0], depth) for _ in range(draw.randrange(4))]
+    if hint is bool:
+        return draw.random() < 0.5
+    if hint is int:
+        return draw.choice([0, 1, 2, 3, 4, 7, 8, 12, 50, 1000, 10**5, 2**31 - 1])
+    if hint is float:
+        return draw.choice([0.0, 0.1, 0.5, 0.9, 1.0, 2.0, 1e-6, 1e30, -1.0])
+    if hint is str:
+        return draw.choice(["accuracy", "loss", "train", "test", "dense", "ticket", "x", ""])
+    if hint is types.NoneType:
+        return None
+    kinds = [kind for kind in Config.kinds.values() if issubclass(kind, hint) and not kind.is_family]
+    kind = draw.choice(sorted(kinds, key=lambda each: each.__name__))
+    needed = {each.name for each in dataclasses.fields(kind) if each.default is dataclasses.MISSING}
+    fields = {name: of for name, of in field_types(kind).items() if name in needed or draw.random() < 0.25}
+    return {"kind": kind.__name__} | {name: fitting(draw, of, depth + 1) for name, of in fields.items() if depth < 5}
+
+
+def type_of(key: str) -> Any:
+    """Returns the annotation of a setting of the tiny paper, `Any` where it has none such."""
+    part, _, name = key.partition(".")
+    of = {"task": ModularTask, "model": MLPConfig, "optimizer": AdamW, "numerics": Numerics}.get(part, Condition)
+    return field_types(of).get(name or part, Any) if name or of is Condition else field_types(Condition)[part]
+
+
 # The paper's own, so that many a value is taken.
 KEYS = [
     "steps", "batch_size", "seeds", "snapshots", "loss", "measures", "measure_at", "stop", "start", "analyses",
@@ -151,8 +191,12 @@ def setting(draw: Draw) -> str:
         if draw.random() < 0.85
         else draw.choice([draw.choice(keys()), text(draw), "model.", ".", "task.p.q"])
     )
-    if draw.random() < 0.15:
+    if draw.random() < 0.1:
         key = f"{draw.choice(['dense', 'ticket', 'nothing', text(draw)])}:{key}"
+    hint = type_of(key)
+    if hint is not Any and draw.random() < 0.6:
+        scope = draw.choice(["", "", "", "dense:", "ticket:"])
+        return f"{scope}{key}={json.dumps(fitting(draw, hint))}"
     return f"{key}={value(draw)}" if draw.random() < 0.97 else key
 
 
@@ -202,7 +246,7 @@ def a_place(draw: Draw) -> str:
 def paths(draw: Draw) -> Case:
     place = a_place(draw)
     command = draw.choice(["reproduce", "reproduce", "run", "report", "gallery", "new", "export", "submit"])
-    anywhere = (place,) if place.startswith(("runs", "r[", "a b", "é", "-x", "~", "n")) else ()
+    anywhere = (place,) if place.startswith(("runs", "r[", "read-only", "a b", "é", "-x", "~", "n")) else ()
     if command == "reproduce":
         return Case(["reproduce", ID, "--scale", "smoke", "--seeds", "1", f"--runs={place}"], writes=anywhere)
     if command == "run":

@@ -1,6 +1,7 @@
 """Jobs on this machine: started again where they should be, and never where they should not."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 
 from jaxgen.launch.job import Job, State
@@ -109,6 +111,22 @@ def test_a_job_that_is_cancelled_ends_and_does_not_come_again(tmp_path: Path) ->
     assert done.exit_code == 0, done.output
     assert wait(started).word == "failed"
     assert starts(started) == [75]
+
+
+def test_a_process_that_does_not_run_the_job_is_never_signalled(tmp_path: Path) -> None:
+    started = job(tmp_path / "run", "exit 0")
+    wait(started)
+    file = started.directory / "job.json"
+    with subprocess.Popen(["sleep", "100"]) as bystander, filelock.FileLock(started.directory / "lock"):
+        for number in ("-1", "0", "1", str(bystander.pid), str(os.getpid()), "9" * 5000, "²", ""):
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"number": number}))
+            done = invoke("cancel", str(tmp_path / "run"))
+            assert done.exit_code == 2, done.output
+            assert "does not run this job, and is left alone" in done.stderr
+        assert bystander.poll() is None
+        bystander.kill()
+    # No number is left that another test's end would take for a process.
+    file.unlink()
 
 
 def test_a_process_that_does_not_hear_is_killed(tmp_path: Path) -> None:
