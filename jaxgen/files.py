@@ -119,7 +119,7 @@ def reading(path: Path) -> Iterator[None]:
     """Raises `UserError` where what was read from a file turns out to have another form."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {type(error).__name__} {error}; restore it from a copy") from None
 
 

@@ -37,7 +37,7 @@ from jaxgen.cli import main
 from jaxgen.config import to_json
 from jaxgen.discovery import find
 from jaxgen.errors import UserError
-from jaxgen.files import digest_of_json
+from jaxgen.files import digest_of_json, write_sealed
 from jaxgen.launch.spec import JobSpec
 from jaxgen.reproduce import reproduce
 from jaxgen.runs import Request, load_run
@@ -127,7 +127,8 @@ def _flat(tree: Any, prefix: str = "") -> list[tuple[str, bytes]]:
 
 def status(path: Path) -> Answer:
     output = command("status", str(path))
-    return output and output.replace(str(path), "RUN")
+    # But for how its job ended, which is what the job's own line says.
+    return output and output.replace(str(path), "RUN").splitlines()[1:]
 
 
 def report(path: Path) -> Answer:
@@ -441,7 +442,7 @@ def _submitted(run: Path) -> None:
     job.mkdir()
     spec = JobSpec(name="tiny", title="tiny", command=("true",))
     about = {"to": "local", "number": "1", "host": os.uname().nodename, "submitted": "2024-01-01 00:00:00+00:00"}
-    (job / "job.json").write_text(json.dumps({**about, "spec": to_json(spec)}, indent=1))
+    write_sealed(job / "job.json", {**about, "spec": to_json(spec)})
     (job / "starts").write_text("0 75 2024-01-01T00:00:00+00:00\n")
     (job / "log").write_text("said\n")
 

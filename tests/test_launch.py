@@ -19,6 +19,7 @@ from jaxgen.cli import signals
 from jaxgen.cli.submit import BACK_ENDS
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
+from jaxgen.files import read_sealed, write_sealed
 from jaxgen.launch.job import STARTED_AGAIN, Job, read_job
 from jaxgen.launch.slurm import Slurm
 from jaxgen.launch.spec import Devices, JobSpec, Secret, Selector, Variable, Volume, job_name, read_devices
@@ -472,7 +473,8 @@ def test_a_run_without_a_job_and_a_damaged_one(tiny: Path, login_node: Path) -> 
     assert f"no job at {tiny}: expected a run's directory, as `jaxgen submit` makes" in done.stderr
     invoke("submit", "tiny-paper/main", "--to", "slurm")
     file = jobs(tiny)[0].directory / "job.json"
-    file.write_text(file.read_text().replace('"JobSpec"', '"Devices"'))
+    data = read_sealed(file)
+    write_sealed(file, data | {"spec": data["spec"] | {"kind": "Devices"}})
     done = invoke("status", str(file.parents[1]))
     assert done.exit_code == 2
     assert f"{file} is damaged: Devices has no field" in done.stderr

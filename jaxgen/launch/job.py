@@ -23,7 +23,7 @@ from typing import Literal
 from jaxgen import links, objects
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
-from jaxgen.files import read_json, reading, remove_path, write_json, write_text
+from jaxgen.files import read_sealed, reading, remove_path, write_sealed, write_text
 from jaxgen.launch.spec import JobSpec
 from jaxgen.train.processes import LOST, STOPPED
 
@@ -96,9 +96,10 @@ def read_job(run: Path) -> Job | None:
     if not file.exists():
         return None
     links.confine(run)
-    data = read_json(file, {"to": str, "number": str, "host": str, "submitted": str, "spec": dict})
+    data = read_sealed(file, {"to": str, "number": str, "host": str, "submitted": str, "spec": dict})
     try:
-        spec = from_json(data["spec"])
+        with reading(file):
+            spec = from_json(data["spec"])
     except UserError as error:
         raise UserError(f"{file} is damaged: {error}") from None
     if not isinstance(spec, JobSpec):
@@ -160,5 +161,5 @@ class BackEnd(abc.ABC):
         number = self.submit(directory / self.file_name, spec)
         now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
         data = {"to": self.name, "number": number, "host": platform.node(), "submitted": now, "spec": to_json(spec)}
-        write_json(directory / "job.json", data)
+        write_sealed(directory / "job.json", data)
         return Job(directory, self.name, number, platform.node(), now, spec)
