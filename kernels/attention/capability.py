@@ -71,6 +71,10 @@ class Kernel:
                 f"{problem.group} heads of {problem.dtype}, {problem.width} wide, that share keys take "
                 f"{self.shared_bytes(problem)} bytes of shared memory, there are {SHARED_BYTES}"
             )
+        if problem.lengths or problem.softcap is not None or problem.lse:
+            return "it has no lengths, softcap or logarithms of sums yet"
+        if len(problem.positions) > problem.length:
+            return "there are more queries than keys"
         for feature, reason in self.lacks.items():
             if _has(problem, feature):
                 return f"it has no {feature}: {reason}"

@@ -6,16 +6,17 @@ Shape letters: see problem.py.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from jaxgen.kernels.attention import cudnn, gpu_flash, gpu_short, tpu_flash, tpu_short
 from jaxgen.kernels.attention.capability import INTERPRETER, kernels, platform_of
-from jaxgen.kernels.attention.problem import Problem, Unsupported, describe
+from jaxgen.kernels.attention.problem import Problem, Segments, Unsupported, describe, segments_of
 from jaxgen.kernels.attention.reference import plain, reference
 
 Implementation = Literal["auto", "xla", "pallas", "cudnn", "reference"]
@@ -57,10 +58,18 @@ def choose(problem: Problem, asked: str, device: Any) -> Choice:
     `auto` takes a kernel where the capability table says that it was run on such a device and was faster, else XLA.
 
     Raises:
+      ValueError: there is no such implementation.
       Unsupported: what was asked for by name cannot do it; the message says why.
     """
+    names = get_args(Implementation)
+    if asked not in names:
+        close = difflib.get_close_matches(str(asked), names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"attention: got implementation {asked!r}, expected one of {', '.join(names)}{hint}")
     if asked in ("xla", "reference"):
         return Choice(asked, asked, None, "asked for")
+    if problem.empty:
+        return Choice(asked, "xla", None, "there is nothing to compute")
     reasons = []
     for kernel in kernels("pallas") + kernels("cudnn") if asked == "auto" else kernels(asked):
         reason = kernel.why_not(problem, device)
@@ -81,31 +90,50 @@ def attention(
     v_BSGC: jax.Array,
     *,
     causal: bool,
-    segment_ids: jax.Array | None = None,
+    segment_ids: jax.Array | Segments | None = None,
     bias: jax.Array | None = None,
     window: int | None = None,
     scale: float | None = None,
     q_positions: Sequence[int] | None = None,
+    q_lengths: jax.Array | None = None,
+    kv_lengths: jax.Array | None = None,
+    softcap: float | None = None,
+    with_lse: bool = False,
     implementation: Implementation = "auto",
     device: Any = None,
-) -> jax.Array:
-    """Returns softmax(scale q k + bias) v, (B, Q, H, C) of the inputs' type.
+) -> Any:
+    """Returns softmax(softcap(scale q k + bias)) v, (B, Q, H, C) of the inputs' type.
 
-    Reverse gradients of the first order are defined for all implementations, others for `xla` and `reference` alone. A
-    batched axis (vmap, a population) is folded into the batch. Inside of a shard_map it needs `check_vma=False`.
+    A query sees the keys that none of the arguments hides. One that sees none gets zeros and has gradients of zero.
+    What a query does not see never reaches its output, and a key's gradients come from the queries that see it alone,
+    whatever the other numbers are, nan and infinity too. A query that sees one of these is nan in all of its output.
+
+    Of kernels reverse gradients of the first order are defined, of `xla` those of any order, of `reference` all
+    derivatives. A batched axis (vmap, a population) is folded into the batch, or with a bias gone through one by one.
+    Inside of a shard_map it needs `check_vma=False`.
 
     Args:
       q_BQHC: queries.
       k_BSGC: keys; head h of the queries asks head h // (H // G) of these.
       v_BSGC: values.
       causal: whether a query sees no key after its own position.
-      segment_ids: (B, S) int32; a query sees keys of its own position's segment alone. Padding is a segment, too.
-      bias: (B, H, Q, S), or 1 in the place of any; added to the scores.
+      segment_ids: (B, S) whole numbers; a query sees keys of its own position's segment alone. Or a pair, those of the
+        queries (B, Q) and those of the keys (B, S). The two lowest int32 are taken.
+      bias: (B, H, Q, S), or 1 in the place of any; added to the scores. -inf hides a key.
       window: a query sees keys less than so many positions away.
       scale: what the products of queries and keys are multiplied by; None: 1 / sqrt(C).
-      q_positions: where the Q queries stand among the S positions; None: there is one at each.
+      q_positions: where the Q queries stand among the S positions; None: there is one at each. Where there is neither
+        causality nor a window there may be any number of queries without it.
+      q_lengths: (B,) whole numbers; so many queries of an example there are, the others see nothing.
+      kv_lengths: (B,) whole numbers; so many keys of an example there are, the others are seen by nothing.
+      softcap: scores go through softcap tanh(score / softcap), which keeps them between -softcap and softcap.
+      with_lse: whether to return the logarithm of each query's sum of exponentials, too.
       implementation: see `choose`; `pallas` is this folder's kernels, `reference` its definition.
       device: one that the program is for, or an `Interpreter`; None: jax's first.
+
+    Returns:
+      The output; with `with_lse` it and the logarithm (B, H, Q) in float32 (float64 of float64), -inf for a query that
+      sees no key.
 
     Raises:
       ValueError: arguments that do not fit each other.
@@ -113,17 +141,21 @@ def attention(
     """
     problem = describe(
         q_BQHC, k_BSGC, v_BSGC, causal=causal, segment_ids=segment_ids, bias=bias, window=window, scale=scale,
-        q_positions=q_positions,
+        q_positions=q_positions, q_lengths=q_lengths, kv_lengths=kv_lengths, softcap=softcap, with_lse=with_lse,
     )  # fmt: skip
     device = jax.devices()[0] if device is None else device
     taken = choose(problem, implementation, device)
-    if taken.kernel is None:
+    segments = segments_of(problem, q_BQHC.shape[0], segment_ids, q_lengths, kv_lengths)
+    if taken.kernel is None or q_BQHC.shape[0] == 0:
         function = reference if taken.taken == "reference" else plain
-        return function(problem, q_BQHC, k_BSGC, v_BSGC, segment_ids, bias)
+        o_BQHC, lse_BHQ = function(problem, q_BQHC, k_BSGC, v_BSGC, segments, bias)
+        return (o_BQHC, lse_BHQ) if with_lse else o_BQHC
     kernel = next(each for each in kernels(taken.taken) if each.name == taken.kernel)
     dtype = kernel.dtypes[problem.dtype]
     call = _Call(taken.kernel, isinstance(device, Interpreter))
     q, k, v = (x.astype(dtype) for x in (q_BQHC, k_BSGC, v_BSGC))
+    if isinstance(segment_ids, tuple):
+        raise Unsupported(f"attention: {taken.kernel} has no separate segments of queries and keys yet")
     o_BQHC = _attention(call, dataclasses.replace(problem, dtype=dtype), q, k, v, segment_ids)
     return o_BQHC.astype(q_BQHC.dtype)
 
