@@ -332,7 +332,7 @@ def test_packed_sequences_fill_whole_rows_and_see_no_other(queries: int, length:
     assert packing.queries - queries < 8
     assert packing.length - length < 8
     of = problem(positions=tuple(range(length))[-queries:], length=length)
-    seen = packing.mask(of) == 0
+    seen = packing.seen(of)
     assert seen.sum() == packing.sequences * of.seen().sum()
     for row, column in np.argwhere(seen):
         assert row // packing.queries == column // packing.length

@@ -154,10 +154,8 @@ def attention(
     dtype = kernel.dtypes[problem.dtype]
     call = _Call(taken.kernel, isinstance(device, Interpreter))
     q, k, v = (x.astype(dtype) for x in (q_BQHC, k_BSGC, v_BSGC))
-    if isinstance(segment_ids, tuple):
-        raise Unsupported(f"attention: {taken.kernel} has no separate segments of queries and keys yet")
-    o_BQHC = _attention(call, dataclasses.replace(problem, dtype=dtype), q, k, v, segment_ids)
-    return o_BQHC.astype(q_BQHC.dtype)
+    o_BQHC, lse_BHQ = _attention(call, dataclasses.replace(problem, dtype=dtype), q, k, v, segments, bias)
+    return (o_BQHC.astype(q_BQHC.dtype), lse_BHQ) if with_lse else o_BQHC.astype(q_BQHC.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,31 +166,52 @@ class _Call:
     interpret: bool
 
     def forward(self, problem: Problem) -> Callable[..., Any]:
-        return _folded(functools.partial(_MODULES[self.kernel].forward, problem, interpret=self.interpret))
+        return _batched(functools.partial(_MODULES[self.kernel].forward, problem, interpret=self.interpret), problem)
 
     def backward(self, problem: Problem) -> Callable[..., Any]:
-        return _folded(functools.partial(_MODULES[self.kernel].backward, problem, interpret=self.interpret))
+        run = functools.partial(_MODULES[self.kernel].backward, problem, interpret=self.interpret)
+        return _of_first_order(self.kernel, _batched(run, problem))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _attention(call: _Call, problem: Problem, q: Any, k: Any, v: Any, segment_ids: Any) -> Any:
-    return call.forward(problem)(q, k, v, segment_ids)[0]
+def _attention(call: _Call, problem: Problem, q: Any, k: Any, v: Any, segments: Any, bias: Any) -> Any:
+    return _attention_forward(call, problem, q, k, v, segments, bias)[0]
 
 
-def _attention_forward(call: _Call, problem: Problem, q: Any, k: Any, v: Any, segment_ids: Any) -> Any:
-    o, residual = call.forward(problem)(q, k, v, segment_ids)
-    return o, (q, k, v, segment_ids, o, residual)
+def _attention_forward(call: _Call, problem: Problem, q: Any, k: Any, v: Any, segments: Any, bias: Any) -> Any:
+    o, lse, residual = call.forward(problem)(q, k, v, segments, bias)
+    return (o, lse if problem.lse else None), (q, k, v, segments, bias, o, residual)
 
 
-def _attention_backward(call: _Call, problem: Problem, kept: Any, do: Any) -> Any:
-    return (*call.backward(problem)(*kept, do), None)
+def _attention_backward(call: _Call, problem: Problem, kept: Any, gradients: Any) -> Any:
+    dq, dk, dv, dbias = call.backward(problem)(*kept, *gradients)
+    return dq, dk, dv, None, dbias
 
 
 _attention.defvjp(_attention_forward, _attention_backward)
 
 
-def _folded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `function`, of arrays that all have a batch in front, with a mapped axis folded into that batch."""
+def _of_first_order(kernel: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns `function`, a gradient, which has none itself."""
+    run = jax.custom_jvp(function)
+
+    @run.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        raise Unsupported(
+            f"attention: {kernel} has gradients of the first order alone, got a gradient of a gradient; ask for xla, "
+            f"which has reverse ones of any order, or reference, which has all"
+        )
+
+    return run
+
+
+def _batched(function: Callable[..., Any], problem: Problem) -> Callable[..., Any]:
+    """Returns `function` with a rule for a mapped axis: folded into the batch that all arrays have in front.
+
+    A bias has none, so with one those of the axis come one after another.
+    """
+    if problem.bias:
+        return jax.custom_batching.sequential_vmap(function)
     run = jax.custom_batching.custom_vmap(function)
 
     def over_axis(size: int, batched: Any, *arrays: Any) -> Any:
@@ -201,7 +220,7 @@ def _folded(function: Callable[..., Any]) -> Callable[..., Any]:
             return x.reshape(size * x.shape[1], *x.shape[2:])
 
         outputs = run(*jax.tree.map(fold, arrays, tuple(batched)))
-        outputs = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), outputs)
+        outputs = jax.tree.map(lambda x: x.reshape(size, x.shape[0] // size, *x.shape[1:]), outputs)
         return outputs, jax.tree.map(lambda _: True, outputs)
 
     run.def_vmap(over_axis)

@@ -199,6 +199,15 @@ def whole_rows(x: jax.Array) -> jax.Array:
     return jnp.all(finite(x), axis=-1, keepdims=True)
 
 
+def spoiled(q_BQHC: jax.Array, k_BSGC: jax.Array, v_BSGC: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns queries and keys with nan for those that are not finite, or whose values are not: so are their scores."""
+
+    def add(x: jax.Array, whole: jax.Array) -> jax.Array:
+        return x + jnp.where(whole, 0, jnp.nan).astype(x.dtype)
+
+    return add(q_BQHC, whole_rows(q_BQHC)), add(k_BSGC, whole_rows(k_BSGC) & whole_rows(v_BSGC))
+
+
 def _window(window: int | None, length: int) -> int | None:
     """Returns the window; None where it holds all keys."""
     if window is None:

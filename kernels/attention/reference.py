@@ -1,7 +1,8 @@
 """Attention in plain JAX: the definition that every kernel is tested against, and what XLA is given.
 
 A query's output depends on the keys that it sees and on nothing else, and a key's gradients on the queries that see it,
-whatever the other numbers are: a sum with 0 * nan in it is nan, so a weight of zero does not keep a number out.
+whatever the other numbers are: a sum with 0 * nan in it is nan, so a weight of zero does not keep a number out. A query
+that is not finite, or sees a key or a value that is not, is nan in all of its output.
 
 Shape letters: see problem.py; N heads of queries that share a head of keys.
 """
@@ -13,7 +14,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxgen.kernels.attention.problem import Problem, Segments, whole_rows, zeroed
+from jaxgen.kernels.attention.problem import Problem, Segments, spoiled, whole_rows, zeroed
 
 
 def reference(
@@ -32,6 +33,7 @@ def reference(
     """
     exact = _wide(q_BQHC)
     seen_BHQS = _seen(problem, segments, bias_BHQS)
+    q_BQHC, k_BSGC = spoiled(q_BQHC, k_BSGC, v_BSGC)
 
     def pairs(x: jax.Array, axis: int, repeats: int) -> jax.Array:
         x_BHRC = jnp.repeat(x.astype(exact), repeats, axis=2).swapaxes(1, 2)
@@ -54,11 +56,12 @@ def plain(
 ) -> tuple[jax.Array, jax.Array]:
     """The same by matrix products of the inputs' own type; scores and softmax are float32 at least.
 
-    Where a query sees a number that is not finite all of its output is nan. It has reverse gradients of any order.
+    It has reverse gradients of any order.
     """
     batch, queries = q_BQHC.shape[:2]
     by_head = (batch, problem.heads, queries, problem.length)
     by_group = (batch, problem.kv_heads, problem.group, queries, problem.length)
+    q_BQHC, k_BSGC = spoiled(q_BQHC, k_BSGC, v_BSGC)
     q_BQGNC = q_BQHC.reshape(batch, queries, problem.kv_heads, problem.group, problem.width)
     seen_BHQS = _seen(problem, segments, bias_BHQS)
     seen_BGNQS = None if seen_BHQS is None else jnp.broadcast_to(seen_BHQS, by_head).reshape(by_group)
