@@ -222,8 +222,12 @@ class Attention(nn.Module):
         if taken == "xla":
             seen_QS: Any = np.arange(k.shape[2])[None] <= np.array(self.answers)[:, None]
             if decoding is not None:
-                k, v = self._cached("keys", k, decoding), self._cached("values", v, decoding)
                 seen_QS = (jnp.arange(decoding.length) <= decoding.at)[None]
+                # What comes later may hold anything, and a weight of 0 keeps no nan out of a sum.
+                k, v = (
+                    jnp.where(seen_QS[None, ..., None], self._cached(name, x, decoding), 0)
+                    for name, x in (("keys", k), ("values", v))
+                )
             z_BQHC = self._written_out(q, k, v, seen_QS if config.causal else None)
         else:
             z_BQHC = attend(config, self.answers, taken, self.device, q, k, v)

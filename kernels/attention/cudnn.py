@@ -9,13 +9,15 @@ and what sees one of them is made nan afterwards: a pass over each input, and su
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.kernels.attention.problem import Problem, whole_rows, zeroed
 
-LIBRARY = "cudnn"
+LIBRARY: Literal["xla", "cudnn"] = "cudnn"
 
 
 def forward(

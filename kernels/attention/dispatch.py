@@ -166,7 +166,8 @@ class _Call:
     interpret: bool
 
     def forward(self, problem: Problem) -> Callable[..., Any]:
-        return _batched(functools.partial(_MODULES[self.kernel].forward, problem, interpret=self.interpret), problem)
+        run = functools.partial(_MODULES[self.kernel].forward, problem, interpret=self.interpret)
+        return _of_first_order(self.kernel, _batched(run, problem))
 
     def backward(self, problem: Problem) -> Callable[..., Any]:
         run = functools.partial(_MODULES[self.kernel].backward, problem, interpret=self.interpret)
@@ -192,7 +193,7 @@ _attention.defvjp(_attention_forward, _attention_backward)
 
 
 def _of_first_order(kernel: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `function`, a gradient, which has none itself."""
+    """Returns `function`, a kernel's forward pass or gradient, which says why it has no derivative by itself."""
     run = jax.custom_jvp(function)
 
     @run.defjvp

@@ -95,7 +95,7 @@ def split(x: jax.Array, count: int, dtype: jnp.dtype) -> list[jax.Array]:
 
 
 def capped(problem: Problem, products: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-    """Returns the scores of products, times log2(e), and their slope by what the soft cap is put on, if there is one."""
+    """Returns the scores of products, times log2(e), and their slope by what a soft cap is put on; None without one."""
     if problem.softcap is None:
         return products * (problem.scale * LOG2E), None
     # A tangent that is as exact as the exponential: the one of approximate arithmetic is off by 5e-4.

@@ -344,7 +344,7 @@ def _probabilities(
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Returns what the keys' probabilities are in proportion to, float32; its sum over the keys (64,); the slope.
 
-    The sum is 1 where no key is seen, the slope that of scores by what the soft cap is put on, None where there is none.
+    The sum is 1 where no key is seen. The slope is that of scores by what a soft cap is put on; None without one.
     """
     scores, slope = capped(problem, jnp.where(missing == 0, products, jnp.nan))
     scores = _only(seen, scores, HIDDEN)

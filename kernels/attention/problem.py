@@ -245,13 +245,13 @@ def _positions(q_positions: Sequence[int] | None, queries: int, length: int, ord
 def _check_ids(segment_ids: jax.Array | Segments | None, batch: int, queries: int, length: int) -> None:
     if segment_ids is None:
         return
+    of_queries, of_keys = (batch, queries), (batch, length)
     if isinstance(segment_ids, tuple):
-        wanted, ids = ((batch, queries), (batch, length)), segment_ids
-        expected = f"a pair, of queries {wanted[0]} and of keys {wanted[1]}"
+        ids, wanted = list(segment_ids), [of_queries, of_keys]
+        expected = f"a pair, of queries {of_queries} and of keys {of_keys}"
     else:
-        wanted, ids = ((batch, length),), (segment_ids,)
-        expected = f"({batch}, {length})"
-    if tuple(each.shape for each in ids) != wanted:
+        ids, wanted, expected = [segment_ids], [of_keys], str(of_keys)
+    if [each.shape for each in ids] != wanted:
         got = ", ".join(str(each.shape) for each in ids)
         raise ValueError(f"attention: got segment_ids {got}, expected {expected}")
     if not all(jnp.issubdtype(each.dtype, jnp.integer) for each in ids):

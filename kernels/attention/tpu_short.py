@@ -194,11 +194,10 @@ def _forward_kernel(plan: _Plan, q_ref: Ref, k_ref: Ref, v_ref: Ref, seen_ref: R
 
 def _backward_kernel(plan: _Plan, q_ref: Ref, do_ref: Ref, k_ref: Ref, v_ref: Ref, seen_ref: Ref, *refs: Ref) -> None:
     problem, width = plan.problem, plan.problem.width
-    dbias_ref = None
-    if problem.bias:
-        *refs, dbias_ref = refs
+    *others, dbias_ref = refs if problem.bias else (*refs, None)
+    *more_refs, dq_ref, dk_ref, dv_ref = others
+    if dbias_ref is not None:
         dbias_ref[...] = jnp.zeros_like(dbias_ref)
-    *more_refs, dq_ref, dk_ref, dv_ref = refs
     ids_refs, bias_ref = _more(problem, more_refs)
     program = pl.program_id(0)
 
@@ -265,7 +264,8 @@ def _scores(
     problem: Problem, q: jax.Array, k: jax.Array, seen: jax.Array, bias_ref: Ref | None, head: int
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Returns scores, which of them are seen, and their slope by what the soft cap is put on, if there is one."""
-    scores, slope = product(q, k, NT) * problem.scale, None
+    slope: jax.Array | None = None
+    scores = product(q, k, NT) * problem.scale
     if bias_ref is not None:
         bias = bias_ref[min(head, bias_ref.shape[0] - 1)]
         scores += bias
