@@ -307,12 +307,75 @@ def test_auto_takes_only_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> N
         (((2, 4, 2, 16), (2, 4, 2, 16)), {"window": 0}, "a position sees itself"),
         (((2, 4, 2, 16), (2, 4, 2, 16)), {"segment_ids": jnp.zeros((2, 3), jnp.int32)}, r"expected (2, 4)"),
         (((2, 4, 2, 16), (2, 4, 2, 16)), {"bias": jnp.zeros((3, 4))}, "expected (2, 2, 4, 4), or 1 in"),
+        (((2, 4, 2, 16), (2, 4, 0, 16)), {}, "heads of q a multiple of those of k"),
+        (
+            ((2, 2, 2, 16), (2, 4, 2, 16)),
+            {"q_positions": (0.5, 3.7)},
+            "got q_positions (0.5, 3.7), expected whole numbers",
+        ),
+        (((2, 4, 2, 16), (2, 4, 2, 16)), {"window": 1.5}, "got window 1.5, expected a whole number, or None"),
+        (((2, 4, 2, 16), (2, 4, 2, 16)), {"segment_ids": jnp.zeros((2, 4))}, "segment_ids of float32, expected whole"),
+        (
+            ((2, 4, 2, 16), (2, 4, 2, 16)),
+            {"segment_ids": (jnp.zeros((2, 4), jnp.int32),)},
+            "expected a pair, of queries",
+        ),
+        (((2, 4, 2, 16), (2, 4, 2, 16)), {"kv_lengths": jnp.zeros(3, jnp.int32)}, "got kv_lengths (3,) of int32"),
+        (((2, 4, 2, 16), (2, 4, 2, 16)), {"q_lengths": jnp.zeros(2)}, "of float32, expected (2,) whole numbers"),
+        (((2, 4, 2, 16), (2, 4, 2, 16)), {"softcap": 0.0}, "got softcap 0.0, expected a number above 0"),
+        (
+            ((2, 4, 2, 16), (2, 4, 2, 16)),
+            {"bias": jnp.zeros((1, 1, 4, 4), bool)},
+            "a bias of bool, expected a floating",
+        ),
+        (
+            ((2, 4, 2, 16), (2, 4, 2, 16)),
+            {"implementation": "palas"},
+            "got implementation 'palas', expected one of auto, xla",
+        ),
+        (((2, 4, 2, 16), (2, 4, 2, 16)), {"implementation": "palas"}, "did you mean 'pallas'?"),
+        (
+            ((2, 4, 2, 16), (2, 4, 2, 16)),
+            {"implementation": "a b c"},
+            "expected one of auto, xla, pallas, cudnn, reference",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit(shapes: Any, how: dict[str, Any], said: str) -> None:
     q, k = (jnp.zeros(shape, jnp.float32) for shape in shapes)
     with pytest.raises(ValueError, match=re.escape(said)):
         attention(q, k, k, causal=True, **how)
+
+
+@pytest.mark.parametrize("window", [4, 2**31, 2**70, np.int64(9)])
+def test_a_window_that_holds_all_keys_is_none(window: Any) -> None:
+    q = jnp.zeros((2, 4, 2, 16), jnp.float32)
+    made = jax.make_jaxpr(functools.partial(attention, causal=True, window=window, implementation="pallas", device=TPU))
+    without = jax.make_jaxpr(functools.partial(attention, causal=True, implementation="pallas", device=TPU))
+    assert str(made(q, q, q)) == str(without(q, q, q))
+
+
+def test_positions_may_be_whole_numbers_of_any_kind() -> None:
+    q, k = jnp.zeros((1, 2, 1, 16), jnp.float32), jnp.zeros((1, 4, 1, 16), jnp.float32)
+    for positions in (np.array([1, 3]), jnp.array([1, 3]), range(1, 4, 2)):
+        assert attention(q, k, k, causal=True, q_positions=positions).shape == q.shape
+
+
+def test_gradients_of_gradients_are_right_or_refused_by_name() -> None:
+    q, k, v, _ = (jnp.asarray(x, jnp.float32) for x in draw(0, 1, 4, 4, 2, 1, 16))
+
+    def twice(k: jax.Array, **how: Any) -> jax.Array:
+        def once(k: jax.Array) -> jax.Array:
+            return jnp.sum(jax.grad(lambda k: jnp.sum(attention(q, k, v, causal=True, **how) ** 2))(k) ** 2)
+
+        return jax.grad(once)(k)
+
+    wanted, got = (jax.jit(functools.partial(twice, implementation=name))(k) for name in ("reference", "xla"))
+    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
+    with pytest.raises(
+        Unsupported, match=r"tpu_short has gradients of the first order alone, .* ask for xla, which has"
+    ):
+        jax.eval_shape(functools.partial(twice, implementation="pallas", device=TPU), k)
 
 
 def test_a_bias_is_added() -> None:
@@ -332,7 +395,7 @@ def test_packed_sequences_fill_whole_rows_and_see_no_other(queries: int, length:
     assert packing.queries - queries < 8
     assert packing.length - length < 8
     of = problem(positions=tuple(range(length))[-queries:], length=length)
-    seen = packing.mask(of) == 0
+    seen = packing.seen(of)
     assert seen.sum() == packing.sequences * of.seen().sum()
     for row, column in np.argwhere(seen):
         assert row // packing.queries == column // packing.length

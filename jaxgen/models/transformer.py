@@ -227,7 +227,8 @@ class Attention(nn.Module):
 
         taken = "xla"
         if self.device is not None and decoding is None and config.attention != "xla":
-            taken = attention_choice(config, self.answers, x_RSD.shape[1], self.dtype, self.device).taken
+            length, padded = x_RSD.shape[1], real_BS is not None
+            taken = attention_choice(config, self.answers, length, self.dtype, self.device, padded=padded).taken
 
         def project(name: str, x: jax.Array, tokens: jax.Array | None) -> jax.Array:
             dense = _dense(config.width, config.attention_bias, kernel_init, bias_init, self.dtype, name)
@@ -242,12 +243,17 @@ class Attention(nn.Module):
         if taken == "xla":
             seen_QS: Any = np.arange(k.shape[2])[None] <= np.array(self.answers)[:, None]
             if decoding is not None:
-                k, v = self._cached("keys", k, decoding), self._cached("values", v, decoding)
                 seen_QS = (jnp.arange(decoding.length) <= decoding.at)[None]
+                # What comes later may hold anything, and a weight of 0 keeps no nan out of a sum.
+                k, v = (
+                    jnp.where(seen_QS[None, ..., None], self._cached(name, x, decoding), 0)
+                    for name, x in (("keys", k), ("values", v))
+                )
             seen_11QS = seen_QS[None, None] if config.causal else None
             z_BQHC = self._written_out(q, k, v, seen_11QS if real_BS is None else real_BS[:, None, None])
         else:
-            z_BQHC = attend(config, self.answers, taken, self.device, q, k, v)
+            lengths_B = None if real_BS is None else jnp.sum(real_BS, axis=1, dtype=jnp.int32)
+            z_BQHC = attend(config, self.answers, taken, self.device, q, k, v, lengths_B)
 
         kernel_init, bias_init = _residual_inits(config, config.width)
         output = _dense(config.width, config.attention_bias, kernel_init, bias_init, self.dtype, "output")
