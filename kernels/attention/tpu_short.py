@@ -184,7 +184,7 @@ def _forward_kernel(plan: _Plan, q_ref: Ref, k_ref: Ref, v_ref: Ref, seen_ref: R
             k = spoiled(k, whole_k & whole_v)
             for h in range(g * problem.group, (g + 1) * problem.group):
                 q = spoiled(*without(_read(plan, q_ref, t, h)))
-                scores, visible, _ = _scores(problem, q, k, seen, bias_ref, h)
+                scores, visible = _scores(problem, q, k, seen, bias_ref, h)[:2]
                 p, total = _probabilities(scores, visible)
                 o = product(p.astype(v.dtype), v, NN) / total
                 o_ref[_rows(plan, o_ref, t), h * width : (h + 1) * width] = o.astype(o_ref.dtype)
@@ -194,8 +194,7 @@ def _forward_kernel(plan: _Plan, q_ref: Ref, k_ref: Ref, v_ref: Ref, seen_ref: R
 
 def _backward_kernel(plan: _Plan, q_ref: Ref, do_ref: Ref, k_ref: Ref, v_ref: Ref, seen_ref: Ref, *refs: Ref) -> None:
     problem, width = plan.problem, plan.problem.width
-    given: tuple[Any, ...] = refs if problem.bias else (*refs, None)
-    *others, dbias_ref = given
+    *others, dbias_ref = refs if problem.bias else (*refs, None)
     *more_refs, dq_ref, dk_ref, dv_ref = others
     if dbias_ref is not None:
         dbias_ref[...] = jnp.zeros_like(dbias_ref)
