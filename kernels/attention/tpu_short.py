@@ -184,8 +184,7 @@ def _forward_kernel(plan: _Plan, q_ref: Ref, k_ref: Ref, v_ref: Ref, seen_ref: R
             k = spoiled(k, whole_k & whole_v)
             for h in range(g * problem.group, (g + 1) * problem.group):
                 q = spoiled(*without(_read(plan, q_ref, t, h)))
-                scores, visible = _scores(problem, q, k, seen, bias_ref, h)[:2]
-                p, total = _probabilities(scores, visible)
+                p, total = _probabilities(*_scores(problem, q, k, seen, bias_ref, h)[:2])
                 o = product(p.astype(v.dtype), v, NN) / total
                 o_ref[_rows(plan, o_ref, t), h * width : (h + 1) * width] = o.astype(o_ref.dtype)
 
