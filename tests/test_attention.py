@@ -427,22 +427,37 @@ def test_blocks_that_are_left_out_hold_nothing(
         assert some[i, [first[i], last[i]]].any()
 
 
-def compiled(device: Any, options: Any, of: tuple[int, ...], dtype: str, segments: bool) -> Any:
-    """Returns forward and gradient of `of`, (B, Q, S, H, G, C), compiled for a device that is not here."""
+def compiled(device: Any, options: Any, of: tuple[int, ...], dtype: str, more: bool) -> Any:
+    """Returns forward and gradient of `of`, (B, Q, S, H, G, C), compiled for a device that is not here.
+
+    With `more`, there is what a kernel of these sizes has beside causality.
+    """
     batch, queries, length, heads, kv_heads, width = of
     place = jax.sharding.SingleDeviceSharding(device)
     q, k = (
         jax.ShapeDtypeStruct(shape, dtype, sharding=place)
         for shape in ((batch, queries, heads, width), (batch, length, kv_heads, width))
     )
-    ids = jax.ShapeDtypeStruct((batch, length), jnp.int32, sharding=place) if segments else None
+    how: dict[str, Any] = {"causal": True, "q_positions": range(length - queries, length), "device": device}
+    extra = {}
+    if more:
+        how |= {"softcap": 20.0, "with_lse": length > 64}
+        ids = [jax.ShapeDtypeStruct((batch, each), jnp.int32, sharding=place) for each in (queries, length)]
+        extra = {"segment_ids": tuple(ids), "kv_lengths": jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=place)}
+        if length <= 64 and device.platform == "tpu":
+            extra["bias"] = jax.ShapeDtypeStruct((1, heads, queries, length), jnp.float32, sharding=place)
 
-    def run(q: Any, k: Any, v: Any, do: Any, ids: Any) -> Any:
-        how = {"causal": True, "q_positions": range(length - queries, length), "device": device}
-        o, gradients = jax.vjp(lambda *x: attention(*x, segment_ids=ids, implementation="pallas", **how), q, k, v)
-        return o, gradients(do)
+    def run(q: Any, k: Any, v: Any, extra: Any) -> Any:
+        bias = {"bias": extra["bias"]} if "bias" in extra else {}
+        others = {name: x for name, x in extra.items() if name != "bias"}
 
-    return jax.jit(run).lower(q, k, k, q, ids).compile(compiler_options=dict(options))
+        def function(q: Any, k: Any, v: Any, bias: Any) -> Any:
+            return attention(q, k, v, implementation="pallas", **bias, **others, **how)
+
+        found, gradients = jax.vjp(function, q, k, v, bias)
+        return found, gradients(jax.tree.map(jnp.ones_like, found))
+
+    return jax.jit(run).lower(q, k, k, extra).compile(compiler_options=dict(options))
 
 
 TRANSFORMER = TransformerConfig(layers=2, width=32, heads=4, mlp_width=16)
@@ -469,7 +484,7 @@ needs_libtpu = pytest.mark.skipif(
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("topology", ["v5e:2x2", "v5p:2x2x1", "v6e:2x2", "tpu7x:2x2x1"])
 @pytest.mark.parametrize(
-    ("of", "segments"),
+    ("of", "more"),
     [
         ((512, 5, 5, 4, 4, 32), False),
         ((300, 1, 64, 4, 2, 64), True),
@@ -477,9 +492,9 @@ needs_libtpu = pytest.mark.skipif(
         ((1, 2048, 2048, 2, 2, 256), False),
     ],
 )
-def test_kernels_compile_for_tpus(topology: str, of: tuple[int, ...], segments: bool, dtype: str) -> None:
+def test_kernels_compile_for_tpus(topology: str, of: tuple[int, ...], more: bool, dtype: str) -> None:
     assert topology.partition(":")[0] in KERNELS[0].compiled_for
-    made = compiled(read_topology(topology).devices[0], {}, of, dtype, segments)
+    made = compiled(read_topology(topology).devices[0], {}, of, dtype, more)
     assert made.as_text().count("tpu_custom_call") >= 2
 
 
@@ -499,7 +514,7 @@ needs_cuda = pytest.mark.skipif(
 @needs_cuda
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 @pytest.mark.parametrize(
-    ("of", "segments"),
+    ("of", "more"),
     [
         ((512, 5, 5, 4, 4, 32), False),
         ((300, 1, 64, 4, 2, 64), True),
@@ -507,9 +522,9 @@ needs_cuda = pytest.mark.skipif(
         ((1, 2048, 2048, 2, 2, 80), False),
     ],
 )
-def test_kernels_compile_for_a_gpu(of: tuple[int, ...], segments: bool, dtype: str) -> None:
+def test_kernels_compile_for_a_gpu(of: tuple[int, ...], more: bool, dtype: str) -> None:
     topology = read_topology("h200:1")
-    made = compiled(topology.devices[0], topology.compiler_options, of, dtype, segments)
+    made = compiled(topology.devices[0], topology.compiler_options, of, dtype, more)
     assert made.as_text().count("mosaic_gpu") >= 2
 
 
