@@ -109,6 +109,11 @@ class Condition(Config):
             self.task.check_batch_size(self.batch_size)
         elif self.batch_size is not None and self.batch_size > train:
             raise UserError(f"batch_size: got {self.batch_size}, expected at most the {train} training examples")
+        if shape.padding is None and not getattr(self.model, "causal", True) and "<pad>" in self.task.token_names():
+            raise UserError(
+                "model.causal: got false, expected true: the task has a token '<pad>', which its shape does not "
+                "tell as `padding`, so an encoder would attend to it"
+            )
         if isinstance(self.loss, Adversarial) and not self.task.shape().features:
             raise UserError("loss: adversarial training moves features, and the task gives tokens")
 

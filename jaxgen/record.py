@@ -84,7 +84,7 @@ def _finished(done: Reproduction) -> dict[str, Any]:
                 "seeds": {},
                 "steps": wanted.condition.steps,
                 "commit": run["commit"],
-                "modified": environment.modified(run),
+                "modified": bool(run["modified"]),
                 "device": environment.device_name(run),
                 "versions": run["versions"],
                 "minutes": round(sum(status["seconds"].values()) / 60, 1),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -191,8 +190,15 @@ def _train_one(
     has_parents = any(member.parent is not None for member in members)
     # As the parents have left them.
     trained = {each.identity: each for each in Run(run.path).trained()} if has_parents else {}
-    # Of a step and of step 0, where masks rewind: not once for each member.
-    load = functools.lru_cache(maxsize=2)(lambda folder, step: CheckpointStore(folder).load(step))
+    loaded: dict[tuple[Path, int], Mapping[str, Any]] = {}  # not once for each member
+
+    def load(store: CheckpointStore, step: int) -> Mapping[str, Any]:
+        if (store.directory, step) not in loaded:
+            if len(loaded) == 2:  # a step, and step 0, where masks rewind
+                loaded.pop(next(iter(loaded)))
+            loaded[store.directory, step] = store.load(step)
+        return loaded[store.directory, step]
+
     started: list[tuple[Trajectory, Start | None]] = []
     for member in members:
         try:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from jaxgen.train.checkpoint import CheckpointStore
 
-    Load = Callable[[Path, int], Mapping[str, np.ndarray]]
+    Load = Callable[[CheckpointStore, int], Mapping[str, np.ndarray]]
 
 Rows = list[tuple[str, int, int, str, float]]
 
@@ -83,7 +83,7 @@ class Member:
 
         Args:
           step: the step.
-          load: reads the snapshots of a folder at a step; for who asks many members of a population.
+          load: reads the population's snapshot of a step; for who asks many members.
         """
         from jaxgen.train.checkpoint import nest
 
@@ -92,7 +92,7 @@ class Member:
             if not (steps := self.steps()):
                 raise UserError(f"{self.directory.path} keeps no parameters yet")
             step = steps[-1]
-        population = load(store.directory, step) if load else store.load(step)
+        population = load(store, step) if load else store.load(step)
         leaves = {path: leaf[self.index] for path, leaf in population.items()}
         return {collection: nest(leaves, collection) for collection in {path.split(".")[0] for path in leaves}}
 

@@ -278,7 +278,8 @@ def swap_members(place: Place) -> str:
         what = place.random.choice(["seed", "identity", "condition"])
         one[what], other[what] = other[what], one[what]
         if what == "condition":
-            one["condition"] = one["settings"]["name"] = "other"
+            one["condition"] = "other"
+            data["settings"]["other"] = {**next(iter(data["settings"].values())), "name": "other"}
     path.write_text(json.dumps(data, indent=1))
     return f"{what} of {place.told(path)} swapped"
 

@@ -169,10 +169,10 @@ def refused_by_all(run_path: Path, match: str) -> None:
 
 
 EDITS = {
-    "seed": lambda members: members[0].update(seed=7),
-    "rate": lambda members: members[0]["settings"]["optimizer"].update(learning_rate=0.5),
-    "seeds swapped": lambda members: (members[0].update(seed=1), members[1].update(seed=0)),
-    "parent": lambda members: members[0].update(parent="0123456789abcdef", parent_steps=3),
+    "seed": lambda data: data["members"][0].update(seed=7),
+    "rate": lambda data: data["settings"]["dense"]["optimizer"].update(learning_rate=0.5),
+    "seeds swapped": lambda data: (data["members"][0].update(seed=1), data["members"][1].update(seed=0)),
+    "parent": lambda data: data["members"][0].update(parent="0123456789abcdef", parent_steps=3),
 }
 
 
@@ -181,7 +181,7 @@ def test_members_are_what_their_settings_and_seed_make_them(made: Path, tiny: Pa
     path = copy(made, "short", tiny)
     file = population(path, "ticket" if edit == "parent" else "dense") / "run.json"
     data = json.loads(file.read_text())
-    EDITS[edit](data["members"])
+    EDITS[edit](data)
     file.write_text(json.dumps(data))
     refused_by_all(path, "run.json has other contents than when the run was saved")
     # Nor where nothing is saved yet, so that nobody else knows.
@@ -200,7 +200,7 @@ def test_swapped_members_and_names_are_noticed(made: Path, tiny: Path) -> None:
     file.write_text(json.dumps(data))
     refused_by_all(path, "run.json has other contents")
     data = json.loads(whole)
-    data["members"][0]["settings"]["name"] = "another"
+    data["settings"]["dense"]["name"] = "another"
     file.write_text(json.dumps(data))
     refused_by_all(path, "run.json has other contents")
 

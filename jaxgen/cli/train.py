@@ -265,7 +265,7 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
 def _commit(about: dict[str, Any]) -> str:
     if about["commit"] is None:
         return "installed from a wheel"
-    return f"{about['commit']}{' and uncommitted changes' if environment.modified(about) else ''}"
+    return f"{about['commit']}{' and uncommitted changes' if about['modified'] else ''}"
 
 
 def _console() -> Console:

@@ -76,12 +76,10 @@ class PopulationDirectory:
         Raises:
           UserError: it is not the one that was there when the run was saved.
         """
-        data: dict[str, Any] = read_json(self.run_file, {"layout": str, "members": list})
-        settings = data.get("settings", {})  # older ones hold them in each member
+        data: dict[str, Any] = read_json(self.run_file, {"layout": str, "members": list, "settings": dict})
         for member in data["members"]:
             check_fields(self.run_file, member, {"condition": str, "seed": int, "identity": str})
-            if "settings" not in member and isinstance(settings, dict):
-                member["settings"] = settings.get(member["condition"])
+            member["settings"] = data["settings"].get(member["condition"])
             check_fields(self.run_file, member, {"settings": dict})
         if self.status()["run"] not in (None, self._run_digest()):
             raise UserError(f"{self.run_file} has other contents than when the run was saved; restore it from a copy")
@@ -89,7 +87,7 @@ class PopulationDirectory:
 
     def wandb_id(self) -> str:
         """Returns the id of its W&B run: drawn when it began, so that a run made afresh, or elsewhere, has its own."""
-        return str(self.run().get("wandb_id", self.path.name))  # older ones were named like the population
+        return str(self.run()["wandb_id"])
 
     def begin(self, about: dict[str, Any]) -> None:
         """Writes run.json, which tells to which run the population belongs; the run's own then tells of it."""

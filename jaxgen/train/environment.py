@@ -137,11 +137,6 @@ def source(here: Path = Path(__file__), *, keep_diff: bool = False) -> dict[str,
     }
 
 
-def modified(about: Mapping[str, Any]) -> bool:
-    """Returns whether a description is of source that differs from its commit; older ones hold the diff itself."""
-    return bool(about["modified"] if "modified" in about else about.get("diff") or about.get("untracked"))
-
-
 class _Git:
     """Git in a folder, as if nothing there named a program to run."""
 
