@@ -78,9 +78,7 @@ def read_sealed(path: Path, fields: Mapping[str, type] | None = None) -> Any:
     """
     data = read_json(path)
     if isinstance(data, dict) and "sha256" not in data:
-        raise UserError(
-            f"{path} has no digest: it was edited, or written by a jaxgen of before there were any; {_ADVICE}"
-        )
+        raise UserError(f"{path} has no digest: it was edited, or written by an older jaxgen; {_ADVICE}")
     check_fields(path, data, {"sha256": str, **(fields or {})})
     if data.pop("sha256") != digest_of_json(data):
         raise UserError(f"{path} is damaged: it has other contents than were written; {_ADVICE}")

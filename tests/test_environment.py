@@ -97,19 +97,3 @@ def test_a_run_writes_named_variables_down_and_no_secrets(tiny: Path, monkeypatc
 def test_what_changes_bits_is_written_down() -> None:
     assert set(environment.BITS_FLAGS) <= set(variables.RECORDED)
     assert not any(variables.sounds_secret(name) for name in (*variables.RECORDED, *variables.PLACES))
-
-
-@pytest.mark.parametrize(
-    ("about", "modified"),
-    [
-        ({"commit": "a", "modified": True, "diff_sha256": "0"}, True),
-        ({"commit": "a", "modified": False, "diff_sha256": None}, False),
-        ({"commit": None, "modified": None, "diff_sha256": None}, False),
-        # As older runs have it.
-        ({"commit": "a", "diff": "-a\n+b", "untracked": ""}, True),
-        ({"commit": "a", "diff": "", "untracked": "new.py"}, True),
-        ({"commit": "a", "diff": ""}, False),
-    ],
-)
-def test_whether_the_source_was_modified(about: dict[str, object], modified: bool) -> None:
-    assert environment.modified(about) is modified

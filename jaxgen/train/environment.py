@@ -10,7 +10,6 @@ import re
 import stat
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
