@@ -127,11 +127,18 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def make_directory(path: Path) -> None:
-    """Makes a directory and those above it, and returns when they are on disk."""
+    """Makes a directory and those above it, and returns when they are on disk.
+
+    Raises:
+      UserError: there is a file, or a link within a run.
+    """
     links.check(path)
     if not path.is_dir():
         make_directory(path.parent)
-        path.mkdir(exist_ok=True)
+        try:
+            path.mkdir(exist_ok=True)
+        except FileExistsError:
+            raise UserError(f"{path} is a file, expected a folder; put it elsewhere, or name another folder") from None
         sync_directory(path.parent)
 
 

@@ -499,10 +499,10 @@ def try_one(number: int, seed: int, root: Path, samples: list[Path], whole: dict
             continue
         finally:
             faulthandler.cancel_dump_traceback_later()
-        if answer is None:
-            found["refused"] += 1
-        elif answer == whole[sample.name][name]:
+        if answer == whole[sample.name][name]:
             found["equal"] += 1
+        elif answer is None:
+            found["refused"] += 1
         else:
             found["silent"] += 1
             faults.append(f"{name}: {_difference(answer, whole[sample.name][name])}")

@@ -551,6 +551,17 @@ def test_a_link_at_any_level_is_refused_by_name(made: Path, tiny: Path) -> None:
     assert invoke("resume", str(tiny / "linked")).exit_code == 0
 
 
+def test_a_file_where_a_folder_belongs_is_refused_by_name(made: Path, tiny: Path) -> None:
+    path = copy(made, "cut", tiny)
+    (directory,) = load_run(path).populations()
+    for place in (directory.path / "recovery", directory.path, path / "populations"):
+        shutil.rmtree(place)
+        place.write_text("a file")
+        result = invoke("resume", str(path))
+        assert result.exit_code == 2
+        assert f"{place} is a file, expected a folder" in result.output
+
+
 def test_what_becomes_a_link_later_is_not_written_through(made: Path, tiny: Path) -> None:
     there = outside(tiny)
     mine = contents(there)

@@ -74,9 +74,12 @@ class Job:
     def last_start(self) -> State:
         """Returns how the last start ended that did; `gone` where none is known to have."""
         starts = self.directory / "starts"
-        lines = starts.read_text(encoding="utf-8").splitlines() if starts.exists() else []
-        if not lines:
+        text = starts.read_text(encoding="utf-8") if starts.exists() else ""
+        if not text:
             return State("gone", "no start of it has ended")
+        if not text.endswith("\n"):
+            raise UserError(f"{starts} is damaged: its last line is not whole; remove the file")
+        lines = text.splitlines()
         with reading(starts):
             number, code, when = lines[-1].split(maxsplit=2)
             detail = f"start {int(number)} ended with {int(code)}: {MEANINGS.get(int(code), 'failed')}, {when}"
