@@ -253,7 +253,8 @@ def a_place(draw: Draw) -> str:
 def paths(draw: Draw) -> Case:
     place = a_place(draw)
     command = draw.choice(["reproduce", "reproduce", "run", "report", "gallery", "new", "export", "submit"])
-    anywhere = (place,) if place.startswith(("runs", "r[", "read-only", "a b", "é", "-x", "~", "n")) else ()
+    first = place.partition("/")[0]
+    anywhere = (first,) if first and first not in (".", "..", "loop", "notes") else ()
     if command == "reproduce":
         return Case(["reproduce", ONE, "--scale", "smoke", "--seeds", "1", f"--runs={place}"], writes=anywhere)
     if command == "run":
