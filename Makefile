@@ -1,10 +1,10 @@
-# Each target sets up what it needs. PYTHON picks the interpreter: any 3.11 or newer.
+# Each target sets up what it needs. PYTHON picks the interpreter: 3.11, 3.12 or 3.13.
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test test-newest smoke chaos chaos-distributed chaos-store fuzz endurance compile-tpu compile-cuda lint \
-	bench bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins
+.PHONY: reproduce test test-newest smoke chaos chaos-distributed chaos-store damage fuzz endurance compile-tpu compile-cuda \
+	lint bench bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins audit
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -14,13 +14,18 @@ reproduce: setup
 test: setup lint
 	$(RUN)/python -m pytest -n 3 --dist worksteal
 
-# The same tests on the newest Python and jax: make test-newest PYTHON=python3.12
+# The same tests on the newest Python and jax: make test-newest PYTHON=python3.13
 test-newest:
 	$(MAKE) test VENV=.venv-newest
 
 # The smoke run of every experiment of every paper; make test has three of them. About 7 minutes.
 smoke: setup
 	$(RUN)/python -m pytest -n 2 -m "smoke or not smoke" tests/test_experiments.py
+
+# Three hundred damages to runs (bits, swaps, edits, links): each is refused in one line, or makes no difference.
+# SEED=1 draws others. About 20 minutes.
+damage: setup
+	$(RUN)/python -m tests.damage --seed $(or $(SEED),0)
 
 # A hundred random kills of runs of three kinds; what comes back is compared bit for bit. About 20 minutes.
 chaos: setup
@@ -87,19 +92,35 @@ image-cpu image-cuda image-tpu: image-%:
 images-check:
 	docker/check.sh $(BUILD_FLAGS)
 
+# Renews the exact versions that the tests run with: the newest that pyproject.toml allows on each supported Python.
+test-pins: setup
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	$(RUN)/python -m uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --no-annotate \
+		--custom-compile-command "make test-pins" --extra dev pyproject.toml --output-file tests/pins.txt
+
 # Renews the exact versions that images have: the newest that pyproject.toml allows, for Python 3.12.
 image-pins: setup
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 	docker/pins.sh $(RUN)/python
 
+# Known vulnerabilities of the exact versions that images have; one that cannot be looked up fails it, too. Asks PyPI's
+# JSON API; another service: make audit AUDIT_FLAGS="--vulnerability-service osv". With each release; about 1 minute.
+audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.10,<3"
+	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off $(AUDIT_FLAGS) \
+		$(foreach file,$(wildcard docker/*.txt),--requirement $(file)) \
+		|| { echo "audit: not all versions in docker/*.txt are known to be sound: what is above is vulnerable (make image-pins" \
+		"renews them), or its advisories could not be asked for here" >&2; exit 1; }
+
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml tests/pins.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "jaxgen needs Python 3.11 or newer, this is " + sys.version + "; name one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/pins.txt --editable ".[dev]"
 	touch $@
 
 clean:
-	rm -rf .venv .venv-newest .venv-tpu .venv-cuda build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-tpu .venv-cuda .venv-audit build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,7 +11,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from jaxgen.errors import UserError, nearest, shown, suggestion
@@ -224,6 +224,16 @@ def _from_json(data: Any) -> Any:
     if isinstance(data, list):
         return tuple(_from_json(each) for each in data)
     return data
+
+
+def nested(config: Config) -> Iterator[Config]:
+    """Gives the configs inside a config, at any depth."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, Config):
+                yield each
+                yield from nested(each)
 
 
 def digest(data: Any) -> str:

@@ -21,6 +21,7 @@ from jaxgen.config import (
     PositiveInt,
     coerce,
     digest,
+    nested,
     override,
     parse_setting,
     per_member_values,
@@ -39,6 +40,8 @@ from jaxgen.train.config import (
     Init,
     LogSpaced,
     LossName,
+    Mask,
+    NoisyAdamW,
     Numerics,
     OptimizerConfig,
     OptimizerWrapper,
@@ -106,6 +109,11 @@ class Condition(Config):
             self.task.check_batch_size(self.batch_size)
         elif self.batch_size is not None and self.batch_size > train:
             raise UserError(f"batch_size: got {self.batch_size}, expected at most the {train} training examples")
+        if shape.padding is None and not getattr(self.model, "causal", True) and "<pad>" in self.task.token_names():
+            raise UserError(
+                "model.causal: got false, expected true: the task has a token '<pad>', which its shape does not "
+                "tell as `padding`, so an encoder would attend to it"
+            )
         if isinstance(self.loss, Adversarial) and not self.task.shape().features:
             raise UserError("loss: adversarial training moves features, and the task gives tokens")
 
@@ -116,7 +124,30 @@ class Condition(Config):
         and the horizon: no schedule depends on it, so a run can be extended.
         """
         fields = without(self, "name", "seeds", "snapshots", "analyses", "steps")
-        return fields | {"task_version": type(self.task).version}
+        fields["task_version"] = type(self.task).version
+        versions = {type(each).__name__: type(each).version for each in nested(self.task) if isinstance(each, Task)}
+        if newer := {kind: version for kind, version in versions.items() if version > 1}:
+            fields["part_versions"] = newer
+        if corrections := self._corrections():
+            fields["corrections"] = corrections
+        return fields
+
+    def _corrections(self) -> list[str]:
+        """Returns which faults of earlier versions of the engine this condition had: its runs of then are others."""
+        optimizer, start, found = self.optimizer, self.start, []
+        noisy = isinstance(optimizer, NoisyAdamW)
+        if isinstance(optimizer, NoisyAdamW) and optimizer.weight_noise > 0:
+            found.append("weight noise is drawn apart from masks")
+        if isinstance(start, From):
+            if self.model.keeps_state():
+                found.append("the model's state comes along from the parent")
+            if masked(start.transforms) and (noisy or isinstance(optimizer, OptimizerWrapper)):
+                found.append("what is masked is in no norm and gets no noise")
+            if sum(isinstance(each, Mask) for each in start.transforms) > 1:
+                found.append("scores do not see what is masked")
+        if self.task.shape().padding is not None and not getattr(self.model, "causal", True):
+            found.append("an encoder does not see padding")
+        return found
 
     def static_signature(self) -> str:
         """Returns a digest that is equal for conditions which one compiled program can train."""
@@ -428,6 +459,26 @@ class Trajectory:
         return 0 if self.parent is None else 1 + self.parent.depth()
 
 
+def identity_of(
+    condition: Condition, seed: int, parent: tuple[str, int] | None, own_fields: Mapping[str, Any] | None = None
+) -> str:
+    """Returns the identity of a trajectory.
+
+    Args:
+      condition: its settings.
+      seed: its seed.
+      parent: the identity and the last step of the trajectory that it starts from.
+      own_fields: the condition's `identity_fields`, for who asks for many seeds, or for those of an earlier version.
+    """
+    fields = {**(own_fields or condition.identity_fields()), "seed": seed, "parent": parent and parent[0]}
+    if parent is not None and isinstance(condition.start, From):
+        # The parent's identity stands for its name.
+        fields["start"] = without(condition.start, "condition")
+        if condition.start.at == "end":
+            fields["start"]["at"] = parent[1]
+    return digest(fields)
+
+
 def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
     """Returns every trajectory of the conditions, parents before children.
 
@@ -435,6 +486,7 @@ def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
       UserError: a start refers to itself, in a circle, or lacks a seed of its child.
     """
     by_name = {each.name: each for each in conditions}
+    own_fields = {each.name: each.identity_fields() for each in conditions}
     made: dict[tuple[str, int], Trajectory] = {}
 
     def make(condition: Condition, seed: int, below: tuple[str, ...]) -> Trajectory:
@@ -453,13 +505,10 @@ def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
                         f"which ends at step {source.steps}"
                     )
                 parent = make(source, seed, (*below, condition.name))
-            fields = condition.identity_fields() | {"seed": seed, "parent": parent and parent.identity}
-            if parent is not None:
-                # The parent's identity stands for its name.
-                fields["start"] = without(condition.start, "condition")
-                if isinstance(condition.start, From) and condition.start.at == "end":
-                    fields["start"]["at"] = parent.condition.steps
-            made[key] = Trajectory(condition, seed, digest(fields), parent)
+            above = (parent.identity, parent.condition.steps) if parent else None
+            made[key] = Trajectory(
+                condition, seed, identity_of(condition, seed, above, own_fields[condition.name]), parent
+            )
         return made[key]
 
     for condition in conditions:
@@ -480,6 +529,10 @@ def populations(members: Sequence[Trajectory]) -> list[list[Trajectory]]:
         if member.condition.steps > kept.condition.steps:
             longest[member.identity] = member
     groups: dict[tuple[int, str], list[Trajectory]] = {}
+    signatures: dict[str, str] = {}
     for member in longest.values():
-        groups.setdefault((member.depth(), member.condition.static_signature()), []).append(member)
+        condition = member.condition
+        if condition.name not in signatures:
+            signatures[condition.name] = condition.static_signature()
+        groups.setdefault((member.depth(), signatures[condition.name]), []).append(member)
     return [group for _, group in sorted(groups.items(), key=lambda item: item[0][0])]

@@ -10,15 +10,17 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxgen import objects
+from jaxgen import links, objects
 from jaxgen.errors import UserError
 
+_ADVICE = "restore it from a copy, or start beside it with --fresh"
 # Of a file name that is made from a text; file systems take 255 bytes, and endings are added to it.
 _LONGEST_NAME = 120
 
@@ -39,12 +41,12 @@ def file_names(texts: Sequence[str]) -> list[str]:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all, and returns when it is on disk."""
     make_directory(path.parent)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less what the umask takes
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
-            os.fchmod(handle, 0o644)
             os.fsync(handle)
         os.replace(temporary, path)
     except BaseException as error:
@@ -62,6 +64,32 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
+def write_sealed(path: Path, data: Mapping[str, Any]) -> None:
+    """Writes a JSON object as `write_json` does, with its own digest."""
+    data = json.loads(json.dumps(data))  # as it will be read: keys are text
+    write_json(path, {"sha256": digest_of_json(data), **data})
+
+
+def read_sealed(path: Path, fields: Mapping[str, type] | None = None) -> Any:
+    """Reads what `write_sealed` wrote, as `read_json` does.
+
+    Raises:
+      UserError: also where it is not what was written.
+    """
+    data = read_json(path)
+    if isinstance(data, dict) and "sha256" not in data:
+        raise UserError(f"{path} has no digest: it was edited, or written by an older jaxgen; {_ADVICE}")
+    check_fields(path, data, {"sha256": str, **(fields or {})})
+    if data.pop("sha256") != digest_of_json(data):
+        raise UserError(f"{path} is damaged: it has other contents than were written; {_ADVICE}")
+    return data
+
+
+def digest_of_json(data: Any) -> str:
+    """Returns the SHA-256 of JSON data, however it is laid out in a file."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def read_json(path: Path, fields: Mapping[str, type] | None = None) -> Any:
     """Reads a JSON file.
 
@@ -72,13 +100,12 @@ def read_json(path: Path, fields: Mapping[str, type] | None = None) -> Any:
     Raises:
       UserError: it is not a file, not JSON, or lacks a field.
     """
-    advice = "restore it from a copy, or start beside it with --fresh"
     if not path.is_file():
-        raise UserError(f"{path} is missing or not a file; {advice}")
+        raise UserError(f"{path} is missing or not a file; {_ADVICE}")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: {error}; {advice}") from None
+        raise UserError(f"{path} is damaged: {error}; {_ADVICE}") from None
     check_fields(path, data, fields or {})
     return data
 
@@ -95,16 +122,26 @@ def reading(path: Path) -> Iterator[None]:
     """Raises `UserError` where what was read from a file turns out to have another form."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {type(error).__name__} {error}; restore it from a copy") from None
 
 
 def make_directory(path: Path) -> None:
     """Makes a directory and those above it, and returns when they are on disk."""
+    links.check(path)
     if not path.is_dir():
         make_directory(path.parent)
         path.mkdir(exist_ok=True)
         sync_directory(path.parent)
+
+
+def remove_path(path: Path) -> None:
+    """Removes a file, a link or a whole folder; nothing that a link names."""
+    links.check(path.parent)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync_directory(path: Path) -> None:

@@ -7,6 +7,7 @@ stay. Verdicts are judged on the merged table, so a recording can go on another 
 from __future__ import annotations
 
 import datetime
+import functools
 import io
 from pathlib import Path
 from typing import Any
@@ -67,25 +68,26 @@ def record_results(found: FoundPaper, done: Reproduction) -> Path:
 def _finished(done: Reproduction) -> dict[str, Any]:
     """Returns the provenance of every condition whose seeds are all finished."""
     by_identity = {each.identity: each for each in Run(done.path).trained()}
+    read = functools.cache(lambda directory: (directory.status(), directory.run()))
     found: dict[str, Any] = {}
     complete = {each.name for each in done.conditions}
     for wanted in trajectories(done.conditions):
         name = wanted.condition.name
         member = by_identity.get(wanted.identity)
-        if member is None or not member.directory.status()["finished"]:
+        status, run = read(member.directory) if member else ({"finished": False}, {})
+        if not status["finished"]:
             complete.discard(name)
             continue
-        run = member.directory.run()
         facts = found.setdefault(
             name,
             {
                 "seeds": {},
                 "steps": wanted.condition.steps,
                 "commit": run["commit"],
-                "modified": bool(run["diff"] or run.get("untracked")),
+                "modified": bool(run["modified"]),
                 "device": environment.device_name(run),
                 "versions": run["versions"],
-                "minutes": round(sum(member.directory.status()["seconds"].values()) / 60, 1),
+                "minutes": round(sum(status["seconds"].values()) / 60, 1),
                 "trained_together": len(run["members"]),
                 "recorded": datetime.date.today().isoformat(),
             },

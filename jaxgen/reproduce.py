@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from jaxgen import objects
-from jaxgen.config import digest, from_json, to_json
+from jaxgen.config import digest, to_json
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Condition, Curves, Experiment, Figure, Trajectory, populations, trajectories
-from jaxgen.files import read_json, write_json
 from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
 from jaxgen.runs import Member, Request, Rows, Run, begin_run
-from jaxgen.table import Table, keys_of
+from jaxgen.table import NOT_STARTED, Table
 from jaxgen.train import processes
+from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.config import First, From, rewinds
 from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.goodput import ACTIVITIES
@@ -29,6 +29,9 @@ from jaxgen.train.losses import build_loss
 from jaxgen.train.start import Start, start_from
 from jaxgen.train.throughput import Timing
 from jaxgen.verdict import Verdict, judge_all
+
+if TYPE_CHECKING:
+    from jaxgen.runs import Load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Reproduction:
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
     timings: tuple[Timing, ...]  # of its populations
+    failures: tuple[Exception, ...] = ()  # of trainings that ended in an error of the program; the others went on
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -77,8 +81,8 @@ def reproduce(
       Interrupted: the observer asked to stop; the same call goes on from there.
     """
     conditions = resolve(experiment, request)
-    train_all(conditions, request, path, observer=observer, arguments=arguments)
-    return collect(path, experiment, conditions, observer)
+    failures = train_all(conditions, request, path, observer=observer, arguments=arguments)
+    return dataclasses.replace(collect(path, experiment, conditions, observer), failures=failures)
 
 
 def check(conditions: Sequence[Condition], path: Path, arguments: RunArguments) -> None:
@@ -98,18 +102,32 @@ def check(conditions: Sequence[Condition], path: Path, arguments: RunArguments) 
 
 def train_all(
     conditions: Sequence[Condition], request: Request, path: Path, *, observer: Observer, arguments: RunArguments
-) -> None:
-    """Trains what is unfinished; of several processes, each calls this, and the first one alone goes on from there."""
+) -> tuple[Exception, ...]:
+    """Trains what is unfinished; of several processes, each calls this, and the first one alone goes on from there.
+
+    Returns the errors of trainings that failed, for which no user is to blame; the other trainings go on.
+    """
     wanted = trajectories(conditions)
     groups = processes.told(lambda: _begin(path, request, wanted))
     if not objects.exists(path / "run.json"):
         raise UserError(f"{path} is not there for process {processes.index()}: put --runs where all processes see it")
     run = Run(path)
-    begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
+    begun = run.begun()
     by_identity = {each.identity: each for each in wanted}
+    failures: list[Exception] = []
     for name, identities in groups:
         members = [_begun(identity, begun, by_identity) for identity in identities]
-        _train_one(path / "populations" / name, members, wanted, run, observer, arguments)
+        try:
+            _train_one(path / "populations" / name, members, wanted, run, observer, arguments)
+        except (UserError, objects.StoreError, OSError, Interrupted):
+            raise  # what stands in the way of this one stands in the way of all
+        except Exception as error:
+            if processes.count() > 1:
+                raise  # the other processes are in the middle of it
+            failures.append(error)
+            names = ", ".join(dict.fromkeys(member.condition.name for member in members))
+            observer.note(f"{names}: training failed, the others go on: {type(error).__name__}: {error}")
+    return tuple(failures)
 
 
 def _begin(path: Path, request: Request, wanted: Sequence[Trajectory]) -> list[tuple[str, list[str]]]:
@@ -123,25 +141,30 @@ def _groups(path: Path, wanted: Sequence[Trajectory]) -> list[tuple[str, list[Tr
     """Returns the populations of a run, begun or not, in the order of training: each as its directory's name, and its
     members."""
     run = Run(path)
-    begun = {identity: directory for directory in run.populations() for identity in directory.identities()}
+    begun = run.begun()
     missing = [each for each in wanted if each.identity not in begun]
     by_identity = {each.identity: each for each in wanted}
     groups: list[tuple[str, list[Trajectory]]] = []
-    for directory in dict.fromkeys(begun[each.identity] for each in wanted if each.identity in begun):
+    for directory in dict.fromkeys(begun[each.identity].directory for each in wanted if each.identity in begun):
         members = [_begun(identity, begun, by_identity) for identity in directory.identities()]
         groups.append((directory.path.name, members))
     for members in populations(missing):
-        groups.append((digest(sorted(each.identity for each in members)), members))
+        groups.append((population_name(members), members))
     return sorted(groups, key=lambda group: group[1][0].depth())
 
 
-def _begun(identity: str, begun: dict[str, PopulationDirectory], wanted: dict[str, Trajectory]) -> Trajectory:
+def population_name(members: Iterable[Trajectory]) -> str:
+    """Returns the name of a population's directory."""
+    return digest(sorted(each.identity for each in members))
+
+
+def _begun(identity: str, begun: Mapping[str, Member], wanted: Mapping[str, Trajectory]) -> Trajectory:
     """Returns a member as wanted now; one that is no longer wanted goes on as it was begun."""
     if identity in wanted:
         return wanted[identity]
-    (facts,) = (each for each in begun[identity].run()["members"] if each["identity"] == identity)
-    parent = _begun(facts["parent"], begun, wanted) if facts["parent"] else None
-    return Trajectory(from_json(facts["settings"]), facts["seed"], identity, parent)
+    member = begun[identity]
+    parent = _begun(member.parent, begun, wanted) if member.parent else None
+    return Trajectory(member.condition, member.seed, identity, parent)
 
 
 def _train_one(
@@ -158,21 +181,41 @@ def _train_one(
         raise Interrupted("stopped between two trainings; nothing is lost")
     if processes.told(lambda: _finished(PopulationDirectory(path), horizon)):
         return
-    snapshots = {step for each in same for step in (*each.condition.snapshots, each.condition.steps)}
     identities = {member.identity for member in members}
+    ends = {each.condition.steps for each in same}
+    snapshots = ends | {step for each in same for step in each.condition.snapshots}
     for child in wanted:
         if child.parent is not None and child.parent.identity in identities:
             snapshots |= _snapshots_for(child, horizon)
-    run = Run(run.path)  # as the parents have left it
-    starts = [_start(member, run) for member in members]
+    has_parents = any(member.parent is not None for member in members)
+    # As the parents have left them.
+    trained = {each.identity: each for each in Run(run.path).trained()} if has_parents else {}
+    loaded: dict[tuple[Path, int], Mapping[str, Any]] = {}  # not once for each member
+
+    def load(store: CheckpointStore, step: int) -> Mapping[str, Any]:
+        if (store.directory, step) not in loaded:
+            if len(loaded) == 2:  # a step, and step 0, where masks rewind
+                loaded.pop(next(iter(loaded)))
+            loaded[store.directory, step] = store.load(step)
+        return loaded[store.directory, step]
+
+    started: list[tuple[Trajectory, Start | None]] = []
+    for member in members:
+        try:
+            started.append((member, _start(member, trained, load)))
+        except NotStarted as reason:
+            observer.note(f"{member.condition.name}, seed {member.seed}: not trained: {reason}")
+    if not started:
+        return
     train(
-        path,
-        members,
+        path if len(started) == len(members) else path.with_name(population_name(member for member, _ in started)),
+        [member for member, _ in started],
         horizon=horizon,
         snapshot_steps=snapshots,
-        starts=starts,
+        starts=[start for _, start in started],
         observer=observer,
         arguments=arguments,
+        ends=ends,
     )
 
 
@@ -198,61 +241,111 @@ def _snapshots_for(child: Trajectory, horizon: int) -> set[int]:
     assert child.parent is not None
     steps = {0} if rewinds(start.transforms) else set()
     if isinstance(start.at, First):
-        return steps | set(child.parent.condition.measure_at.steps(horizon))
+        return steps | child.parent.condition.measure_at.grid(horizon)
     return steps | ({start.at} if isinstance(start.at, int) else set())
 
 
-def _start(member: Trajectory, run: Run) -> Start | None:
+class NotStarted(Exception):
+    """A trajectory cannot be trained: what it starts from never came."""
+
+
+def _start(member: Trajectory, trained: Mapping[str, Member], load: Load) -> Start | None:
     start = member.condition.start
     if not isinstance(start, From):
         return None
-    assert member.parent is not None
-    parent = next(each for each in run.trained() if each.identity == member.parent.identity)
-    step = _start_step(start, parent)
+    parent, step = _parent_at(member, trained)
     as_jax = lambda tree: jax.tree.map(jax.numpy.asarray, tree)  # noqa: E731
-    model_state = as_jax(parent.variables(step))
-    params = model_state.pop("params")
-    parent_init = as_jax(parent.params(0)) if rewinds(start.transforms) else params
-    made = Start(params, mask=None, parent_init=parent_init)
-    return start_from(made, start.transforms, member.condition, member.seed, model_state)
+    variables = as_jax(parent.variables(step, load))
+    parent_init = as_jax(parent.variables(0, load)) if rewinds(start.transforms) else variables
+    model_state = dict(variables)
+    made = Start(model_state.pop("params"), model_state, mask=None, parent_init=parent_init)
+    return start_from(made, start.transforms, member.condition, member.seed)
 
 
-def _start_step(start: From, parent: Member) -> int:
-    if start.at == "end":
-        return parent.steps()[-1]
-    if isinstance(start.at, int):
-        if start.at not in parent.steps():
-            raise UserError(
-                f"start: step {start.at} of '{parent.condition.name}' was not kept ({parent.steps()} were); "
-                f"train it anew with --fresh"
+def _parent_at(child: Trajectory, trained: Mapping[str, Member]) -> tuple[Member, int]:
+    """Returns the parent of a trajectory, and at which of its kept steps the trajectory starts.
+
+    Raises:
+      NotStarted: the parent never came there.
+      UserError: the parameters of the step were not kept.
+    """
+    start, wanted = child.condition.start, child.parent
+    assert isinstance(start, From)
+    assert wanted is not None
+    name, parent = wanted.condition.name, trained.get(wanted.identity)
+    status = parent.directory.status() if parent else {}
+    if parent is None or not (status["finished"] and status["horizon"] >= wanted.condition.steps):
+        raise NotStarted(f"'{name}', which it starts from, was not trained")
+    end = wanted.condition.steps
+    if isinstance(start.at, First):
+        table = Table.of(parent.rows(at=wanted.condition.measure_at.grid(end))).seed(parent.seed)
+        values = table.values(parent.condition.name, f"{start.at.measure}/{start.at.split}")
+        reached = values[values >= start.at.at_least]
+        if not len(reached):
+            raise NotStarted(
+                f"{start.at.measure}/{start.at.split} of '{name}' was never at least {start.at.at_least:g} "
+                f"(its best was {values.max():.4g})"
             )
-        return start.at
-    assert isinstance(start.at, First)
-    table = Table.of(parent.rows()).seed(parent.seed)
-    values = table.values(parent.condition.name, f"{start.at.measure}/{start.at.split}")
-    reached = values[values >= start.at.at_least]
-    if not len(reached):
-        raise UserError(
-            f"start: {start.at.measure}/{start.at.split} of '{parent.condition.name}' seed {parent.seed} was never "
-            f"at least {start.at.at_least:g} (its best was {values.max():.4g}); give it more steps"
-        )
-    return int(reached.index[0])
+        step = int(reached.index[0])
+    else:
+        step = end if start.at == "end" else start.at
+    ended = status["members"][parent.index]
+    if ended["state"] == "failed" and ended["step"] < step:
+        raise NotStarted(f"'{name}' failed at step {ended['step']}")
+    kept = parent.steps()
+    if ended["state"] == "stopped" and ended["step"] < step:
+        step = min((each for each in kept if each >= ended["step"]), default=step)  # its parameters have stayed
+    if step not in kept:
+        raise UserError(f"start: step {step} of '{name}' was not kept ({kept} were); train it anew with --fresh")
+    return parent, step
+
+
+def _never(wanted: Trajectory, trained: Mapping[str, Member]) -> str | None:
+    """Returns why a trajectory that has not begun will not; None where its parent may still come to where it starts."""
+    if wanted.parent is None:
+        return None
+    parent = trained.get(wanted.parent.identity)
+    if parent is None:
+        return _never(wanted.parent, trained)
+    status = parent.directory.status()
+    if not (status["finished"] and status["horizon"] >= wanted.parent.condition.steps):
+        return None
+    try:
+        _parent_at(wanted, trained)
+    except NotStarted as reason:
+        return str(reason)
+    return None
 
 
 def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...], observer: Observer) -> Reproduction:
     """Runs the analyses that are due, judges the claims, and writes table.csv and results.json."""
     run = Run(path)
+    run.check_whole()
     request = run.request
     by_identity = {each.identity: each for each in run.trained()}
     rows: Rows = []
     finished: Rows = []  # claims are judged on these alone
     notes: list[str] = []
     timings: dict[Path, Timing] = {}
+    for each in by_identity.values():
+        if each.task_version < type(each.condition.task).version:
+            notes.append(
+                f"'{each.condition.name}', seed {each.seed}, is left out: version {each.task_version} of its task "
+                f"trained it, and {type(each.condition.task).version} is asked for"
+            )
+    statuses: dict[Path, dict[str, Any]] = {}
     for wanted in trajectories(conditions):
+        name, seed, horizon = wanted.condition.name, wanted.seed, wanted.condition.steps
         member = by_identity.get(wanted.identity)
         if member is None:
+            if reason := _never(wanted, by_identity):
+                notes.append(f"{name}, seed {seed}: not trained: {reason}")
+                rows.append((name, seed, 0, NOT_STARTED, 1.0))
+                finished.append(rows[-1])
             continue
-        status = member.directory.status()
+        if member.directory.path not in statuses:
+            statuses[member.directory.path] = member.directory.status()
+        status = statuses[member.directory.path]
         if member.directory.path not in timings:
             timings[member.directory.path] = _timing(member.directory, status)
             notes += [
@@ -260,15 +353,20 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
             ]
         if status["finished"]:
             _analyse(wanted, member, observer)
-        name, seed, horizon = wanted.condition.name, wanted.seed, wanted.condition.steps
-        found = [row for row in member.rows(name) if row[2] <= horizon]
+        found = member.rows(name, at=wanted.condition.measure_at.steps(horizon))
         state: dict[str, Any] = status["members"][member.index] if status["members"] else {"state": "going"}
         if state["state"] == "failed":
-            notes.append(f"{name}, seed {seed}: the loss was not finite at step {state['step']}")
+            notes.append(f"{name}, seed {seed}: training gave numbers that are not finite at step {state['step']}")
             # A claim must not read the last good rows as if they were final.
             found += [(name, seed, state["step"] + 1, key, math.nan) for key in dict.fromkeys(row[3] for row in found)]
         rows += found
         if status["finished"] and status["horizon"] >= horizon:
+            if state["state"] == "going" and not any(row[2] == horizon for row in found):
+                notes.append(
+                    f"{name}, seed {seed}: trained to step {status['horizon']}, but not measured at step {horizon}, "
+                    f"its end; train it anew with --fresh"
+                )
+                continue
             finished += found
     table = Table.of(rows)
     verdicts = judge_all(experiment.claims, Table.of(finished), withheld=withheld(experiment, request))
@@ -277,8 +375,7 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     if rows:
         notes += [note for figure in experiment.figures for note in _missing_keys(figure, table)]
     table.save(path / "table.csv")
-    claims = [verdict_json(verdict) for verdict in verdicts]
-    write_json(path / "results.json", {**dataclasses.asdict(request), "claims": claims, "notes": notes})
+    run.write_results([verdict_json(verdict) for verdict in verdicts], notes)
     return Reproduction(
         path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), tuple(timings.values())
     )
@@ -296,7 +393,7 @@ def _timing(directory: PopulationDirectory, status: Mapping[str, Any]) -> Timing
 
 def _missing_keys(figure: Figure, table: Table) -> list[str]:
     """Returns a note for every key of a figure that no condition has."""
-    keys = set(keys_of(table.rows))
+    keys = set(table.measured_keys())
     wanted = figure.keys if isinstance(figure, Curves) else ()
     return [f"figure '{figure.name}': no key '{key}'{nearest(key, keys)}" for key in wanted if key not in keys]
 
@@ -319,8 +416,7 @@ def withheld(experiment: Experiment, request: Request) -> str:
 
 def _analyse(wanted: Trajectory, member: Member, observer: Observer) -> None:
     """Runs the analyses that this member has no values of yet, for the snapshots it has."""
-    path = member.directory.analyses_file
-    kept = read_json(path) if path.exists() else {}
+    kept = member.directory.analyses()
     condition = wanted.condition
     for config in condition.analyses:
         key = digest({"analysis": to_json(config), "steps": member.steps()})
@@ -345,4 +441,4 @@ def _analyse(wanted: Trajectory, member: Member, observer: Observer) -> None:
         for each in stale:
             kept[each].pop(str(member.index), None)
         kept.setdefault(key, {"analysis": to_json(config)})[str(member.index)] = values
-        write_json(path, kept)
+        member.directory.write_analyses(kept)

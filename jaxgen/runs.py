@@ -9,7 +9,8 @@
         report.html
         job/             where it was submitted to (jaxgen/launch/job.py)
 
-Reading a run executes none of its code.
+Reading a run executes none of its code, and whoever reads it checks it: what it says it is, and that it is what was
+saved. What does not fit is refused by name.
 """
 
 from __future__ import annotations
@@ -17,23 +18,30 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxgen import objects
+from jaxgen import links, objects
 from jaxgen.config import digest, from_json
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition
-from jaxgen.files import make_directory, read_json, reading, write_json
+from jaxgen.experiment import Condition, identity_of
+from jaxgen.files import make_directory, read_sealed, reading, write_sealed
 from jaxgen.table import Table
-from jaxgen.train.directory import NOT_FETCHED, PopulationDirectory
-from jaxgen.train.metrics import read_rows
+from jaxgen.train.directory import CONSTANT, NOT_FETCHED, PopulationDirectory
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from jaxgen.train.checkpoint import CheckpointStore
 
+    Load = Callable[[CheckpointStore, int], Mapping[str, np.ndarray]]
+
 Rows = list[tuple[str, int, int, str, float]]
+
+_FIELDS = {**CONSTANT, "members": list, "begun": list}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,24 +68,32 @@ class Member:
     identity: str
     index: int  # in its population
     directory: PopulationDirectory
+    parent: str | None  # its identity
+    task_version: int  # with which it was trained
 
     def __repr__(self) -> str:
         return f"Member({self.condition.name!r}, seed {self.seed}, kept steps {self.steps()})"
 
     def steps(self) -> list[int]:
-        """Returns the steps whose parameters were kept."""
-        return self._snapshots().steps()
+        """Returns the steps whose parameters are saved."""
+        return sorted(map(int, self.directory.status()["snapshots"]))
 
-    def variables(self, step: int | None = None) -> dict[str, Any]:
-        """Returns the Flax collections at a kept step (the last one by default), as numpy arrays."""
+    def variables(self, step: int | None = None, load: Load | None = None) -> dict[str, Any]:
+        """Returns the Flax collections at a kept step (the last one by default), as numpy arrays.
+
+        Args:
+          step: the step.
+          load: reads the population's snapshot of a step; for who asks many members.
+        """
         from jaxgen.train.checkpoint import nest
 
         store = self._snapshots()
         if step is None:
-            if not (steps := store.steps()):
+            if not (steps := self.steps()):
                 raise UserError(f"{self.directory.path} keeps no parameters yet")
             step = steps[-1]
-        leaves = {path: leaf[self.index] for path, leaf in store.load(step).items()}
+        population = load(store, step) if load else store.load(step)
+        leaves = {path: leaf[self.index] for path, leaf in population.items()}
         return {collection: nest(leaves, collection) for collection in {path.split(".")[0] for path in leaves}}
 
     def params(self, step: int | None = None) -> dict[str, Any]:
@@ -89,20 +105,27 @@ class Member:
         # Here, for jax is not needed to look at the rest of a run.
         from jaxgen.train.checkpoint import CheckpointStore
 
-        return CheckpointStore(self.directory.path / "snapshots")
+        known = {int(step): kept for step, kept in self.directory.status()["snapshots"].items()}
+        return CheckpointStore(self.directory.path / "snapshots", owner=self.directory.owner, digests=known)
 
-    def rows(self, name: str | None = None) -> Rows:
-        """Returns (condition, seed, step, key, value) of measures and analyses, under the name `name`."""
+    def rows(self, name: str | None = None, at: Collection[int] | None = None) -> Rows:
+        """Returns (condition, seed, step, key, value) of measures and analyses.
+
+        Args:
+          name: the condition's name to give them; None: its own.
+          at: the steps of the measures, the last of which ends the analyses; None: all there are.
+        """
         name = name or self.condition.name
+        steps, last = (None, math.inf) if at is None else (set(at), max(at))
         found: Rows = []
-        for row in read_rows(self.directory.metrics_file):
-            if row["member"] == self.index:
+        for row in self.directory.rows().get(self.index, []):
+            if steps is None or row["step"] in steps:
                 values = row["values"].items()
                 found += [(name, self.seed, row["step"], k, float("nan") if v is None else v) for k, v in values]
-        if self.directory.analyses_file.exists():
-            with reading(self.directory.analyses_file):
-                for kept in read_json(self.directory.analyses_file).values():
-                    for step, key, value in kept.get(str(self.index), []):
+        with reading(self.directory.analyses_file):
+            for kept in self.directory.analyses().values():
+                for step, key, value in kept.get(str(self.index), []):
+                    if step <= last:
                         found.append((name, self.seed, step, key, float("nan") if value is None else value))
         return found
 
@@ -115,31 +138,123 @@ class Run:
 
     def __post_init__(self) -> None:
         objects.fetch(self.path, leave=NOT_FETCHED)
+        links.confine(self.path)
+
+    @functools.cached_property
+    def _about(self) -> dict[str, Any]:
+        data: dict[str, Any] = read_sealed(self.path / "run.json", _FIELDS)
+        return data
 
     @functools.cached_property
     def request(self) -> Request:
-        data = read_json(self.path / "run.json", {"paper": str, "experiment": str, "scale": str, "settings": list})
-        return Request(
-            data["paper"], data["experiment"], data["scale"], tuple(data["settings"]), data["seeds"], data["extend"]
-        )
+        about, file = self._about, self.path / "run.json"
+        with reading(file):
+            seeds, extend = about["seeds"], about["extend"]
+            if not all(isinstance(each, str) for each in about["settings"]):
+                raise TypeError("settings are text")
+            if not all(each is None or (type(each) is int and each > 0) for each in (seeds, extend)):
+                raise TypeError("seeds and extend are numbers, or null")
+        return Request(about["paper"], about["experiment"], about["scale"], tuple(about["settings"]), seeds, extend)
 
     def populations(self) -> list[PopulationDirectory]:
-        paths = sorted((self.path / "populations").glob("*/run.json"))
-        return [PopulationDirectory(path.parent) for path in paths]
+        """Returns the populations that have begun.
+
+        Raises:
+          UserError: one has, and lacks its run.json.
+        """
+        found = [PopulationDirectory(path) for path in sorted((self.path / "populations").glob("*")) if path.is_dir()]
+        for each in found:
+            if not each.exists() and (each.status_file.exists() or each.metrics_file.exists()):
+                raise UserError(f"{each.run_file} is missing; restore it from a copy, or start beside it with --fresh")
+        return [each for each in found if each.exists()]
 
     @functools.cached_property
     def members(self) -> list[Member]:
         """The members that were last asked for and have begun, in the order of conditions and seeds."""
+        self.check_whole()
         trained = {each.identity: each for each in self.trained()}
-        wanted = read_json(self.path / "run.json", {"members": list})["members"]
-        return [trained[identity] for identity in dict.fromkeys(wanted) if identity in trained]
+        return [trained[identity] for identity in dict.fromkeys(self._about["members"]) if identity in trained]
 
-    def trained(self) -> Iterator[Member]:
-        """Gives every member on disk, those of earlier settings of the experiment too."""
+    def trained(self) -> list[Member]:
+        """Returns every member on disk, those of earlier settings of the experiment too.
+
+        Raises:
+          UserError: one is not what its settings, seed and parent make it, or belongs to another run.
+        """
+        return self._trained
+
+    @functools.cached_property
+    def _trained(self) -> list[Member]:
+        found: list[Member] = []
         for directory in self.populations():
-            for index, facts in enumerate(directory.run()["members"]):
-                condition = from_json(facts["settings"])
-                yield Member(condition, facts["seed"], facts["identity"], index, directory)
+            facts = directory.run()
+            identities = [each["identity"] for each in facts["members"]]
+            here = {name: self._about[name] for name in CONSTANT}
+            if facts.get("of") != here or directory.path.name != digest(sorted(identities)):
+                raise UserError(
+                    f"{directory.path} belongs to another run, or to another folder; put it back to where it was"
+                )
+            with reading(directory.run_file):
+                found += _members(directory, facts["members"])
+        return found
+
+    def begun(self) -> dict[str, Member]:
+        """Returns every member on disk by its identity; checked as by `trained`."""
+        return {each.identity: each for each in self.trained()}
+
+    def check_whole(self) -> None:
+        """Raises `UserError` where run.json or results.json tell of what is no longer there, or no longer the same.
+
+        Analyses may have gone on since results.json was written. Where it is damaged itself it is written anew.
+        """
+        with reading(self.path / "results.json"):
+            then = self._results_or_none()
+            then = then["populations"] if then else {}
+            now = self.witness()
+            for name in [*self._about["begun"], *then]:
+                if name not in now:
+                    place = self.path / "populations" / name
+                    raise UserError(f"{place} is missing; `jaxgen resume {self.path}` trains it again")
+            for name, analyses in then.items():
+                file = self.path / "populations" / name / "analyses.json"
+                if len(now[name]) < len(analyses):
+                    raise UserError(
+                        f"{file} lacks values that were judged; restore it from a copy, or remove results.json and "
+                        f"compute them again: jaxgen resume {self.path}"
+                    )
+                if any(now[name].get(key, value) != value for key, value in analyses.items()):
+                    raise UserError(f"{file} has other values than were judged; restore it from a copy")
+
+    def witness(self) -> dict[str, dict[str, str]]:
+        """Returns the populations, each with the digests of its analyses by their keys and members."""
+        return {
+            directory.path.name: {
+                f"{key}/{member}": digest(values)
+                for key, kept in directory.analyses().items()
+                for member, values in kept.items()
+                if member != "analysis"
+            }
+            for directory in self.populations()
+        }
+
+    def write_results(self, claims: list[dict[str, Any]], notes: Sequence[str]) -> None:
+        """Writes results.json."""
+        facts = {"id": self._about["id"], "populations": self.witness(), "claims": claims, "notes": list(notes)}
+        write_sealed(self.path / "results.json", {**dataclasses.asdict(self.request), **facts})
+
+    def _results(self) -> dict[str, Any]:
+        """Returns results.json; raises `UserError` where it is damaged, or of another run."""
+        file = self.path / "results.json"
+        data: dict[str, Any] = read_sealed(file, {**CONSTANT, "populations": dict, "claims": list})
+        if any(data[name] != self._about[name] for name in CONSTANT):
+            raise UserError(f"{file} is of another run than run.json; restore it from a copy, or remove it")
+        return data
+
+    def _results_or_none(self) -> dict[str, Any] | None:
+        try:
+            return self._results()
+        except UserError:
+            return None
 
     def member(self, index: int) -> Member:
         """Returns a member by its number in `members`."""
@@ -158,7 +273,7 @@ class Run:
         results = self.path / "results.json"
         if not results.exists():
             raise UserError(f"{self.path} has no verdicts yet; `jaxgen resume {self.path}` finishes it")
-        verdicts: list[dict[str, Any]] = read_json(results, {"claims": list})["claims"]
+        verdicts: list[dict[str, Any]] = self._results()["claims"]
         with reading(results):
             return [
                 each | {"values": {int(seed): value for seed, value in each["values"].items()}} for each in verdicts
@@ -183,10 +298,48 @@ def load_run(path: str | Path) -> Run:
     )
 
 
+def _members(directory: PopulationDirectory, members: Sequence[Mapping[str, Any]]) -> Iterator[Member]:
+    """Gives the members of a population as run.json has them.
+
+    Raises:
+      UserError: one is not the one that its identity says.
+    """
+    made: dict[int, tuple[Condition, dict[str, Any]]] = {}  # members of one condition share their settings
+    for index, facts in enumerate(members):
+        settings = facts["settings"]
+        if id(settings) not in made:
+            condition = from_json(settings)
+            made[id(settings)] = (condition, condition.identity_fields())
+        condition, fields = made[id(settings)]
+        parent = (facts["parent"], facts["parent_steps"]) if facts["parent"] else None
+        version = _task_version(condition, facts, parent, fields)
+        if version is None:
+            raise UserError(
+                f"{directory.run_file}: '{condition.name}', seed {facts['seed']}, is not the run that its identity "
+                f"says: its settings, seed or parent were edited, or a version of jaxgen trained it that took other "
+                f"settings into account; restore the file from a copy, or start beside it with --fresh"
+            )
+        yield Member(condition, facts["seed"], facts["identity"], index, directory, facts["parent"], version)
+
+
+def _task_version(
+    condition: Condition, facts: Mapping[str, Any], parent: tuple[str, int] | None, fields: Mapping[str, Any]
+) -> int | None:
+    """Returns the version of its task with which a member has the identity that it says; None: with none."""
+    for version in range(type(condition.task).version, 0, -1):
+        if identity_of(condition, facts["seed"], parent, {**fields, "task_version": version}) == facts["identity"]:
+            return version
+    return None
+
+
 def begin_run(path: Path, request: Request, identities: Sequence[str]) -> None:
     """Makes a run's directory, or writes down anew what is wanted of one that has begun."""
+    links.confine(path)
+    file = path / "run.json"
+    objects.fetch(path, [file.name])
+    kept = read_sealed(file, _FIELDS) if file.exists() else {"id": uuid.uuid4().hex, "begun": []}
     make_directory(path / "populations")
-    write_json(path / "run.json", dataclasses.asdict(request) | {"members": list(identities)})
+    write_sealed(file, {**kept, **dataclasses.asdict(request), "members": list(identities)})
 
 
 def run_directory(root: Path, request: Request, *, fresh: bool) -> Path:

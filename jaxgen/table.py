@@ -6,9 +6,11 @@ A *key* is `measure/split`, or `measure` alone where the measure has no split.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,9 @@ from jaxgen.errors import UserError, nearest
 from jaxgen.files import write_text
 
 COLUMNS = ["condition", "seed", "step", "split", "measure", "value"]
+
+# The key of the one row of a seed that could not be trained, since what it starts from never came.
+NOT_STARTED = "not_started"
 
 
 class NotMeasured(UserError):
@@ -78,14 +83,40 @@ class Table:
     def without(self, conditions: Iterable[str]) -> Table:
         return Table(self.rows[~self.rows["condition"].isin(list(conditions))])
 
+    def measured_keys(self) -> list[str]:
+        """Returns the keys that were measured, in the order of their first rows."""
+        return list(keys_of(self.rows[["measure", "split"]].drop_duplicates()))
+
+    def condition(self, name: str) -> Table:
+        """Returns the rows of one condition."""
+        return self._by_condition.get(name) or Table(self.rows[:0])
+
+    def finals(self, key: str, rows: int = 5) -> pd.Series:
+        """Returns the final value (`SeedTable.final`) of every condition and seed that has one."""
+        measure, split = split_key(key)
+        of_key = self.rows[(self.rows["measure"] == measure) & (self.rows["split"] == split)]
+        last = of_key.sort_values("step").groupby(["condition", "seed"]).tail(rows)
+        values = last.groupby(["condition", "seed"])["value"]
+        finals: pd.Series = values.median().where(values.count() == values.size())
+        return finals
+
     def seed(self, seed: int) -> SeedTable:
-        return SeedTable(self.rows[self.rows["seed"] == seed])
+        return self._by_seed.get(seed) or SeedTable(self.rows[:0])
+
+    # Cut once, not whenever a claim, a figure or a page asks.
+    @functools.cached_property
+    def _by_condition(self) -> dict[Any, Table]:
+        return {name: Table(rows) for name, rows in self.rows.groupby("condition", sort=False)}
+
+    @functools.cached_property
+    def _by_seed(self) -> dict[Any, SeedTable]:
+        return {seed: SeedTable(rows) for seed, rows in self.rows.groupby("seed", sort=False)}
 
     def series(self, condition: str, key: str) -> pd.DataFrame:
         """Returns the values of one key: index step, one column a seed."""
         measure, split = split_key(key)
-        at = self.rows
-        at = at[(at["condition"] == condition) & (at["measure"] == measure) & (at["split"] == split)]
+        at = self.condition(condition).rows
+        at = at[(at["measure"] == measure) & (at["split"] == split)]
         return at.pivot(index="step", columns="seed", values="value").sort_index()
 
     def save(self, path: Path) -> None:
@@ -118,18 +149,25 @@ class SeedTable:
 
     rows: pd.DataFrame
 
+    @functools.cached_property
+    def _by_place(self) -> dict[Any, pd.DataFrame]:
+        places = self.rows.groupby(["condition", "measure", "split"], sort=False)
+        return {place: rows for place, rows in places}
+
     def values(self, condition: str, key: str) -> pd.Series:
         """Returns the values of a key by step, in order.
 
         Raises:
           NotMeasured: no such condition or key; the nearest is named.
+          Censored: what the condition starts from never came.
         """
-        of_condition = self.rows[self.rows["condition"] == condition]
-        if not len(of_condition):
-            raise NotMeasured(f"no condition '{condition}'{nearest(condition, set(self.rows['condition']))}")
-        measure, split = split_key(key)
-        found = of_condition[(of_condition["measure"] == measure) & (of_condition["split"] == split)]
-        if not len(found):
+        if (condition, NOT_STARTED, "") in self._by_place:
+            raise Censored(f"what '{condition}' starts from never came")
+        found = self._by_place.get((condition, *split_key(key)))
+        if found is None:
+            of_condition = self.rows[self.rows["condition"] == condition]
+            if not len(of_condition):
+                raise NotMeasured(f"no condition '{condition}'{nearest(condition, set(self.rows['condition']))}")
             raise NotMeasured(f"'{condition}' has no measure '{key}'{nearest(key, keys_of(of_condition))}")
         return found.set_index("step")["value"].sort_index()
 

@@ -4,6 +4,7 @@
 A run of each kind is first made without interruption. Then the same command is started again and
 again in another place, and killed (SIGKILL) after a random time, or as soon as it is seen to be
 saving; in the end it is left alone. What lies on disk must then be what the uninterrupted run left.
+Names of conditions, where the runs lie and what surrounds each start are drawn at random, too.
 Of several processes one is killed, and the others must end by themselves. Runs in an object store
 (an emulator's) are compared with one on this disk.
 """
@@ -19,6 +20,7 @@ import random
 import signal
 import socket
 import statistics
+import string
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,7 @@ import numpy as np
 from tensorboardX.proto.event_pb2 import Event
 
 from jaxgen import objects
+from jaxgen.errors import UserError
 from jaxgen.runs import Run, load_run
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.directory import PopulationDirectory
@@ -49,8 +52,9 @@ from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.tasks import ModularTask
 from jaxgen.train.config import AdamW, Every, From, MagnitudeMask, Rewind, ScaleParams
 
+NAMES = DRAWN
 mlp = Condition(
-    name="mlp",
+    name=NAMES[0],
     task=ModularTask(p=23, operation="x+y", format="a b", train_fraction=0.5, corruption=0.2),
     model=MLPConfig(hidden=(96,), activation="relu", bias=True, init_std=0.1, dropout=0.1, batch_norm=True),
     optimizer=AdamW(learning_rate=0.01, weight_decay=0.5),
@@ -62,7 +66,7 @@ mlp = Condition(
     snapshots=tuple(range(0, STEPS * 8, STEPS)),
 )
 transformer = Condition(
-    name="transformer",
+    name=NAMES[1],
     task=ModularTask(p=23, operation="x+y", train_fraction=0.5),
     model=TransformerConfig(width=32, heads=2, mlp_width=64, layers=2),
     optimizer=AdamW(learning_rate=0.001, weight_decay=1.0),
@@ -71,12 +75,12 @@ transformer = Condition(
     measure_at=Every(interval=20),
     snapshots=tuple(range(0, STEPS, 200)),
 )
-dense = dataclasses.replace(mlp, name="dense", steps=STEPS * 2, seeds=(0, 1))
+dense = dataclasses.replace(mlp, name=NAMES[2], steps=STEPS * 2, seeds=(0, 1))
 ticket = dataclasses.replace(
-    dense, name="ticket", start=From(condition="dense", transforms=(MagnitudeMask(keep=0.5), Rewind()))
+    dense, name=NAMES[3], start=From(condition=NAMES[2], transforms=(MagnitudeMask(keep=0.5), Rewind()))
 )
 larger = dataclasses.replace(
-    dense, name="larger", start=From(condition="ticket", transforms=(ScaleParams(factor=2.0),))
+    dense, name=NAMES[4], start=From(condition=NAMES[3], transforms=(ScaleParams(factor=2.0),))
 )
 
 
@@ -92,6 +96,45 @@ PAPER = Paper(
                  experiment("chain", dense, ticket, larger)),
 )
 '''
+
+
+# What folders are called, by people and by other programs.
+FOLDERS = ("runs", "my runs", "r[1]", "[!a]*?", "größe", "運行", "o'clock", 'a "b"', "$HOME", "~", "%20", "x;y&z",
+           "a\\b", "-rf", "...", "#1", "{a,b}", "\N{TEST TUBE}", "e\N{COMBINING ACUTE ACCENT}")  # fmt: skip
+# What must change no bit; None: not set.
+ENVIRONMENTS: dict[str, tuple[str | None, ...]] = {
+    "HOME": (os.environ.get("HOME"), None),
+    "LANG": (None, "C", "POSIX", "C.UTF-8", "tr_TR.UTF-8"),
+    "PYTHONIOENCODING": (None, None, "ascii", "latin-1"),
+    "PYTHONHASHSEED": (None, "1"),
+    "TZ": (None, "Pacific/Kiritimati", "America/St_Johns"),
+    "TERM": (None, "dumb", "xterm-256color"),
+}
+UMASKS = (0o002, 0o022, 0o027, 0o077)
+# Part of what a run's bits may depend on: drawn once a run, as it does not go on under another.
+KEYS = (None, None, "rbg", "unsafe_rbg", "threefry2x32")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def draw_names(random_: random.Random, count: int) -> list[str]:
+    """Returns names of conditions, of any letters that they may have."""
+    letters = string.ascii_letters + string.digits + "=.,_ +-"
+    found: set[str] = set()
+    while len(found) < count:
+        length = random_.choice((1, 8, 30, 200))
+        found.add("".join(random_.choices(letters, k=length)))
+    return sorted(found)
+
+
+def draw_folder(random_: random.Random, inside: Path, number: int) -> Path:
+    """Makes a folder for runs, perhaps through a link above it."""
+    name = " ".join([*random_.sample(FOLDERS, random_.choice((1, 2))), str(number)])
+    folder = inside / name
+    if random_.random() < 0.3:
+        (inside / f"elsewhere {number}").mkdir()
+        folder.symlink_to(f"elsewhere {number}")
+        return folder / random_.choice(FOLDERS[:6])
+    return folder
 
 
 @dataclasses.dataclass
@@ -130,7 +173,7 @@ HANGS_AFTER_SECONDS = 240.0
 class Launched:
     """The processes of one run."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], count: int):
+    def __init__(self, command: list[str], environment: Mapping[str, str], count: int, cwd: Path, umask: int):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -140,7 +183,12 @@ class Launched:
             place += ["--connect-within", "60"]  # one that is killed before it is there is waited for
             whole = [*command, *(place if count > 1 else [])]
             pipe, into = subprocess.PIPE, subprocess.STDOUT
-            self.processes.append(subprocess.Popen(whole, env=environment, text=True, stdout=pipe, stderr=into))
+            self.processes.append(
+                subprocess.Popen(
+                    whole, env=environment, cwd=cwd, umask=umask, stdout=pipe, stderr=into, encoding="utf-8",
+                    errors="replace",
+                )
+            )  # fmt: skip
 
     def running(self) -> bool:
         return all(each.poll() is None for each in self.processes)
@@ -173,9 +221,12 @@ class Chaos:
         self.kind, self.root, self.random, self.processes, self.store = kind, root, random_, processes, store
         folder = root / "papers" / "chaos"
         folder.mkdir(parents=True)
-        (folder / "__init__.py").write_text(PAPER.replace("STEPS", str(steps)))
+        names = draw_names(random_, 5)
+        (folder / "__init__.py").write_text(PAPER.replace("STEPS", str(steps)).replace("DRAWN", repr(names)))
         self.tally = Tally()
         self.whole = root / "whole"
+        self.keys: str | None = None
+        self.surroundings = ""
         launched = time.time()
         self._leave_alone(self.whole)
         # How long it takes until the first population trains.
@@ -186,21 +237,43 @@ class Chaos:
         """Kills a run so many times, then lets it end; one that ends before is compared, and another begun."""
         while self.tally.kills < kills:
             self.tally.runs += 1
-            broken = objects.locate(f"{self.store or self.root}/broken-{self.tally.runs}")
-            while self.tally.kills < kills and self._kill_once(broken):
-                pass
-            self._leave_alone(broken)
-            objects.fetch(self._run(broken))
-            self.tally.mismatches += differences(self._run(self.whole), self._run(broken))
+            broken = draw_folder(self.random, self.root, self.tally.runs)
+            if self.store:
+                broken = objects.locate(f"{self.store}/broken-{self.tally.runs}")
+            self.keys = self.random.choice(KEYS)
+            try:
+                while self.tally.kills < kills and self._kill_once(broken):
+                    pass
+                self._leave_alone(broken)
+                objects.fetch(self._run(broken))
+                found = differences(self._run(self.whole), self._run(broken))
+            except (RuntimeError, UserError) as error:
+                found = [str(error)]
+            if found:
+                self.tally.mismatches += [*found[:-1], f"{found[-1]}\n    last started {self.surroundings}"]
 
     def _run(self, runs: Path) -> Path:
         return runs / "chaos" / self.kind / "paper"
 
     def _start(self, runs: Path) -> Launched:
         command = [sys.executable, "-m", "jaxgen", "reproduce", f"chaos/{self.kind}", "--save-every", "0.2"]
-        environment = os.environ | {"JAXGEN_EXPERIMENTS": str(self.root / "papers"), "JAXGEN_RUNS": objects.url(runs),
-                                    "PYTHONFAULTHANDLER": "1"}  # fmt: skip
-        return Launched(command, environment, self.processes)
+        cwd, umask = self.root, 0o022
+        drawn: dict[str, str | None] = {"JAX_DEFAULT_PRNG_IMPL": self.keys}
+        place = objects.url(runs)
+        if runs != self.whole:
+            cwd = self.root / "from" / self.random.choice(FOLDERS)
+            cwd.mkdir(parents=True, exist_ok=True)
+            umask = self.random.choice(UMASKS)
+            drawn |= {name: self.random.choice(values) for name, values in ENVIRONMENTS.items()}
+            if not self.store and self.random.random() < 0.5:
+                place = os.path.relpath(runs, cwd)
+        self.surroundings = f"in {str(cwd)!r} with --runs {place!r}, umask {umask:03o} and {drawn}"
+        environment = os.environ | {name: value for name, value in drawn.items() if value is not None}
+        environment |= {"JAXGEN_EXPERIMENTS": str(self.root / "papers"), "PYTHONFAULTHANDLER": "1",
+                        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}  # fmt: skip
+        for name in (name for name, value in drawn.items() if value is None):
+            environment.pop(name, None)
+        return Launched([*command, f"--runs={place}"], environment, self.processes, cwd, umask)
 
     def _leave_alone(self, runs: Path) -> None:
         self._start(runs).check(runs)
@@ -326,7 +399,7 @@ def _tensorboard(directory: PopulationDirectory) -> list[tuple[str, int, str, fl
 @click.command()
 @click.option("--kills", default=102, show_default=True, help="Of all kinds together.")
 @click.option("--steps", default=2000, show_default=True, help="About how long the runs are.")
-@click.option("--seed", default=0, show_default=True, help="Decides when to kill.")
+@click.option("--seed", default=0, show_default=True, help="Decides when to kill, and all that is drawn.")
 @click.option("--processes", "counts", multiple=True, default=[1], show_default=True, help="Of each run. Repeatable.")
 @click.option("--store", "schemes", multiple=True, type=click.Choice(SCHEMES), help="In these object stores.")
 def main(kills: int, steps: int, seed: int, counts: tuple[int, ...], schemes: tuple[str, ...]) -> None:

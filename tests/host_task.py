@@ -30,7 +30,8 @@ class ReversalTask(Task):
 
     def shape(self) -> TaskShape:
         length = 2 * self.longest + 2
-        return TaskShape(vocabulary=12, length=length, readout=tuple(range(length)), sizes=(("train", 6), ("test", 5)))
+        sizes = (("train", 6), ("test", 5))
+        return TaskShape(vocabulary=12, length=length, readout=tuple(range(length)), sizes=sizes, padding=PAD)
 
     def stream_words(self) -> int:
         return 8

@@ -307,12 +307,75 @@ def test_auto_takes_only_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> N
         (((2, 4, 2, 16), (2, 4, 2, 16)), {"window": 0}, "a position sees itself"),
         (((2, 4, 2, 16), (2, 4, 2, 16)), {"segment_ids": jnp.zeros((2, 3), jnp.int32)}, r"expected (2, 4)"),
         (((2, 4, 2, 16), (2, 4, 2, 16)), {"bias": jnp.zeros((3, 4))}, "expected (2, 2, 4, 4), or 1 in"),
+        (((2, 4, 2, 16), (2, 4, 0, 16)), {}, "heads of q a multiple of those of k"),
+        (
+            ((2, 2, 2, 16), (2, 4, 2, 16)),
+            {"q_positions": (0.5, 3.7)},
+            "got q_positions (0.5, 3.7), expected whole numbers",
+        ),
+        (((2, 4, 2, 16), (2, 4, 2, 16)), {"window": 1.5}, "got window 1.5, expected a whole number, or None"),
+        (((2, 4, 2, 16), (2, 4, 2, 16)), {"segment_ids": jnp.zeros((2, 4))}, "segment_ids of float32, expected whole"),
+        (
+            ((2, 4, 2, 16), (2, 4, 2, 16)),
+            {"segment_ids": (jnp.zeros((2, 4), jnp.int32),)},
+            "expected a pair, of queries",
+        ),
+        (((2, 4, 2, 16), (2, 4, 2, 16)), {"kv_lengths": jnp.zeros(3, jnp.int32)}, "got kv_lengths (3,) of int32"),
+        (((2, 4, 2, 16), (2, 4, 2, 16)), {"q_lengths": jnp.zeros(2)}, "of float32, expected (2,) whole numbers"),
+        (((2, 4, 2, 16), (2, 4, 2, 16)), {"softcap": 0.0}, "got softcap 0.0, expected a number above 0"),
+        (
+            ((2, 4, 2, 16), (2, 4, 2, 16)),
+            {"bias": jnp.zeros((1, 1, 4, 4), bool)},
+            "a bias of bool, expected a floating",
+        ),
+        (
+            ((2, 4, 2, 16), (2, 4, 2, 16)),
+            {"implementation": "palas"},
+            "got implementation 'palas', expected one of auto, xla",
+        ),
+        (((2, 4, 2, 16), (2, 4, 2, 16)), {"implementation": "palas"}, "did you mean 'pallas'?"),
+        (
+            ((2, 4, 2, 16), (2, 4, 2, 16)),
+            {"implementation": "a b c"},
+            "expected one of auto, xla, pallas, cudnn, reference",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit(shapes: Any, how: dict[str, Any], said: str) -> None:
     q, k = (jnp.zeros(shape, jnp.float32) for shape in shapes)
     with pytest.raises(ValueError, match=re.escape(said)):
         attention(q, k, k, causal=True, **how)
+
+
+@pytest.mark.parametrize("window", [4, 2**31, 2**70, np.int64(9)])
+def test_a_window_that_holds_all_keys_is_none(window: Any) -> None:
+    q = jnp.zeros((2, 4, 2, 16), jnp.float32)
+    made = jax.make_jaxpr(functools.partial(attention, causal=True, window=window, implementation="pallas", device=TPU))
+    without = jax.make_jaxpr(functools.partial(attention, causal=True, implementation="pallas", device=TPU))
+    assert str(made(q, q, q)) == str(without(q, q, q))
+
+
+def test_positions_may_be_whole_numbers_of_any_kind() -> None:
+    q, k = jnp.zeros((1, 2, 1, 16), jnp.float32), jnp.zeros((1, 4, 1, 16), jnp.float32)
+    for positions in (np.array([1, 3]), jnp.array([1, 3]), range(1, 4, 2)):
+        assert attention(q, k, k, causal=True, q_positions=positions).shape == q.shape
+
+
+def test_gradients_of_gradients_are_right_or_refused_by_name() -> None:
+    q, k, v, _ = (jnp.asarray(x, jnp.float32) for x in draw(0, 1, 4, 4, 2, 1, 16))
+
+    def twice(k: jax.Array, **how: Any) -> jax.Array:
+        def once(k: jax.Array) -> jax.Array:
+            return jnp.sum(jax.grad(lambda k: jnp.sum(attention(q, k, v, causal=True, **how) ** 2))(k) ** 2)
+
+        return jax.grad(once)(k)
+
+    wanted, got = (jax.jit(functools.partial(twice, implementation=name))(k) for name in ("reference", "xla"))
+    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
+    with pytest.raises(
+        Unsupported, match=r"tpu_short has gradients of the first order alone, .* ask for xla, which has"
+    ):
+        jax.eval_shape(functools.partial(twice, implementation="pallas", device=TPU), k)
 
 
 def test_a_bias_is_added() -> None:
@@ -332,7 +395,7 @@ def test_packed_sequences_fill_whole_rows_and_see_no_other(queries: int, length:
     assert packing.queries - queries < 8
     assert packing.length - length < 8
     of = problem(positions=tuple(range(length))[-queries:], length=length)
-    seen = packing.mask(of) == 0
+    seen = packing.seen(of)
     assert seen.sum() == packing.sequences * of.seen().sum()
     for row, column in np.argwhere(seen):
         assert row // packing.queries == column // packing.length
@@ -364,22 +427,37 @@ def test_blocks_that_are_left_out_hold_nothing(
         assert some[i, [first[i], last[i]]].any()
 
 
-def compiled(device: Any, options: Any, of: tuple[int, ...], dtype: str, segments: bool) -> Any:
-    """Returns forward and gradient of `of`, (B, Q, S, H, G, C), compiled for a device that is not here."""
+def compiled(device: Any, options: Any, of: tuple[int, ...], dtype: str, more: bool) -> Any:
+    """Returns forward and gradient of `of`, (B, Q, S, H, G, C), compiled for a device that is not here.
+
+    With `more`, there is what a kernel of these sizes has beside causality.
+    """
     batch, queries, length, heads, kv_heads, width = of
     place = jax.sharding.SingleDeviceSharding(device)
     q, k = (
         jax.ShapeDtypeStruct(shape, dtype, sharding=place)
         for shape in ((batch, queries, heads, width), (batch, length, kv_heads, width))
     )
-    ids = jax.ShapeDtypeStruct((batch, length), jnp.int32, sharding=place) if segments else None
+    how: dict[str, Any] = {"causal": True, "q_positions": range(length - queries, length), "device": device}
+    extra = {}
+    if more:
+        how |= {"softcap": 20.0, "with_lse": length > 64}
+        ids = [jax.ShapeDtypeStruct((batch, each), jnp.int32, sharding=place) for each in (queries, length)]
+        extra = {"segment_ids": tuple(ids), "kv_lengths": jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=place)}
+        if length <= 64 and device.platform == "tpu":
+            extra["bias"] = jax.ShapeDtypeStruct((1, heads, queries, length), jnp.float32, sharding=place)
 
-    def run(q: Any, k: Any, v: Any, do: Any, ids: Any) -> Any:
-        how = {"causal": True, "q_positions": range(length - queries, length), "device": device}
-        o, gradients = jax.vjp(lambda *x: attention(*x, segment_ids=ids, implementation="pallas", **how), q, k, v)
-        return o, gradients(do)
+    def run(q: Any, k: Any, v: Any, extra: Any) -> Any:
+        bias = {"bias": extra["bias"]} if "bias" in extra else {}
+        others = {name: x for name, x in extra.items() if name != "bias"}
 
-    return jax.jit(run).lower(q, k, k, q, ids).compile(compiler_options=dict(options))
+        def function(q: Any, k: Any, v: Any, bias: Any) -> Any:
+            return attention(q, k, v, implementation="pallas", **bias, **others, **how)
+
+        found, gradients = jax.vjp(function, q, k, v, bias)
+        return found, gradients(jax.tree.map(jnp.ones_like, found))
+
+    return jax.jit(run).lower(q, k, k, extra).compile(compiler_options=dict(options))
 
 
 TRANSFORMER = TransformerConfig(layers=2, width=32, heads=4, mlp_width=16)
@@ -406,7 +484,7 @@ needs_libtpu = pytest.mark.skipif(
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("topology", ["v5e:2x2", "v5p:2x2x1", "v6e:2x2", "tpu7x:2x2x1"])
 @pytest.mark.parametrize(
-    ("of", "segments"),
+    ("of", "more"),
     [
         ((512, 5, 5, 4, 4, 32), False),
         ((300, 1, 64, 4, 2, 64), True),
@@ -414,9 +492,9 @@ needs_libtpu = pytest.mark.skipif(
         ((1, 2048, 2048, 2, 2, 256), False),
     ],
 )
-def test_kernels_compile_for_tpus(topology: str, of: tuple[int, ...], segments: bool, dtype: str) -> None:
+def test_kernels_compile_for_tpus(topology: str, of: tuple[int, ...], more: bool, dtype: str) -> None:
     assert topology.partition(":")[0] in KERNELS[0].compiled_for
-    made = compiled(read_topology(topology).devices[0], {}, of, dtype, segments)
+    made = compiled(read_topology(topology).devices[0], {}, of, dtype, more)
     assert made.as_text().count("tpu_custom_call") >= 2
 
 
@@ -436,7 +514,7 @@ needs_cuda = pytest.mark.skipif(
 @needs_cuda
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 @pytest.mark.parametrize(
-    ("of", "segments"),
+    ("of", "more"),
     [
         ((512, 5, 5, 4, 4, 32), False),
         ((300, 1, 64, 4, 2, 64), True),
@@ -444,9 +522,9 @@ needs_cuda = pytest.mark.skipif(
         ((1, 2048, 2048, 2, 2, 80), False),
     ],
 )
-def test_kernels_compile_for_a_gpu(of: tuple[int, ...], segments: bool, dtype: str) -> None:
+def test_kernels_compile_for_a_gpu(of: tuple[int, ...], more: bool, dtype: str) -> None:
     topology = read_topology("h200:1")
-    made = compiled(topology.devices[0], topology.compiler_options, of, dtype, segments)
+    made = compiled(topology.devices[0], topology.compiler_options, of, dtype, more)
     assert made.as_text().count("mosaic_gpu") >= 2
 
 

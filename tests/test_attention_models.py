@@ -65,6 +65,17 @@ def test_a_model_with_a_kernel_is_the_one_without(changes: dict, remat: bool) ->
     assert "pallas_call" in str(jax.make_jaxpr(lambda v: loss(v, model))(variables))
 
 
+def test_an_encoder_with_a_kernel_does_not_see_padding_either() -> None:
+    config = dataclasses.replace(MODEL, causal=False)
+    shape = dataclasses.replace(SHAPE, padding=10)
+    plain, model = build_model(config, shape), build_model(config, shape, attention_device=TPU)
+    tokens = np.random.default_rng(0).integers(0, 10, (6, 5)).astype(np.int32)
+    tokens[np.arange(5) >= np.array([1, 2, 3, 4, 5, 5])[:, None]] = 10
+    variables = jax.jit(plain.init)(jax.random.key(0), tokens)
+    got, wanted = (jax.jit(each.apply)(variables, tokens) for each in (model, plain))
+    np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=2e-5)
+
+
 def test_what_is_measured_can_be_tapped() -> None:
     program = Program(dataclasses.replace(CONDITION, model=dataclasses.replace(MODEL, attention="auto")), "vmap")
     tokens = jnp.zeros((3, 3), jnp.int32)
@@ -81,7 +92,7 @@ def test_a_population_trains_on_a_mesh_as_without_a_kernel(monkeypatch: pytest.M
         trajectories = [Trajectory(condition, seed, str(seed)) for seed in range(2)]
         constants = program.place(stack_constants(trajectories, [None] * 2))
         state, _ = program.advance(program.init(constants, None), constants, jnp.int32(4))
-        row, _, _ = program.measure(state, constants)
+        row, _ = program.measure(state, constants, True)
         return np.asarray(row["loss/train"])
 
     def build(*args, attention_device=None, **how):

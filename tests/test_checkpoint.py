@@ -1,15 +1,17 @@
 """The checkpoint adapter and metrics.jsonl."""
 
+import resource
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxgen.errors import UserError
-from jaxgen.train.checkpoint import CheckpointStore, nest
+from jaxgen.train.checkpoint import CheckpointStore, SaveError, nest
 from jaxgen.train.manifest import Damaged
 from jaxgen.train.metrics import MetricsFile, check_rows, metric_row, read_rows
 from jaxgen.train.mirrors import TensorBoard, WeightsAndBiases
@@ -45,6 +47,28 @@ def test_a_tree_that_does_not_fit_is_refused_leaf_by_leaf(tmp_path: Path) -> Non
         assert part in str(error.value)
     with pytest.raises(UserError, match=r"has no step 2; it has \[1\]"):
         store.load(2)
+
+
+def test_a_checkpoint_is_saved_once_it_was_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = CheckpointStore(tmp_path / "c")
+    restore = store._orbax.restore
+
+    def other(path: Path, args: Any) -> Any:
+        return {name: leaf + leaf.dtype.type(1) for name, leaf in restore(path, args=args).items()}
+
+    def failing(path: Path, args: Any) -> Any:
+        raise ValueError("NOT_FOUND: something\nand more")
+
+    for replaced, match in ((other, "is read back with other values"), (failing, "state cannot be read: NOT_FOUND")):
+        monkeypatch.setattr(store._orbax, "restore", replaced)
+        with pytest.raises(SaveError, match=match):
+            store.save(3, TREE)
+        assert store.all_steps() == []
+    monkeypatch.undo()
+    store.save(3, TREE)
+    monkeypatch.setattr(store._orbax, "restore", failing)
+    with pytest.raises(Damaged, match=r"3/state cannot be read: NOT_FOUND: something$"):
+        store.load(3)
 
 
 def test_metrics_are_cut_behind_a_step_and_a_half_written_line_goes(tmp_path: Path) -> None:
@@ -84,6 +108,34 @@ def test_wandb_gets_what_it_lacks_and_is_named_where_it_is_missing(tmp_path, mon
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r'pip install "jaxgen\[wandb\]"'):
         WeightsAndBiases("project", "id", tmp_path, ["x.0"], [])
+
+
+def test_tensorboard_holds_no_file_open_and_writes_what_tensorboard_reads(tmp_path: Path) -> None:
+    """Members are more than a process may have files open, and records are those of tensorboardX's own writer."""
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
+
+    names = [f"a.{seed}" for seed in range(300)]
+    rows = [metric_row(step, member, 1.0, {"accuracy/train": step / 10}) for step in (0, 1) for member in range(300)]
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, limit[1]), limit[1]))
+    try:
+        board = TensorBoard(tmp_path / "tb", names, rows[:300])
+        board.write(rows[300:])
+        board.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    (file,) = (tmp_path / "tb" / "a.299").glob("events*")
+    writer = EventsWriter(str(tmp_path / "events"))
+    for step in (0, 1):
+        writer.write_event(Event(summary=scalar("accuracy/train", step / 10), step=step, wall_time=1.0))
+    writer.close()
+    (theirs,) = tmp_path.glob("events*")
+    ours, expected = file.read_bytes(), theirs.read_bytes()
+    assert len(ours) == len(expected)
+    head = 16 + int.from_bytes(ours[:8], "little")  # has the time of day in it
+    assert ours[head:] == expected[head:]
 
 
 def test_tensorboard_shows_each_row_once_after_a_resume(tmp_path: Path) -> None:

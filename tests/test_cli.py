@@ -314,7 +314,7 @@ def test_a_whole_paper_gets_one_report(tiny: Path) -> None:
     page = (tiny / "runs" / "tiny-paper" / "paper.html").read_text()
     assert "dense and ticket" in page
     assert "members that fail or stop" in page
-    assert "the loss was not finite" in page
+    assert "numbers that are not finite" in page
 
 
 def test_recording_goes_on_condition_by_condition(tiny: Path) -> None:

@@ -10,135 +10,14 @@ from hypothesis import strategies as st
 
 from jaxgen.config import from_json, to_json
 from jaxgen.tasks.cogs import CogsTask
-from jaxgen.tasks.cogs_words import NOUNS, VERBS
+from tests.cogs_parser import Parse, parsed
 from tests.texts import Pair, pairs
-
-LEMMAS = {form: verb.lemma for verbs in VERBS.values() for verb in verbs for form in verb} | {
-    "baked": "bake",
-    "blessed": "bless",
-    "crawl": "crawl",
-    "shattered": "shatter",
-    "shipped": "ship",
-    "squeezed": "squeeze",
-    "teleported": "teleport",
-}
-UNACCUSATIVE = {verb.past for verb in VERBS["unaccusative"]} | {"shattered"}
-DATIVE = {verb.participle for verb in VERBS["dative"]} | {"shipped", "teleported"}
-
-
-@dataclasses.dataclass
-class Phrase:
-    at: int
-    noun: str
-    name: bool
-    definite: bool = False
-    places: int = 0
-
-    def __str__(self) -> str:
-        return self.noun if self.name else f"x _ {self.at}"
-
-
-class Parse:
-    """The phrases of a sentence, and the roles (verb, role, place of the verb, place of the argument)."""
-
-    def __init__(self, sentence: list[str]) -> None:
-        *self.words, full_stop = sentence
-        assert full_stop == "."
-        assert self.words[0][0].isupper()
-        if self.words[0] in ("A", "The"):
-            self.words[0] = self.words[0].lower()
-        self.phrases: dict[int, Phrase] = {}
-        self.roles: list[tuple[str, str, int, int]] = []
-        self.subjects: list[Phrase] = []
-        self.clauses = -1
-        self.i = 0
-        self.clause()
-        assert self.i == len(self.words)
-
-    def here(self) -> str:
-        return self.words[self.i] if self.i < len(self.words) else ""
-
-    def take(self, word: str) -> bool:
-        found = self.here() == word
-        self.i += found
-        return found
-
-    def noun(self) -> Phrase:
-        definite = self.take("the")
-        name = not definite and not self.take("a")
-        phrase = self.phrases[self.i] = Phrase(self.i, self.here(), name, definite)
-        assert name == (phrase.noun in (*NOUNS["proper"], "Lina", "Paula", "Charlie"))
-        self.i += 1
-        return phrase
-
-    def phrase(self) -> Phrase:
-        first = last = self.noun()
-        while (where := self.here()) in ("on", "in", "beside"):
-            self.i += 1
-            place = self.noun()
-            self.roles.append((last.noun, f"nmod . {where}", last.at, place.at))
-            first.places, last = first.places + 1, place
-        return first
-
-    def is_phrase(self) -> bool:
-        return self.here() in ("the", "a") or self.here()[:1].isupper()
-
-    def clause(self) -> int:
-        self.clauses += 1
-        subject = self.phrase()
-        self.subjects.append(subject)
-        passive = self.take("was")
-        at, form = self.i, self.here()
-        self.i += 1
-        roles = {subject.at: "theme" if passive or (form in UNACCUSATIVE and not self.is_phrase()) else "agent"}
-        if passive:
-            if form in DATIVE and self.is_phrase():
-                roles = {subject.at: "recipient", self.phrase().at: "theme"}
-            elif self.take("to"):
-                roles[self.phrase().at] = "recipient"
-            if self.take("by"):
-                roles[self.phrase().at] = "agent"
-        elif self.take("that"):
-            roles[self.clause()] = "ccomp"
-        elif self.take("to"):
-            roles[self.i] = "xcomp"
-            self.roles.append((LEMMAS[self.here()], "agent", self.i, subject.at))
-            self.i += 1
-        elif self.is_phrase():
-            first = self.phrase()
-            if self.is_phrase():
-                roles |= {first.at: "recipient", self.phrase().at: "theme"}
-            else:
-                roles[first.at] = "theme"
-                if self.take("to"):
-                    roles[self.phrase().at] = "recipient"
-        self.roles += [(LEMMAS[form], role, at, argument) for argument, role in roles.items()]
-        return at
-
-    def form(self) -> str:
-        """Writes the logical form, word by word of the sentence."""
-        definite, facts = [], []
-        for at in range(len(self.words)):
-            phrase = self.phrases.get(at)
-            if phrase and not phrase.name:
-                (definite if phrase.definite else facts).append(f"{'* ' * phrase.definite}{phrase.noun} ( x _ {at} )")
-            for argument in range(len(self.words)):
-                for head, role, of, to in self.roles:
-                    if (of, to) == (at, argument):
-                        facts.append(f"{head} . {role} ( x _ {at} , {self.phrases.get(to, f'x _ {to}')} )")
-        return " ; ".join([*definite, " AND ".join(facts)])
-
-
-def parsed(pair: Pair) -> Parse:
-    parse = Parse(pair[0])
-    assert parse.form() == " ".join(pair[1])
-    return parse
-
 
 PUBLISHED = {
     "A rose was helped by a dog .": "rose ( x _ 1 ) AND help . theme ( x _ 3 , x _ 1 ) AND help . agent ( x _ 3 , x _ 6 ) AND dog ( x _ 6 )",  # noqa: E501
     "A cake was forwarded to Levi by Charlotte .": "cake ( x _ 1 ) AND forward . theme ( x _ 3 , x _ 1 ) AND forward . recipient ( x _ 3 , Levi ) AND forward . agent ( x _ 3 , Charlotte )",  # noqa: E501
     "The girl needed to cook .": "* girl ( x _ 1 ) ; need . agent ( x _ 2 , x _ 1 ) AND need . xcomp ( x _ 2 , x _ 4 ) AND cook . agent ( x _ 4 , x _ 1 )",  # noqa: E501
+    "The monkey ate the brick in a glass on a TV .": "* monkey ( x _ 1 ) ; * brick ( x _ 4 ) ; eat . agent ( x _ 2 , x _ 1 ) AND eat . theme ( x _ 2 , x _ 4 ) AND brick . nmod . in ( x _ 4 , x _ 7 ) AND glass ( x _ 7 ) AND glass . nmod . on ( x _ 7 , x _ 10 ) AND tv ( x _ 10 )",  # noqa: E501
     "A cake rolled .": "cake ( x _ 1 ) AND roll . theme ( x _ 2 , x _ 1 )",
     "Emma ate the ring beside a bed .": "* ring ( x _ 3 ) ; eat . agent ( x _ 1 , Emma ) AND eat . theme ( x _ 1 , x _ 3 ) AND ring . nmod . beside ( x _ 3 , x _ 6 ) AND bed ( x _ 6 )",  # noqa: E501
     "A horse gave the cake beside a table to the mouse .": "* cake ( x _ 4 ) ; * mouse ( x _ 10 ) ; horse ( x _ 1 ) AND give . agent ( x _ 2 , x _ 1 ) AND give . theme ( x _ 2 , x _ 4 ) AND give . recipient ( x _ 2 , x _ 10 ) AND cake . nmod . beside ( x _ 4 , x _ 7 ) AND table ( x _ 7 )",  # noqa: E501
@@ -261,9 +140,19 @@ def test_structures_that_did_not_train() -> None:
     subjects = {name: {bool(s.places) for parse in rows for s in parse.subjects} for name, rows in parses().items()}
     assert subjects.pop("obj_pp_to_subj_pp") == {True}
     assert set(map(frozenset, subjects.values())) == {frozenset({False})}
-    assert {parse.clauses for parse in parses()["cp_recursion"]} == set(range(3, 13))
+    evenly = dict.fromkeys(range(3, 13), TASK.case_examples // 10)
+    assert collections.Counter(parse.clauses for parse in parses()["cp_recursion"]) == evenly
     deepest = [max(phrase.places for phrase in parse.phrases.values()) for parse in parses()["pp_recursion"]]
-    assert set(deepest) == set(range(3, 13))
+    assert collections.Counter(deepest) == evenly
+
+
+def test_no_noun_comes_twice_in_a_sentence_and_only_cases_have_more_than_two_places() -> None:
+    for name, rows in parses().items():
+        for parse in rows:
+            nouns = [phrase.noun for phrase in parse.phrases.values()]
+            assert len(set(nouns)) == len(nouns)
+            if "recursion" not in name:
+                assert sum(phrase.places for phrase in parse.phrases.values()) <= 2
 
 
 def test_the_shares_of_the_grammar() -> None:

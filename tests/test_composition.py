@@ -168,7 +168,7 @@ CONDITION = Condition(
 def test_only_the_probes_are_measured() -> None:
     program = Program(CONDITION, "sequential")
     constants = stack_constants([Trajectory(CONDITION, 0, "id")], [None])
-    row, _, _ = jax.eval_shape(program.measure, jax.eval_shape(program.init, constants, None), constants)
+    row, _ = jax.eval_shape(program.measure, jax.eval_shape(program.init, constants, None), constants, True)
     assert {key for key in row if "/" in key} == {f"{m}/{split}" for m in ("accuracy", "loss") for split in PROBES}
 
 

@@ -1,6 +1,7 @@
 """What was saved is what is read, or the damage is named: flipped bits, lost files, planted ones."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pickle
@@ -16,12 +17,14 @@ import pytest
 import jaxgen
 from jaxgen.discovery import find
 from jaxgen.errors import UserError
-from jaxgen.reproduce import collect, resolve
-from jaxgen.runs import load_run
+from jaxgen.files import read_sealed, write_sealed
+from jaxgen.reproduce import collect, reproduce, resolve
+from jaxgen.runs import Request, load_run
+from jaxgen.tasks import ModularTask
 from jaxgen.train import environment, manifest
 from jaxgen.train.checkpoint import CheckpointStore, SaveError
 from jaxgen.train.directory import PopulationDirectory
-from jaxgen.train.loop import Interrupted, SilentObserver
+from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
 from jaxgen.train.manifest import Damaged
 from tests.test_reproduce import Stopper, assert_same_runs, run
 from tests.tiny_paper import invoke, write_tiny_paper
@@ -126,7 +129,7 @@ DAMAGES = [
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two runs: one that is whole, and one that was stopped twice."""
+    """A folder of runs: one that is whole, one that was stopped twice, and whole ones with other settings."""
     root = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXGEN_EXPERIMENTS", str(write_tiny_paper(root)))
@@ -134,7 +137,168 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for step in (9, 23):
             with pytest.raises(Interrupted):
                 run(root / "cut", Stopper(step))
+        _, (found,) = find("tiny-paper/main")
+        for name, rate in (("short", 0.02), ("other", 0.03)):
+            request = Request("tiny-paper", "main", "smoke", (f"optimizer.learning_rate={rate}",))
+            reproduce(found, request, root / name, observer=SilentObserver(), arguments=RunArguments())
     return root
+
+
+def copy(made: Path, name: str, tiny: Path) -> Path:
+    """Returns a copy of a run, to be damaged."""
+    return Path(shutil.copytree(made / name, tiny / name))
+
+
+def population(run_path: Path, condition: str) -> Path:
+    files = run_path.glob("populations/*/run.json")
+    (found,) = (file.parent for file in files if json.loads(file.read_text())["members"][0]["condition"] == condition)
+    return found
+
+
+def refused_by_all(run_path: Path, match: str) -> None:
+    """Checks that whoever reads a run refuses it, by a line that names what is wrong."""
+    for read in (lambda: load_run(run_path).table, lambda: [m.params(0) for m in load_run(run_path).members]):
+        with contextlib.suppress(UserError):
+            read()
+            raise AssertionError(f"was read in silence: {match}")
+    for command in ("checkpoints", "report", "resume"):
+        result = invoke(command, str(run_path))
+        assert re.search(match, result.output), (command, result.output)
+        listed = re.search("^damaged: ", result.output, re.MULTILINE)
+        assert result.exit_code == (1 if listed else 2), (command, result.output)
+
+
+EDITS = {
+    "seed": lambda data: data["members"][0].update(seed=7),
+    "rate": lambda data: data["settings"]["dense"]["optimizer"].update(learning_rate=0.5),
+    "seeds swapped": lambda data: (data["members"][0].update(seed=1), data["members"][1].update(seed=0)),
+    "parent": lambda data: data["members"][0].update(parent="0123456789abcdef", parent_steps=3),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_members_are_what_their_settings_and_seed_make_them(made: Path, tiny: Path, edit: str) -> None:
+    path = copy(made, "short", tiny)
+    file = population(path, "ticket" if edit == "parent" else "dense") / "run.json"
+    data = json.loads(file.read_text())
+    EDITS[edit](data)
+    file.write_text(json.dumps(data))
+    refused_by_all(path, "run.json has other contents than when the run was saved")
+    # Nor where nothing is saved yet, so that nobody else knows.
+    for each in (*path.glob("populations/*/status.json"), *path.glob("populations/*/recovery"), path / "results.json"):
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
+    with pytest.raises(UserError, match=r"is not the run that its identity says|damaged"):
+        load_run(path).trained()
+
+
+def test_swapped_members_and_names_are_noticed(made: Path, tiny: Path) -> None:
+    path = copy(made, "short", tiny)
+    file = population(path, "dense") / "run.json"
+    whole = file.read_text()
+    data = json.loads(whole)
+    data["members"].reverse()
+    file.write_text(json.dumps(data))
+    refused_by_all(path, "run.json has other contents")
+    data = json.loads(whole)
+    data["settings"]["dense"]["name"] = "another"
+    file.write_text(json.dumps(data))
+    refused_by_all(path, "run.json has other contents")
+
+
+def test_a_run_of_an_earlier_version_of_its_task_is_read_and_left_out(
+    made: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = copy(made, "short", tiny)
+    monkeypatch.setattr(ModularTask, "version", 2)
+    assert {member.task_version for member in load_run(path).members} == {1}
+    result = invoke("report", str(path))
+    assert result.exit_code == 0
+    assert "'dense', seed 0, is left out: version 1 of its task trained it, and 2 is asked for" in result.output
+
+
+def test_snapshots_and_populations_of_another_run_are_refused(made: Path, tiny: Path) -> None:
+    for what in ("snapshots", "snapshots/3"):
+        path = copy(made, "short", tiny)
+        there = population(path, "dense") / what
+        shutil.rmtree(there)
+        shutil.copytree(population(made / "other", "dense") / what, there)
+        for member in load_run(path).members[:2]:
+            with pytest.raises(UserError, match=r"snapshots/3 is another checkpoint than was saved|of other runs"):
+                member.params(3)
+        result = invoke("checkpoints", str(path))
+        assert result.exit_code == 1
+        assert "snapshots/3 is another checkpoint than was saved there" in result.output
+        shutil.rmtree(path)
+    path = copy(made, "short", tiny)
+    shutil.copytree(population(made / "other", "dense"), path / "populations" / "0123456789abcdef")
+    refused_by_all(path, "0123456789abcdef belongs to another run, or to another folder")
+
+
+def test_a_child_does_not_start_from_another_runs_snapshots(made: Path, tiny: Path) -> None:
+    path = copy(made, "short", tiny)
+    shutil.rmtree(population(path, "ticket"))
+    there = population(path, "dense") / "snapshots"
+    shutil.rmtree(there)
+    shutil.copytree(population(made / "other", "dense") / "snapshots", there)
+    result = invoke("resume", str(path))
+    assert result.exit_code == 2
+    assert "snapshots/" in result.output
+
+
+def test_rows_are_those_that_were_saved(made: Path, tiny: Path) -> None:
+    path = copy(made, "short", tiny)
+    rows = population(path, "dense") / "metrics.jsonl"
+    whole = rows.read_text()
+    rows.write_text(whole.replace('"accuracy/test": ', '"accuracy/test": 0.999, "was": ', 1))
+    refused_by_all(path, "metrics.jsonl has other contents than were saved")
+    # With the digest in status.json, which the checkpoint then contradicts.
+    status = population(path, "dense") / "status.json"
+    data = read_sealed(status)
+    bits = rows.read_bytes()
+    write_sealed(status, data | {"metrics": {"bytes": len(bits), "sha256": hashlib.sha256(bits).hexdigest()}})
+    refused_by_all(path, "metrics.jsonl has other contents than were saved")
+    write_sealed(status, data)
+    rows.unlink()
+    refused_by_all(path, r"metrics.jsonl has 0 bytes, \d+ were saved")
+    rows.write_text(whole + whole)  # what no checkpoint covers is nobody's
+    assert load_run(path).table.rows.equals(load_run(made / "short").table.rows)
+
+
+def test_analyses_and_verdicts_are_those_that_were_written(made: Path, tiny: Path) -> None:
+    path = copy(made, "short", tiny)
+    directory = load_run(path).members[0].directory
+    directory.write_analyses({"key": {"analysis": {}, "0": [[3, "scores", 0.5]]}})
+    assert (load_run(path).table.rows["measure"] == "scores").sum() == 1
+    assert invoke("report", str(path)).exit_code == 0
+    whole = directory.analyses_file.read_text()
+    directory.analyses_file.write_text(whole.replace("0.5", "0.9"))
+    with pytest.raises(UserError, match=r"analyses.json is damaged: it has other contents than were written"):
+        load_run(path).table  # noqa: B018
+    # With its own digest, which the results that were judged then contradict.
+    directory.write_analyses({"key": {"analysis": {}, "0": [[3, "scores", 0.9]]}})
+    refused_by_all(path, r"analyses.json has other values than were judged")
+    directory.analyses_file.unlink()
+    refused_by_all(path, r"analyses.json lacks values that were judged")
+    directory.analyses_file.write_text(whole)
+    results = path / "results.json"
+    results.write_text(results.read_text().replace("not judged", "reproduced"))
+    with pytest.raises(UserError, match=r"results.json is damaged: it has other contents"):
+        load_run(path).verdicts  # noqa: B018
+    assert invoke("report", str(path)).exit_code == 0  # which judges anew
+    assert load_run(path).verdicts == load_run(made / "short").verdicts
+
+
+def test_a_lost_status_is_that_of_the_newest_checkpoint(made: Path, tiny: Path) -> None:
+    path = copy(made, "cut", tiny)
+    (directory,) = load_run(path).populations()
+    whole = directory.status()
+    edited = read_sealed(directory.status_file) | {"finished": True, "horizon": 23}
+    file = directory.status_file
+    for change in (file.unlink, lambda: write_sealed(file, edited), lambda: write_sealed(file, edited | {"step": 40})):
+        change()
+        (directory,) = load_run(path).populations()
+        for name in ("step", "horizon", "finished", "members", "metrics", "snapshots"):
+            assert directory.status()[name] == whole[name]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -213,7 +377,7 @@ def test_a_save_that_fails_leaves_nothing_and_the_one_before(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(manifest, "write_json", full)
+        patch.setattr(manifest, "write_sealed", full)
         with pytest.raises(SaveError, match="No space left on device"):
             store.save(2, TREE)
     assert store.all_steps() == [1]
@@ -341,6 +505,78 @@ def test_resuming_writes_through_no_link(tiny: Path) -> None:
         with contextlib.suppress(UserError, OSError):
             run(tiny / name, resume="may")
         assert outside.read_text() == "mine"
+
+
+def outside(tiny: Path) -> Path:
+    """Makes a folder that looks like checkpoints, which what removes old ones would remove."""
+    folder = tiny / "outside"
+    for name in ("1", "9", "50"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "manifest.json").write_text("mine")
+    return folder
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_a_link_at_any_level_is_refused_by_name(made: Path, tiny: Path) -> None:
+    there = outside(tiny)
+    mine = contents(there)
+    path = copy(made, "cut", tiny)
+    (directory,) = load_run(path).populations()
+    newest = directory.path / "recovery" / str(directory.status()["step"])
+    places = [
+        path / "populations", directory.path, newest.parent, newest, directory.path / "snapshots", path / "job",
+        *(directory.path / name for name in ("profile", "wandb", "claims", "run.json", "metrics.jsonl", "status.json",
+                                             "analyses.json", "events.jsonl", "owner.json", "lock")),
+        *(path / name for name in ("run.json", "results.json", "table.csv", "report.html", "notebook.py")),
+    ]  # fmt: skip
+    for place in places:
+        for target in (there, tiny / "hold"):  # elsewhere, and to what it was
+            held = place.exists()
+            if held:
+                place.rename(tiny / "hold")
+            place.symlink_to(target)
+            for command in ("resume", "report", "checkpoints"):
+                result = invoke(command, str(path))
+                assert result.exit_code == 2
+                assert f"{place} is a link" in result.output or "no run at" in result.output
+            place.unlink()
+            if held:
+                (tiny / "hold").rename(place)
+    assert contents(there) == mine
+    # A link to the run is one to a disk with more room, say.
+    (tiny / "linked").symlink_to(path)
+    assert invoke("resume", str(tiny / "linked")).exit_code == 0
+
+
+def test_what_becomes_a_link_later_is_not_written_through(made: Path, tiny: Path) -> None:
+    there = outside(tiny)
+    mine = contents(there)
+    path = copy(made, "cut", tiny)
+    (directory,) = load_run(path).populations()
+    (directory.path / "recovery").rename(tiny / "hold")
+    (directory.path / "recovery").symlink_to(there)
+    store = CheckpointStore(directory.path / "recovery", keep=1)
+    for write in (lambda: store.save(60, TREE), lambda: store.drop_after(0), lambda: store.save(9, TREE)):
+        with pytest.raises(UserError, match="recovery is a link"):
+            write()
+    assert contents(there) == mine
+
+
+def test_a_file_with_a_second_name_is_not_written_in_place(made: Path, tiny: Path) -> None:
+    for name in ("metrics.jsonl", "events.jsonl", "lock"):
+        path = copy(made, "cut", tiny)
+        (directory,) = load_run(path).populations()
+        kept = tiny / f"kept-{name}"
+        os.link(directory.path / name, kept)
+        before = kept.read_bytes()
+        result = invoke("resume", str(path))
+        assert result.exit_code == 2
+        assert f"{name} is no file, or has a second name (a hard link)" in result.output
+        assert kept.read_bytes() == before
+        shutil.rmtree(path)
 
 
 def test_checkpoints_are_listed_with_their_damage(tiny: Path) -> None:

@@ -15,7 +15,8 @@ from jaxgen.measures.config import Accuracy, AccuracyByLength, GreedyAccuracy, T
 from jaxgen.measures.evaluation import Evaluation
 from jaxgen.models.build import build_model
 from jaxgen.models.config import MLPConfig, TransformerConfig
-from jaxgen.models.decoding import greedy
+from jaxgen.models.decoding import greedy, likeliest
+from jaxgen.models.transformer import Decoding
 from jaxgen.tasks.base import IGNORED
 from jaxgen.tasks.modular import ModularTask
 from jaxgen.train.losses import cross_entropy
@@ -57,6 +58,22 @@ def test_kept_keys_and_values_give_what_the_whole_sequence_does(name: str) -> No
     # The model is untrained: its own answers are others than those that it gives to the right beginnings.
     forced = np.argmax(np.asarray(module.apply(variables, split.inputs)), axis=-1)
     assert (forced != expected).any()
+
+
+def test_what_is_kept_for_later_positions_never_reaches_earlier_ones() -> None:
+    """A cache that was not cleared: nan where nothing has been written yet."""
+    module, variables = made(BASE)
+    tokens = jnp.asarray(TASK.table(0)["train"].inputs[:2, :1])
+    step = jax.jit(
+        lambda kept: module.apply(
+            {**variables, **kept}, tokens, decoding=Decoding(jnp.int32(1), TASK.shape().length), mutable=["cache"]
+        )
+    )
+    _, kept = step({})
+    whole = jax.tree.map(lambda x: jnp.ones_like(x), dict(kept))
+    wanted, _ = step(whole)
+    got, _ = step(jax.tree.map(lambda x: x.at[:, :, 2:].set(jnp.nan), whole))
+    np.testing.assert_array_equal(got, wanted)
 
 
 def test_decoding_of_a_population() -> None:
@@ -140,3 +157,8 @@ def test_greedy_accuracy_is_that_of_the_models_own_answers() -> None:
 def test_edges_must_rise() -> None:
     with pytest.raises(UserError, match="each above the one before"):
         AccuracyByLength(edges=(4, 4))
+
+
+def test_a_logit_that_is_not_a_number_is_no_answer() -> None:
+    logits_BKV = jnp.array([[[jnp.nan, 1.0, 0.0]], [[0.0, jnp.nan, 1.0]], [[0.0, 2.0, jnp.inf]]])
+    np.testing.assert_array_equal(likeliest(logits_BKV), [[IGNORED], [IGNORED], [2]])

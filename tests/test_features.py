@@ -198,7 +198,7 @@ def advance(condition: Condition, steps: int, params=None, members: int = 1):
     """Trains `members` members of one seed, from params stacked over them or each from its own draw."""
     program = Program(condition, "sequential")
     constants = stack_constants([Trajectory(condition, 0, "a")] * members, [None] * members)
-    state = program.init(constants, params)
+    state = program.init(constants, params and {"params": params})
     start = jax.tree.map(np.asarray, state.params)
     state, _ = program.advance(state, constants, np.int32(steps))
     return start, state, program, constants

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from jaxgen.config import digest
+from jaxgen.errors import UserError
 from jaxgen.experiment import Condition, Trajectory
 from jaxgen.models.build import build_model
 from jaxgen.models.config import TransformerConfig
 from jaxgen.tasks import Buckets, MazeTask, Part
-from jaxgen.tasks.base import words_at
+from jaxgen.tasks.base import Split, words_at
 from jaxgen.train import feed
 from jaxgen.train.checkpoint import CheckpointStore
 from jaxgen.train.config import SGD
@@ -89,6 +90,22 @@ def test_a_feed_goes_on_anywhere(mesh: str, workers: int) -> None:
             np.testing.assert_array_equal(np.asarray(fed.batches.inputs)[i, 3], expected.inputs)
         spread = fed.batches.inputs.sharding.device_set
         assert len(spread) == MeshSizes.parse(mesh).devices
+
+
+class OneTooMany(ReversalTask):
+    """Every batch from the tenth on has a token that is none of the vocabulary."""
+
+    def host_batch(self, seed: int, step: int, batch_size: int, rows: range) -> Split:
+        batch = super().host_batch(seed, step, batch_size, rows)
+        return batch._replace(inputs=batch.inputs + (step >= 10))
+
+
+def test_batches_that_cannot_be_asked_are_refused() -> None:
+    condition = dataclasses.replace(CONDITION, task=OneTooMany(least=1, longest=4))
+    made = HostFeed([Trajectory(condition, 3, "3")], MeshSizes.parse("data=1").build(), 0, 30, 0)
+    made.next()
+    with pytest.raises(UserError, match=r"batches of the steps 7 to 13: row \d+ has inputs\[\d+\]=12, expected tokens"):
+        made.next()
 
 
 def final(path: Path) -> dict[str, np.ndarray]:

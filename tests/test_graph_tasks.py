@@ -127,7 +127,7 @@ def bellman_ford(graph: Graph, rounds: int) -> list[str]:
 def test_traces_are_those_of_the_algorithms(algorithm, nodes, larger, edge_probability, rounds) -> None:
     task = GraphSearchTask(
         algorithm=algorithm, nodes=tuple(nodes), larger=tuple(larger), names=12, edge_probability=edge_probability,
-        max_weight=4, rounds=rounds, test_examples=10,
+        trained_edge_probabilities=(edge_probability, 0.5), max_weight=4, rounds=rounds, test_examples=10,
     )  # fmt: skip
     table = check_sizes(task)
     assert list(table) == ["train", *(f"nodes_{n}" for n in (*nodes, *larger))]
@@ -150,7 +150,7 @@ def test_traces_are_those_of_the_algorithms(algorithm, nodes, larger, edge_proba
 
 
 def test_bellman_ford_needs_no_more_rounds_than_nodes() -> None:
-    task = GraphSearchTask(algorithm="bellman-ford", nodes=(8,), edge_probability=0.3, max_weight=30)
+    task = GraphSearchTask(algorithm="bellman-ford", nodes=(8,), trained_edge_probabilities=(0.55,), max_weight=30)
     for graph in graphs(task, "train", task.table(0)["train"])[:100]:
         last = {
             node: distance for node, _, distance in zip(*[iter(w for w in graph.trace if w != ";")] * 3, strict=True)
@@ -159,7 +159,9 @@ def test_bellman_ford_needs_no_more_rounds_than_nodes() -> None:
 
 
 def test_graphs_are_random_as_they_say() -> None:
-    task = GraphSearchTask(algorithm="dfs", nodes=(4, 6), names=9, edge_probability=0.3, test_examples=3000)
+    task = GraphSearchTask(
+        algorithm="dfs", nodes=(4, 6), names=9, trained_edge_probabilities=(0.3,), test_examples=3000
+    )
     read_back = graphs(task, "train", task.table(0)["train"])
     sizes = Counter(sum(word != ")" for word in graph.trace) for graph in read_back)
     assert sizes[4] == pytest.approx(1500, abs=4 * 27)
@@ -176,6 +178,8 @@ def test_graphs_that_cannot_be_are_refused() -> None:
         GraphSearchTask(algorithm="bfs", nodes=(4,), larger=(4,))
     with pytest.raises(UserError, match=r"names: got 10, expected at least 16, the nodes of a graph"):
         GraphSearchTask(algorithm="bfs", names=10)
+    with pytest.raises(UserError, match=r"trained_edge_probabilities: got none, expected at least one"):
+        GraphSearchTask(algorithm="bfs", trained_edge_probabilities=())
 
 
 STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}

@@ -14,10 +14,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxgen import objects
 from jaxgen.cli import signals
 from jaxgen.cli.submit import BACK_ENDS
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
+from jaxgen.files import read_sealed, write_sealed
 from jaxgen.launch.job import STARTED_AGAIN, Job, read_job
 from jaxgen.launch.slurm import Slurm
 from jaxgen.launch.spec import Devices, JobSpec, Secret, Selector, Variable, Volume, job_name, read_devices
@@ -283,6 +285,9 @@ IMAGE = ("--image", "ghcr.io/me/jaxgen:1")
         ("skypilot", ["--volume", "runs"], "takes no --volume; name the bucket with --runs"),
         ("slurm", ["--runs", "s3://bucket/runs"], "--runs: with --to slurm a job's log lies beside its run"),
         ("slurm", ["--env", "WANDB_API_KEY=0123"], "--env: 'WANDB_API_KEY' sounds like a secret"),
+        ("slurm", ["--env", "JAX_MY_TOKEN=0123"], "--env: 'JAX_MY_TOKEN' sounds like a secret"),
+        ("slurm", ["--env", "XLA_PASSWORD=0123"], "--env: 'XLA_PASSWORD' sounds like a secret"),
+        ("slurm", ["--env", "PROXY=http://me:0123@host/"], "--env: 'PROXY' has a URL with somebody's name or password"),
         ("slurm", ["--env", "A B=0"], "got 'A B', expected the name of a variable"),
         ("slurm", ["--set", "steps=4\n#SBATCH --uid=0", "--dry-run"], "steps: got '4\\n#SBATCH --uid=0'"),
         ("slurm", ["--queue", "a\nb"], "got 'a\\nb', expected printable characters alone"),
@@ -314,6 +319,31 @@ def test_a_dry_run_prints_and_leaves_nothing(tiny: Path) -> None:
     assert f"jaxgen resume {tiny}/runs/tiny-paper/faults/paper --save-every=5.0 --allow-drift" in done.stdout
     assert f"export JAXGEN_EXPERIMENTS={tiny}/papers" in done.stdout
     assert not (tiny / "runs").exists()
+
+
+def test_a_job_takes_named_variables_over_and_no_secrets(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name: anybody may set variables that begin like those of jax, with a token in them."""
+    secrets = {"JAX_MY_TOKEN": "hunter2", "XLA_PASSWORD": "hunter2", "JAXGEN_DATA": "https://me:hunter2@host/data"}
+    for name, value in (secrets | {"JAX_ENABLE_X64": "0", "JAX_MINE": "1"}).items():
+        monkeypatch.setenv(name, value)
+    done = invoke("submit", "tiny-paper/main", "--to", "slurm", "--dry-run", "--env", "JAX_DEBUG_KEY_REUSE=0")
+    assert done.exit_code == 0, done.output
+    assert "export JAX_ENABLE_X64=0" in done.stdout
+    assert "export JAX_DEBUG_KEY_REUSE=0" in done.stdout
+    assert "hunter2" not in done.output
+    assert "the job does not get JAXGEN_DATA, JAX_MINE, JAX_MY_TOKEN, XLA_PASSWORD" in done.stderr
+
+
+def test_a_dry_run_asks_no_store(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("it asked")
+
+    monkeypatch.setattr(objects._Bucket, "keys", forbidden)
+    monkeypatch.setattr(objects._Bucket, "store", property(forbidden))
+    pod = [*IMAGE, "--runs", "gs://bucket/runs", "--dry-run"]
+    done = invoke("submit", "tiny-paper/main", "--to", "kubernetes", *pod)
+    assert done.exit_code == 0, done.output
+    assert "gs://bucket/runs" in done.stdout
 
 
 def test_submitting_imports_neither_jax_nor_a_client(tiny: Path) -> None:
@@ -443,7 +473,8 @@ def test_a_run_without_a_job_and_a_damaged_one(tiny: Path, login_node: Path) -> 
     assert f"no job at {tiny}: expected a run's directory, as `jaxgen submit` makes" in done.stderr
     invoke("submit", "tiny-paper/main", "--to", "slurm")
     file = jobs(tiny)[0].directory / "job.json"
-    file.write_text(file.read_text().replace('"JobSpec"', '"Devices"'))
+    data = read_sealed(file)
+    write_sealed(file, data | {"spec": data["spec"] | {"kind": "Devices"}})
     done = invoke("status", str(file.parents[1]))
     assert done.exit_code == 2
     assert f"{file} is damaged: Devices has no field" in done.stderr

@@ -69,3 +69,17 @@ def test_squared_error_is_of_real_targets_and_averages_over_outputs() -> None:
     outputs = jnp.array([[[1.0, 2.0]], [[0.0, -1.0]]])
     targets = jnp.array([[[0.5, 2.0]], [[3.0, 0.0]]])
     np.testing.assert_allclose(squared_error(outputs, targets), [0.25 / 2, (9 + 1) / 2])
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, mean_squared_error])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_ignored_position_may_hold_what_is_not_finite(loss, value: float) -> None:
+    logits = jnp.array(np.random.default_rng(0).normal(size=(2, 3, 5)), jnp.float32)
+    targets = jnp.array([[1, IGNORED, 2], [IGNORED, 0, IGNORED]], jnp.int32)
+    hidden = jnp.where((targets == IGNORED)[..., None], value, logits)
+    for found, expected in zip(
+        jax.value_and_grad(lambda z: loss(z, targets).sum())(hidden),
+        jax.value_and_grad(lambda z: loss(z, targets).sum())(logits),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)

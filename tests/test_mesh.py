@@ -64,7 +64,7 @@ def trained(of: Condition, mesh: str | None, layout="sequential") -> tuple[State
     program = Program(of, layout, MeshSizes.parse(mesh).build() if mesh else None)
     constants = program.place(stack_constants(members(of), [None] * 4))
     state, _ = program.advance(program.init(constants, None), constants, jnp.int32(10))
-    row, _, _ = program.measure(state, constants)
+    row, _ = program.measure(state, constants, True)
     return state, np.asarray(row["loss/train"])
 
 
@@ -212,9 +212,9 @@ def test_masks_lie_as_their_parameters_do() -> None:
     )
     program = Program(of, "sequential", MeshSizes(fsdp=2).build())
     params = jax.tree.map(lambda leaf: leaf[0], program.init(stack_constants(members(of, 1), [None]), None).params)
-    start = Start(params, mask=jax.tree.map(jnp.ones_like, params), parent_init=params)
+    start = Start(params, {}, mask=jax.tree.map(jnp.ones_like, params), parent_init={})
     constants = program.place(stack_constants(members(of, 2), [start, start]))
-    state = program.init(constants, jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params))
+    state = program.init(constants, {"params": jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)})
     for mask, leaf in zip(jax.tree.leaves(constants.mask), jax.tree.leaves(state.params), strict=True):
         assert mask.sharding.is_equivalent_to(leaf.sharding, leaf.ndim)
 

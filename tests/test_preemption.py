@@ -123,6 +123,44 @@ def test_a_signal_ends_the_run_wherever_it_is_and_nothing_is_lost(whole: Path) -
     assert_same_runs(whole, Path("cut/tiny-paper/main/paper"))
 
 
+CLOSES_ITS_TERMINAL = """
+def do(call, self, step, rows):
+    if step == 4:
+        print("reached", flush=True)
+        stuck(1)
+before(progress.ProgressDisplay, "advanced", do)
+"""
+NOHUP = """
+def do(call, self, step, rows):
+    if step == 4:
+        signal_me(signal.SIGHUP)
+        stuck(1)
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+before(progress.ProgressDisplay, "advanced", do)
+"""
+
+
+def test_a_terminal_that_closes_stops_the_run_saved_and_under_nohup_nothing_does(whole: Path) -> None:
+    terminal, inside = os.openpty()
+    code = DRIVER.replace("{what}", CLOSES_ITS_TERMINAL)
+    lead = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{code}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", lead, "--runs", "cut", "--save-every", "1000"],
+        stdin=inside, stdout=inside, stderr=inside, start_new_session=True,
+    )  # fmt: skip
+    os.close(inside)
+    said = b""
+    while b"reached" not in said:
+        said += os.read(terminal, 1024)
+    os.close(terminal)
+    assert process.wait(timeout=120) == STOPPED, said
+    saved = [path for path in Path("cut").rglob("recovery/*/manifest.json") if path.parent.name != "0"]
+    assert saved
+    done = drive(NOHUP, "--runs", "cut")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_runs(whole, Path("cut/tiny-paper/main/paper"))
+
+
 def test_sigusr1_saves_and_goes_on(whole: Path) -> None:
     what = """
 def do(call, self, step, rows):

@@ -50,7 +50,7 @@ def members(condition: Condition, seeds=(0, 1)) -> list[Trajectory]:
 def trained(condition: Condition, steps: int, layout="sequential", seeds=(0, 1), params=None):
     program = Program(condition, layout)
     constants = stack_constants(members(condition, seeds), [None] * len(seeds))
-    state = program.init(constants, params)
+    state = program.init(constants, params and {"params": params})
     start = jax.tree.map(np.asarray, state)
     state, reached = program.advance(state, constants, np.int32(steps))
     assert np.asarray(reached).tolist() == [steps] * len(seeds)
@@ -155,9 +155,9 @@ def test_a_stopping_rule_needs_its_patience() -> None:
     constants = stack_constants(members(condition), [None, None])
     state = program.init(constants, None)
     for expected in (True, False):
-        _, active, hits = program.measure(state, constants)
-        state = state._replace(active=active, hits=hits)
-        assert np.asarray(active).tolist() == [expected, expected]
+        _, changed = program.measure(state, constants, True)
+        state = state._replace(**changed)
+        assert np.asarray(state.active).tolist() == [expected, expected]
     before = np.asarray(state.params["output"]["kernel"])
     state, reached = program.advance(state, constants, np.int32(3))
     assert np.asarray(reached).tolist() == [0, 0]
@@ -171,10 +171,10 @@ def test_a_mask_holds_while_training(layout: str) -> None:
     params = program.init(constants, None).params
     each = [jax.tree.map(lambda w, i=i: w[i], params) for i in range(2)]
     masks = [top_mask(magnitude_scores(one), keep=0.3) for one in each]
-    starts = [Start(jax.tree.map(jnp.multiply, one, mask), mask, None) for one, mask in zip(each, masks, strict=True)]
+    starts = [Start(jax.tree.map(jnp.multiply, one, mask), {}, mask, {}) for one, mask in zip(each, masks, strict=True)]
     constants = stack_constants(members(CONDITION), starts)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[start.params for start in starts])
-    state, _ = program.advance(program.init(constants, stacked), constants, np.int32(5))
+    state, _ = program.advance(program.init(constants, {"params": stacked}), constants, np.int32(5))
     for mask, w in zip(jax.tree.leaves(constants.mask), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_array_equal(np.asarray(w)[np.asarray(mask) == 0], 0)
         assert np.all(np.asarray(w)[np.asarray(mask) == 1] != 0)
@@ -187,7 +187,7 @@ def test_decay_to_the_start_knows_the_parameters_given(layout: str) -> None:
     constants = stack_constants(members(condition), [None, None])
     given = jax.tree.map(lambda w: w + 1.0, program.init(constants, None).params)
     before = jax.tree.map(np.asarray, given)
-    state, _ = program.advance(program.init(constants, given), constants, np.int32(1))
+    state, _ = program.advance(program.init(constants, {"params": given}), constants, np.int32(1))
     # learning_rate * weight_decay = 1: the decay takes each step back to the start, Adam then goes 0.1 from there.
     state, _ = program.advance(state, constants, np.int32(1))
     for w, start in zip(jax.tree.leaves(state.params), jax.tree.leaves(before), strict=True):
@@ -240,7 +240,7 @@ REGRESSION = Condition(
 
 def test_regression_is_measured_by_its_error() -> None:
     _, state, program, constants = trained(REGRESSION, steps=5, seeds=(0,))
-    row, _, _ = program.measure(state, constants)
+    row, _ = program.measure(state, constants, True)
     params = jax.tree.map(lambda w: np.asarray(w[0], np.float64), state.params)
     for name, split in REGRESSION.task.table(0).items():
         hidden = np.tanh(split.inputs @ params["layer_0"]["kernel"] + params["layer_0"]["bias"])
@@ -258,7 +258,7 @@ def test_real_targets_have_no_accuracy() -> None:
 
 def trained_and_measured(condition: Condition):
     _, state, program, constants = trained(condition, steps=1, seeds=(0,))
-    return program.measure(state, constants)
+    return program.measure(state, constants, True)
 
 
 def test_a_scaled_start_is_the_initialisation_times_its_factor() -> None:

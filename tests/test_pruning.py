@@ -54,8 +54,12 @@ def flat(tree) -> np.ndarray:
     return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(tree) if leaf.ndim > 1])
 
 
+def starting(params, parent_init) -> Start:
+    return Start(params, {}, None, {"params": parent_init})
+
+
 def transformed(start: Start, *transforms, objective=NOTHING, key=KEY) -> Start:
-    return apply_transforms(start, transforms, objective, key)
+    return apply_transforms(start, transforms, lambda _: objective, key)
 
 
 @given(keep=st.floats(0.01, 1.0), seed=st.integers(0, 100))
@@ -99,14 +103,14 @@ def test_grasp_of_a_quadratic_loss(seed: int, temperature: float) -> None:
     params, w, form, objective = quadratic(seed)
     expected = w * (form @ form @ w) / temperature**4
     tolerance = 1e-4 * np.abs(expected).max()
-    np.testing.assert_allclose(flat(grasp_scores(params, objective, temperature)), expected, atol=tolerance)
+    np.testing.assert_allclose(flat(grasp_scores(params, None, objective, temperature)), expected, atol=tolerance)
 
 
 def test_grasp_keeps_what_the_gradient_flow_needs() -> None:
     params, w, form, objective = quadratic(3)
     shrunk = w[None] * (1 - 1e-4 * np.eye(10))  # row i: a little of weight i is removed
     lost = np.sum((form @ w) ** 2) - np.sum((shrunk @ form) ** 2, axis=1)
-    kept = flat(top_mask(grasp_scores(params, objective, 1.0), keep=0.3)) == 1
+    kept = flat(top_mask(grasp_scores(params, None, objective, 1.0), keep=0.3)) == 1
     assert set(np.flatnonzero(kept)) == set(np.argsort(-lost)[:3])
 
 
@@ -160,7 +164,7 @@ def test_random_masks_of_one_seed_are_nested_and_those_of_others_differ() -> Non
 
 
 def test_transforms_apply_in_order() -> None:
-    start = Start({"w": jnp.array([[1.0, 3.0]])}, None, {"w": jnp.array([[5.0, 7.0]])})
+    start = starting({"w": jnp.array([[1.0, 3.0]])}, {"w": jnp.array([[5.0, 7.0]])})
     masked_first = transformed(start, MagnitudeMask(keep=0.5), Rewind(), ScaleParams(factor=2.0))
     np.testing.assert_array_equal(masked_first.params["w"], [[0.0, 14.0]])
     rewound_first = transformed(start, Rewind(), MagnitudeMask(keep=0.5))
@@ -169,9 +173,9 @@ def test_transforms_apply_in_order() -> None:
 
 def test_a_later_mask_keeps_a_part_of_an_earlier_one() -> None:
     params, _, _, objective = quadratic(8)
-    first = transformed(Start(params, None, params), RandomMask(keep=0.6))
+    first = transformed(starting(params, params), RandomMask(keep=0.6))
     for later in (MagnitudeMask(keep=0.5), RandomMask(keep=0.5), SNIPMask(keep=0.5), GraSPMask(keep=0.5)):
-        both = transformed(Start(params, None, params), RandomMask(keep=0.6), later, objective=objective)
+        both = transformed(starting(params, params), RandomMask(keep=0.6), later, objective=objective)
         assert np.all(flat(both.mask) <= flat(first.mask)), later
         assert flat(both.mask).sum() == 5, later
         np.testing.assert_array_equal(flat(both.params), flat(both.mask) * flat(params))
@@ -179,7 +183,7 @@ def test_a_later_mask_keeps_a_part_of_an_earlier_one() -> None:
 
 @pytest.mark.parametrize("kind", ["l1", "l2"])
 def test_a_dense_network_takes_on_the_norm_of_a_ticket(kind: str) -> None:
-    start = Start(drawn(9, a=(6, 5), bias=(5,)), None, drawn(10, a=(6, 5), bias=(5,)))
+    start = starting(drawn(9, a=(6, 5), bias=(5,)), drawn(10, a=(6, 5), bias=(5,)))
     recipe = (MagnitudeMask(keep=0.4), Rewind())
     ticket = transformed(start, *recipe)
     dense = transformed(start, Rewind(), MatchNorm(norm=kind, of=recipe))
@@ -191,7 +195,7 @@ def test_a_dense_network_takes_on_the_norm_of_a_ticket(kind: str) -> None:
     assert sizes[0] == pytest.approx(sizes[1], rel=1e-5)
     assert float(norm(ticket.params, kind)) == pytest.approx(sizes[0], rel=1e-5)
     assert dense.mask is None
-    ratio = flat(dense.params) / flat(start.parent_init)
+    ratio = flat(dense.params) / flat(start.parent_init["params"])
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
 
 
@@ -216,7 +220,7 @@ def test_an_objective_is_the_mean_loss_of_the_training_split() -> None:
     statistics = {"batch_stats": {"norm_0": {"mean": params["mean"], "var": variance}}}
     train = CONDITION.task.table(3)["train"]
     module = build_model(CONDITION.model, CONDITION.task.shape())
-    objective = training_objective(module, jax.tree.map(jnp.asarray, train), statistics, mean_squared_error)
+    objective = training_objective(module, jax.tree.map(jnp.asarray, train), mean_squared_error, statistics)
     p = {name: np.asarray(leaf, np.float64) for name, leaf in params.items()}
     hidden = (p["kernel"][0][train.inputs[:, 0]] + p["kernel"][1][train.inputs[:, 1]] + p["bias"]) ** 2
     hidden = (hidden - p["mean"]) / np.sqrt(np.asarray(variance) + 1e-5) * p["scale"] + p["shift"]
@@ -233,9 +237,9 @@ def test_a_start_depends_on_its_seed_and_nothing_else() -> None:
         "layer_0": drawn(12, kernel=(2, 7, 9), bias=(9,)),
         "output": drawn(13, kernel=(9, 7), bias=(7,)),
     }
-    start = Start(tree, None, tree)
+    start = starting(tree, tree)
     for mask in (RandomMask(keep=0.5), SNIPMask(keep=0.5)):
-        one, again, other = (start_from(start, (mask,), condition, seed, {}) for seed in (0, 0, 1))
+        one, again, other = (start_from(start, (mask,), condition, seed) for seed in (0, 0, 1))
         np.testing.assert_array_equal(flat(one.mask), flat(again.mask))
         assert np.any(flat(one.mask) != flat(other.mask)), mask
         assert flat(one.mask).sum() == round(0.5 * flat(tree).size)

@@ -27,6 +27,7 @@ from jaxgen.report.figures import draw
 from jaxgen.report.html import ExperimentReport, Report, _splits, differing_settings, render, write_report
 from jaxgen.report.settings import setting
 from jaxgen.report.svg import inline_svg
+from jaxgen.report.thin import for_page
 from jaxgen.table import Table
 from jaxgen.tasks.modular import ModularTask
 from jaxgen.train.config import AdamW, From, MagnitudeMask, Rewind
@@ -369,3 +370,59 @@ def test_accuracies_of_the_conditions_are_those_of_the_splits_that_were_measured
     assert _splits(Table.of([("a", 0, 0, "loss/train", 1.0)])) == ["train", "test"]
     many = [("a", 0, 0, f"accuracy/s{i}", 0.0) for i in range(9)]
     assert _splits(Table.of(many)) == [f"s{i}" for i in range(6)]
+
+
+MANY = tuple(
+    dataclasses.replace(BASE, name=f"wd={i}", optimizer=AdamW(learning_rate=0.01, weight_decay=i)) for i in range(60)
+)
+
+
+def test_the_page_shows_so_many_conditions_as_can_be_told_apart_and_says_so() -> None:
+    table = table_of(MANY)
+    figures = (CURVES, TOGETHER)
+    experiment = experiment_of(figures=figures, conditions=MANY, claims=())
+    notes = tuple(f"note {i}." for i in range(30))
+    page = render(report_of(ExperimentReport(experiment=experiment, conditions=MANY, table=table, notes=notes)))
+    assert page.count("24 of 60 conditions are shown, evenly chosen") == len(figures)
+    assert "18 more notes" in page
+    assert all(f">note {i}.<" in page for i in range(30))
+    shown, read, said = for_page(CURVES, table, MANY)
+    assert (shown.conditions[0], shown.conditions[-1], len(shown.conditions)) == ("wd=0", "wd=59", 24)
+    assert (read, len(said)) == (table, 1)
+    # As many as fit are all shown, and what reads the whole table by itself is left alone.
+    assert for_page(CURVES, table, MANY[:24])[0] is CURVES
+    assert for_page(BY_DECAY, table, MANY) == (BY_DECAY, table, [])
+
+
+def test_conditions_that_wait_are_counted_where_they_are_many() -> None:
+    page = render(
+        report_of(ExperimentReport(experiment=experiment_of((), (), MANY), conditions=MANY, table=table_of()))
+    )
+    assert "wd=12; wd=13; and 46 more." in page
+
+
+def test_long_lines_are_thinned_to_what_can_be_seen() -> None:
+    steps = np.arange(5000)
+    values = {seed: np.sin(steps / 100) + seed for seed in (0, 1)}
+    values[0][3333] = 9.0  # a spike of one step
+    values[1][4500:] = np.nan  # a seed that failed
+    whole = Table.of(
+        ("wd=0", seed, int(step), "loss/test", float(values[seed][step])) for seed in (0, 1) for step in steps
+    )
+    figure, table, said = for_page(TOGETHER, whole, CONDITIONS)
+    assert figure is TOGETHER
+    assert said == ["Lines are thinned to their extremes; table.csv has every step."]
+    kept, series = table.series("wd=0", "loss/test"), whole.series("wd=0", "loss/test")
+    assert len(kept) < 700
+    assert {0, 3333, 4499, 4999} <= set(kept.index)
+    # No value is another than was measured.
+    assert kept.equals(series.loc[kept.index])
+    assert kept.median(axis=1).max() == series.median(axis=1).max()
+
+
+def test_final_values_of_all_seeds_are_those_of_each() -> None:
+    table = table_of()
+    finals = table.finals("accuracy/test")
+    assert {place: table.seed(place[1]).final(place[0], "accuracy/test") for place in finals.index} == dict(finals)
+    one = Table.of([("a", 0, step, "x", value) for step, value in enumerate([1.0, 2.0, float("nan")])])
+    assert np.isnan(one.finals("x")["a", 0])

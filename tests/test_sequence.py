@@ -146,7 +146,7 @@ def test_a_stream_needs_a_batch_size_and_a_program_of_its_own() -> None:
 def test_positions_alone_average_to_the_whole() -> None:
     program = Program(STREAM, "sequential")
     constants = member(STREAM)
-    row, _, _ = program.measure(program.init(constants, None), constants)
+    row, _ = program.measure(program.init(constants, None), constants, True)
     losses = [float(row[f"loss.{k}/test"][0]) for k in range(3)]
     assert np.mean(losses) == pytest.approx(float(row["loss/test"][0]), rel=1e-5)
     accuracies = [float(row[f"accuracy.{k}/test"][0]) for k in range(3)]

@@ -190,3 +190,9 @@ def test_the_family_of_the_guide_works(tmp_path: Path, monkeypatch: pytest.Monke
         np.testing.assert_array_equal(x, y)
     with pytest.raises(UserError, match="got 7, expected an even number"):
         larger(numbers=7)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_shape_says_what_pads(name: str) -> None:
+    names = EXAMPLES[name].token_names()
+    assert EXAMPLES[name].shape().padding == (names.index("<pad>") if "<pad>" in names else None)

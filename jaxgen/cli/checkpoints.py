@@ -8,9 +8,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxgen.cli.console import Console
+from jaxgen.errors import UserError
 from jaxgen.runs import load_run
 from jaxgen.train.directory import PopulationDirectory
-from jaxgen.train.manifest import Damaged, all_steps, verify
+from jaxgen.train.manifest import Damaged, all_steps, check_owner, verify
 from jaxgen.train.metrics import check_rows
 
 
@@ -20,20 +21,30 @@ def list_checkpoints(run_path: Path) -> bool:
     table = Table("population", "kind", "step", "MB", "state", box=None, pad_edge=False)
     for column in (2, 3):
         table.columns[column].justify = "right"
+    run = load_run(run_path)
+    run.trained()  # whether they are what they say
+    run.check_whole()
     damages = []
-    for directory in load_run(run_path).populations():
+    for directory in run.populations():
         name = _name(directory)
+        try:
+            directory.rows()
+        except Damaged as damage:
+            damages.append(str(damage))
+        there = all_steps(directory.path / "snapshots")
+        lost = [step for step in directory.status()["snapshots"] if int(step) not in there]
+        damages += [f"{directory.path / 'snapshots' / step} is missing" for step in lost]
         for kind in ("recovery", "snapshots"):
             for step in all_steps(directory.path / kind):
                 try:
                     size, state = f"{_megabytes(directory, kind, step):.2f}", "intact"
-                except Damaged as damage:
+                except UserError as damage:
                     size, state = "", "[red]damaged[/]"
                     damages.append(str(damage))
                 table.add_row(escape(name), kind, str(step), size, state)
                 name = ""
     console.print(table)
-    for text in damages:
+    for text in dict.fromkeys(damages):
         console.print(f"damaged: {text}", markup=False, highlight=False, soft_wrap=True)
     return not damages
 
@@ -48,9 +59,13 @@ def _megabytes(directory: PopulationDirectory, kind: str, step: int) -> float:
     """Returns the size of a checkpoint that is intact.
 
     Raises:
-      Damaged: it is not.
+      UserError: it is not, or it is another run's.
     """
-    found = verify(directory.path / kind / str(step))
+    path = directory.path / kind / str(step)
+    found = verify(path)
+    if directory.status()[kind].get(str(step), found.digest) != found.digest:
+        raise Damaged(f"{path} is another checkpoint than was saved there")
+    check_owner(path, found, directory.owner)
     if kind == "recovery":
         check_rows(directory.metrics_file, found.facts["metrics"])
     return found.bytes / 1e6

@@ -61,7 +61,7 @@ def doctor() -> bool:
     for name, value in flags.items():
         console.print(f"  {name}={value}", markup=False)
     if not flags:
-        console.print("  none of XLA_*, JAX_*, LIBTPU_* is set")
+        console.print("  no variable that matters to a run is set")
     console.print("[bold]places[/]")
     cache, why = environment.enable_compile_cache()
     if why:

@@ -144,6 +144,8 @@ training_options = _with((
     click.option("--wandb", metavar="PROJECT", help="Also show the metrics in this W&B project."),
     click.option("--allow-drift", is_flag=True,
                  help="Resume with other versions, devices or flags: bits may change."),
+    click.option("--keep-diff", is_flag=True,
+                 help="Keep in run.json how jaxgen's checkout differs from its commit; else a digest of it."),
     click.option("--mesh", metavar="AXIS=N,...",
                  help="Devices along member, data, fsdp and tensor; by default one device in all."),
     microbatches_option,

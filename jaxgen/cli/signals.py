@@ -1,6 +1,7 @@
 """What the user or the machine asks of a run by signals, wherever the program is.
 
-SIGTERM and the first SIGINT ask it to save and stop; it exits with `STOPPED`. SIGUSR1 asks it to save
+SIGTERM, SIGHUP (unless it is ignored, as under nohup) and the first SIGINT ask it to save and stop; it exits with
+`STOPPED`. SIGUSR1 asks it to save
 and go on. A second SIGINT ends it at once: what was saved stays.
 
 Python runs its signal handlers between two of its instructions, so not before a compilation ends.
@@ -11,10 +12,13 @@ program has not stopped after most of the grace time. Files are whole at any mom
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import select
 import signal
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -31,7 +35,7 @@ GRACE_SECONDS = 7.0
 # A program that has nothing to save gets this long to stop by itself.
 IDLE_SECONDS = 1.0
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Preemption:
@@ -52,7 +56,9 @@ class Preemption:
     def __enter__(self) -> Preemption:
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)
-        self._handlers = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        held = [number for number in _SIGNALS if number != signal.SIGHUP or not ignored]
+        self._handlers = {number: signal.signal(number, lambda *_: None) for number in held}
         self._wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._watcher.start()
@@ -77,6 +83,8 @@ class Preemption:
                 if not numbers:
                     return
                 for number in numbers:
+                    if number == signal.SIGHUP:
+                        _leave_lost_terminal()
                     if number == signal.SIGUSR1:
                         self._save_requested = True
                     elif self.stop_requested and number == signal.SIGINT:
@@ -93,5 +101,18 @@ class Preemption:
     def _leave(self, text: str, code: int) -> NoReturn:
         self.leaving(text, code)
         cursor = "\x1b[?25h" if sys.stdout.isatty() else ""  # a live display may have hidden it
-        os.write(1, f"{cursor}\n{text}{self.way_back and '; go on with: '}{self.way_back}\n".encode())
+        with contextlib.suppress(OSError):  # whoever read it may be gone
+            os.write(1, f"{cursor}\n{text}{self.way_back and '; go on with: '}{self.way_back}\n".encode())
         os._exit(code)
+
+
+def _leave_lost_terminal() -> None:
+    """Has what is written to a terminal that is gone lead nowhere, where it would be an error."""
+    for output in (1, 2):
+        try:
+            termios.tcgetattr(output)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, output)
+                os.close(nowhere)

@@ -27,13 +27,16 @@ from jaxgen.launch.skypilot import SkyPilot
 from jaxgen.launch.slurm import Slurm
 from jaxgen.launch.spec import JobSpec, Secret, Selector, Variable, Volume, job_name, pair, read_devices
 from jaxgen.runs import Request, Run, begin_run, run_directory
+from jaxgen.train import variables
 
 BACK_ENDS: dict[str, BackEnd] = {each.name: each for each in (Local(), Slurm(), Kubernetes(), Kubeflow(), SkyPilot())}
 # Options of `submit` that `reproduce` and `resume` have too, and that go into the job's command.
-TRAINING = ("save_every", "mesh", "remat", "microbatches", "workers", "allow_drift", "wandb", "profile")
-# Variables of this machine that change how processes train; where they see its files they take them over.
-_TAKEN_OVER = re.compile(r"(XLA|JAX|LIBTPU|JAXGEN)_\w+|PYTHONPATH")
-_NOT_TAKEN_OVER = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "JAXGEN_RUNS")
+TRAINING = ("save_every", "mesh", "remat", "microbatches", "workers", "allow_drift", "keep_diff", "wandb", "profile")
+# Variables that look as if they changed how processes train: those that are not taken over are named.
+_OURS = re.compile(r"(XLA|JAX|LIBTPU|JAXGEN)_\w+")
+# Those of this process alone.
+_NOT_TAKEN_OVER = {"JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "JAX_LOCAL_DEVICE_IDS",
+                   "JAXGEN_RUNS"}  # fmt: skip
 # Where a pod sees the first volume.
 MOUNTED_AT = "/runs"
 
@@ -52,7 +55,7 @@ def submit_command(context: click.Context, experiment_id: str, to: str, options:
         if back_end.shares_files and objects.is_remote(options["runs"]):
             raise UserError(f"--runs: with --to {to} a job's log lies beside its run: name a folder that all nodes see")
         _check_training(options, members, here=back_end.shares_files)
-        path = run_directory(options["runs"], request, fresh=options["fresh"]).absolute()
+        path = _run_path(options, request)
         spec = _spec(back_end, request, path, options, _training(context))
         todo.append((request, path, spec, back_end.render(spec), [each.identity for each in members]))
     if options["dry_run"]:
@@ -66,6 +69,14 @@ def submit_command(context: click.Context, experiment_id: str, to: str, options:
         if back_end.shares_files:
             begin_run(path, request, identities)
         _say_submitted(path, back_end.start(path, spec))
+
+
+def _run_path(options: Mapping[str, Any], request: Request) -> Path:
+    """Returns where the run is or will be; a dry run does not ask a store whether there is another beside it."""
+    runs: Path = options["runs"]
+    if options["dry_run"] and objects.is_remote(runs):
+        return runs / request.paper / request.experiment / request.directory_name()
+    return run_directory(runs, request, fresh=options["fresh"]).absolute()
 
 
 def _check_training(options: Mapping[str, Any], members: Sequence[Trajectory], *, here: bool) -> None:
@@ -106,7 +117,10 @@ def status_command(run: Path) -> None:
     path, job = _job(run)
     state = BACK_ENDS[job.back_end].state(job)
     echo(f"{job.back_end} job {job.number}, submitted {job.submitted} on {job.host}: {state}")
-    for directory in Run(path).populations():
+    run_ = Run(path)
+    run_.trained()  # whether they are what they say
+    run_.check_whole()
+    for directory in run_.populations():
         status = directory.status()
         conditions = dict.fromkeys(each["condition"] for each in directory.run()["members"])
         saved = (
@@ -175,11 +189,11 @@ def _spec(
     if back_end.shares_files:
         # The very directory, wherever its processes are and whatever lies beside it by then.
         command = [sys.executable, "-P", "-m", "jaxgen", "resume", str(path), *training, *require]
-        variables = {**_taken_over(), **dict(pair(each, "--env") for each in options["variables"])}
+        environ = {**_taken_over(), **dict(pair(each, "--env") for each in options["variables"])}
     else:
         runs = objects.url(options["runs"]) if objects.is_remote(path) else MOUNTED_AT
         command = ["jaxgen", "reproduce", *_request(request), "--runs", runs, *training, *require]
-        variables = dict(pair(each, "--env") for each in options["variables"])
+        environ = dict(pair(each, "--env") for each in options["variables"])
     return JobSpec(
         name=job_name(f"{request.paper}-{request.experiment}-{request.scale}", objects.url(path)),
         title=title,
@@ -187,7 +201,7 @@ def _spec(
         devices=devices,
         processes_of_each=max(devices.of_each, 1) if options["process_per"] == "gpu" else 1,
         directory=objects.url(job_directory(path)),
-        variables=tuple(Variable(name=name, value=value) for name, value in variables.items()),
+        variables=tuple(Variable(name=name, value=value) for name, value in environ.items()),
         secrets=tuple(Secret(name=name, source=where) for name, where in _pairs(options, "secrets", "--secret")),
         volumes=tuple(
             Volume(source=source, path=MOUNTED_AT if not number else f"{MOUNTED_AT}-{number + 1}")
@@ -223,9 +237,17 @@ def _training(context: click.Context) -> list[str]:
 
 
 def _taken_over() -> dict[str, str]:
-    """Returns the variables of this machine that the processes get, folders of papers as absolute paths."""
-    found = {name: value for name, value in sorted(os.environ.items())
-             if _TAKEN_OVER.fullmatch(name) and name not in _NOT_TAKEN_OVER}  # fmt: skip
+    """Returns the variables of this machine that the processes get, folders of papers as absolute paths.
+
+    Others that look as if they mattered are said by name.
+    """
+    known = {*variables.RECORDED, *variables.PLACES}
+    looks = {name for name in os.environ if name in known or _OURS.fullmatch(name)} - _NOT_TAKEN_OVER
+    taken = sorted(name for name in looks & known if not variables.holds_login(os.environ[name]))
+    found = {name: os.environ[name] for name in taken}
+    left = sorted(looks - found.keys())
+    if left:
+        click.echo(f"the job does not get {', '.join(left)}; --env gives it what is no secret", err=True)
     for name in (FOLDERS_VARIABLE, "PYTHONPATH"):
         if found.get(name):
             found[name] = os.pathsep.join(str(Path(each).absolute()) for each in found[name].split(os.pathsep) if each)

@@ -20,7 +20,7 @@ from jaxgen.config import override, parse_setting, to_json
 from jaxgen.discovery import find
 from jaxgen.errors import UserError, nearest
 from jaxgen.machine import check_memory
-from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape
+from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape, checked_table
 from jaxgen.tasks.examples import EXAMPLES, FAMILIES
 from jaxgen.tasks.stored import export, stored_sizes
 
@@ -56,7 +56,7 @@ def show_task(name: str, *, split: str, count: int, settings: Sequence[str], see
     if split not in dict(shape.sizes):
         raise UserError(f"{name} has no split '{split}'{nearest(split, dict(shape.sizes))}")
     _check_memory(name, shape)
-    table = task.table(seed)
+    table = checked_table(task, seed)
 
     console = Console(highlight=False)
     source = ", ".join([task.kind(), f"{type(task).__module__}.{type(task).__name__}"])

@@ -7,7 +7,7 @@ import datetime
 import functools
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +55,7 @@ class HowToRun:
     process: int | None
     connect_within: int
     require_backend: str | None
+    keep_diff: bool
 
     def connect(self, preemption: Preemption) -> None:
         """Finds the other processes and the devices; before anything else is asked of jax.
@@ -80,11 +81,17 @@ class HowToRun:
         """
         return dataclasses.replace(run_arguments(vars(self)), mirrors=self._mirrors, resume=resume)
 
-    def _mirrors(self, directory: PopulationDirectory, members: Sequence[str]) -> list[Mirror]:
-        rows = functools.partial(read_rows, directory.metrics_file)
-        made: list[Mirror] = [TensorBoard(directory.path / "tensorboard", members, rows())]
+    def _mirrors(self, directory: PopulationDirectory, members: Sequence[str]) -> dict[str, Callable[[], Mirror]]:
+        made: dict[str, Callable[[], Mirror]] = {
+            "TensorBoard": lambda: TensorBoard(
+                directory.path / "tensorboard", members, read_rows(directory.metrics_file)
+            )
+        }
         if self.wandb:
-            made.append(WeightsAndBiases(self.wandb, directory.path.name, directory.path, members, rows()))
+            made["WeightsAndBiases"] = functools.partial(
+                WeightsAndBiases, self.wandb, directory.wandb_id(), directory.path, members,
+                read_rows(directory.metrics_file),
+            )  # fmt: skip
         return made
 
 
@@ -103,6 +110,7 @@ def run_arguments(options: Mapping[str, Any]) -> RunArguments:
         workers=options["workers"],
         recovery_seconds=coerce(options["save_every"], float, "--save-every"),
         allow_drift=options["allow_drift"],
+        keep_diff=options["keep_diff"],
         profile=Profile.parse(options["profile"]) if options["profile"] is not None else None,
     )
 
@@ -227,6 +235,8 @@ def _run_all(
         _write_report(path, found, done)
         _say(console, f"report on all of them: {_shown(path)}")
     processes.close()
+    for failure in (each for one in done for each in one.failures):
+        raise failure
 
 
 def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
@@ -247,7 +257,10 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
         _say(console, f"  time: {goodput(done.seconds)}")
         longest = max(done.timings, key=lambda each: sum(each.seconds.values()))
         if milliseconds := longest.milliseconds():
-            several = f" of {', '.join(longest.conditions)}" if len(done.timings) > 1 else ""
+            shown, more = longest.conditions[:3], len(longest.conditions) - 3
+            several = (
+                f" of {', '.join(shown)}{f' and {more} more' if more > 0 else ''}" if len(done.timings) > 1 else ""
+            )
             _say(console, f"  speed: a step{several} takes {milliseconds['50']} ms in the median, "
                           f"{milliseconds['99']} at 99 %; {longest.rate()} of matrix products")  # fmt: skip
     _write_report(done.path / "report.html", found, [done])
@@ -257,7 +270,7 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
 def _commit(about: dict[str, Any]) -> str:
     if about["commit"] is None:
         return "installed from a wheel"
-    return f"{about['commit']}{' and uncommitted changes' if about['diff'] or about['untracked'] else ''}"
+    return f"{about['commit']}{' and uncommitted changes' if about['modified'] else ''}"
 
 
 def _console() -> Console:

@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from jaxgen import objects
+from jaxgen import links, objects
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
-from jaxgen.files import read_json, reading, write_json, write_text
+from jaxgen.files import read_sealed, reading, remove_path, write_sealed, write_text
 from jaxgen.launch.spec import JobSpec
 from jaxgen.train.processes import LOST, STOPPED
 
@@ -95,9 +95,11 @@ def read_job(run: Path) -> Job | None:
     file = directory / "job.json"
     if not file.exists():
         return None
-    data = read_json(file, {"to": str, "number": str, "host": str, "submitted": str, "spec": dict})
+    links.confine(run)
+    data = read_sealed(file, {"to": str, "number": str, "host": str, "submitted": str, "spec": dict})
     try:
-        spec = from_json(data["spec"])
+        with reading(file):
+            spec = from_json(data["spec"])
     except UserError as error:
         raise UserError(f"{file} is damaged: {error}") from None
     if not isinstance(spec, JobSpec):
@@ -153,10 +155,11 @@ class BackEnd(abc.ABC):
         """Submits a job that trains the run at a path, and remembers it there."""
         directory = job_directory(run)
         text = self.render(spec)
-        (directory / "starts").unlink(missing_ok=True)
+        links.confine(run)
+        remove_path(directory / "starts")
         write_text(directory / self.file_name, text)
         number = self.submit(directory / self.file_name, spec)
         now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
         data = {"to": self.name, "number": number, "host": platform.node(), "submitted": now, "spec": to_json(spec)}
-        write_json(directory / "job.json", data)
+        write_sealed(directory / "job.json", data)
         return Job(directory, self.name, number, platform.node(), now, spec)

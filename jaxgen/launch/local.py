@@ -6,6 +6,7 @@ processes of each other by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PR
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import os
 import platform
@@ -22,6 +23,7 @@ from types import FrameType
 
 import filelock
 
+from jaxgen import links
 from jaxgen.errors import UserError, shown
 from jaxgen.launch.job import MEANINGS, STARTED_AGAIN, BackEnd, Job, State, read_job
 from jaxgen.launch.spec import JobSpec, refuse
@@ -58,7 +60,7 @@ class Local(BackEnd):
     def submit(self, artefact: Path, spec: JobSpec) -> str:
         run = artefact.parent.parent
         command = [sys.executable, "-P", "-m", "jaxgen", "supervise", str(run)]
-        with (artefact.parent / "log").open("ab") as log:
+        with os.fdopen(links.open_in_place(artefact.parent / "log", os.O_WRONLY | os.O_APPEND), "ab") as log:
             started = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=artefact.parent
             )
@@ -136,7 +138,8 @@ class Supervisor:
             for number in range(spec.restarts + 1):
                 code = self._start(environment)
                 now = datetime.datetime.now().astimezone().isoformat("T", "seconds")
-                with (self.job.directory / "starts").open("a", encoding="utf-8") as starts:
+                ended = links.open_in_place(self.job.directory / "starts", os.O_WRONLY | os.O_APPEND)
+                with os.fdopen(ended, "a", encoding="utf-8") as starts:
                     starts.write(f"{number} {code} {now}\n")
                 again = code in STARTED_AGAIN and not self.stopping
                 _say(f"start {number} ended with {code}: {MEANINGS.get(code, 'failed')}")
@@ -155,7 +158,10 @@ class Supervisor:
             port = free.getsockname()[1]
         started = [
             subprocess.Popen(
-                spec.command, env={**environment, **process_variables(spec, index, port)}, stdin=subprocess.DEVNULL
+                spec.command,
+                env={**environment, **process_variables(spec, index, port)},
+                stdin=subprocess.DEVNULL,
+                preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
             )
             for index in range(spec.processes())
         ]
@@ -181,6 +187,15 @@ class Supervisor:
         code = first or next((code for code in codes if code), killed)
         # As a shell has it: 128 more than the signal.
         return code if code >= 0 else 128 - code
+
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _stop_with_parent() -> None:
+    """Has Linux ask this process to stop when its parent ends, however that ended: a killed one tells nobody."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def supervise(run: Path) -> int:

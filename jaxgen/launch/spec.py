@@ -14,14 +14,13 @@ from typing import Annotated, Any, Literal
 from jaxgen.config import Config, NonNegativeInt, PositiveInt, Range, digest
 from jaxgen.errors import UserError, nearest
 from jaxgen.train.devices import GPUS, TPUS
+from jaxgen.train.variables import holds_login, sounds_secret
 
 # A name and what Kubernetes adds to it for a pod are a DNS label together: at most 63 characters.
 LONGEST_NAME = 40
 # Machines of a TPU slice have this many chips, unless the slice has fewer (GKE: ct5lp-hightpu-4t, ct5p-hightpu-4t,
 # ct6e-standard-4t, tpu7x-standard-4t).
 CHIPS_OF_A_HOST = 4
-# Names of variables that sound as if their values were secret; jax has some of its own that are none.
-_SECRET = re.compile(r"(?!(JAX|XLA)_).*(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,8 +146,13 @@ class JobSpec(Config):
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
                 raise UserError(f"got '{name}', expected the name of a variable: letters, digits and underscores")
         for variable in self.variables:
-            if _SECRET.match(variable.name):
+            if sounds_secret(variable.name):
                 raise UserError(f"--env: '{variable.name}' sounds like a secret, which no job may hold; use --secret")
+            if holds_login(variable.value):
+                raise UserError(
+                    f"--env: '{variable.name}' has a URL with somebody's name or password in it, which no job may "
+                    "hold; use --secret"
+                )
         if self.processes_of_each not in (1, self.devices.of_each):
             raise UserError("--process-per: one a node or one a GPU")
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxgen.errors import UserError
 from jaxgen.measures.config import WithinError
 from jaxgen.measures.evaluation import Evaluation
+from jaxgen.models.decoding import likeliest
 from jaxgen.tasks.base import IGNORED
 
 # Of logits (B, K, V) and targets (B, K), or real targets (B, K, V): each example's value (B,).
@@ -56,7 +57,7 @@ def within_error(config: WithinError, evaluation: Evaluation) -> dict[str, jax.A
 def _right(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
     if jnp.issubdtype(targets_BK.dtype, jnp.floating):
         raise UserError("measures: Accuracy is about tokens, the targets of the task are real numbers; use WithinError")
-    return all_right(jnp.argmax(logits_BKV, axis=-1), targets_BK)
+    return all_right(likeliest(logits_BKV), targets_BK)
 
 
 def all_right(answers_BK: jax.Array, targets_BK: jax.Array) -> jax.Array:
@@ -69,7 +70,10 @@ def _asked(_: jax.Array, targets_B1: jax.Array) -> jax.Array:
 
 
 def _where_asked(score: Score) -> Score:
-    return lambda logits_B1V, targets_B1: score(logits_B1V, targets_B1) * _asked(logits_B1V, targets_B1)
+    def where_asked(logits_B1V: jax.Array, targets_B1: jax.Array) -> jax.Array:
+        return jnp.where(_asked(logits_B1V, targets_B1) > 0, score(logits_B1V, targets_B1), 0.0)
+
+    return where_asked
 
 
 def _at(k: int, score: Score) -> Score:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxgen.measures.accuracy import all_right
 from jaxgen.measures.config import AccuracyByLength
 from jaxgen.measures.evaluation import Evaluation
-from jaxgen.models.decoding import greedy
+from jaxgen.models.decoding import greedy, likeliest
 from jaxgen.tasks.base import IGNORED
 
 
@@ -57,4 +57,4 @@ def _answers(evaluation: Evaluation, split: str, *, by_itself: bool) -> tuple[ja
     inputs_BS, targets_BK = jnp.asarray(of.inputs), jnp.asarray(of.targets if split == "train" else of.true_targets)
     if by_itself:
         return greedy(evaluation.module, evaluation.variables, evaluation.shape, inputs_BS, targets_BK), targets_BK
-    return jnp.argmax(evaluation.logits(inputs_BS), axis=-1).astype(targets_BK.dtype), targets_BK
+    return likeliest(evaluation.logits(inputs_BS)), targets_BK

@@ -29,9 +29,9 @@ def attention_scale(config: TransformerConfig) -> float:
 
 
 def attention_choice(
-    config: TransformerConfig, answers: tuple[int, ...], length: int, dtype: DTypeLike, device: Any
+    config: TransformerConfig, answers: tuple[int, ...], length: int, dtype: DTypeLike, device: Any, *, padded: bool
 ) -> Choice:
-    """Returns what a layer that answers at `answers` takes on a device.
+    """Returns what a layer that answers at `answers` takes on a device; of examples that are `padded`, or not.
 
     Raises:
       UserError: the implementation that the configuration names cannot do it; the message says why.
@@ -50,6 +50,7 @@ def attention_choice(
         segments=False,
         bias=False,
         scale=attention_scale(config),
+        lengths=padded,
     )
     try:
         return choose(problem, config.attention, device)
@@ -71,7 +72,11 @@ def attention_choices(config: ModelConfig, shape: TaskShape, dtype: DTypeLike, d
     if config.attention == "xla":
         written_out = {"taken": "xla", "kernel": None, "why": "asked for"}
         return {"attention": {"asked": "xla", **dict.fromkeys(layers, written_out)}}
-    choices = {name: attention_choice(config, answers, shape.length, dtype, device) for name, answers in layers.items()}
+    padded = shape.padding is not None and not config.causal
+    choices = {
+        name: attention_choice(config, answers, shape.length, dtype, device, padded=padded)
+        for name, answers in layers.items()
+    }
     taken = {name: {"taken": each.taken, "kernel": each.kernel, "why": each.why} for name, each in choices.items()}
     return {"attention": {"asked": config.attention, **taken}}
 
@@ -91,15 +96,16 @@ def attend(
     q_BQHC: jax.Array,
     k_BSHC: jax.Array,
     v_BSHC: jax.Array,
+    lengths_B: jax.Array | None,
 ) -> jax.Array:
     """Returns attention's output (B, Q, H, C) from a kernel; each device does its own examples and heads.
 
-    A kernel is a program of one device, which the compiler cannot spread.
+    A kernel is a program of one device, which the compiler cannot spread. Positions from `lengths_B` on are padding.
     """
 
     from jaxgen.kernels.attention import attention
 
-    def alone(q_BQHC: jax.Array, k_BSHC: jax.Array, v_BSHC: jax.Array) -> jax.Array:
+    def alone(q_BQHC: jax.Array, k_BSHC: jax.Array, v_BSHC: jax.Array, lengths_B: jax.Array | None = None) -> jax.Array:
         return attention(
             q_BQHC,
             k_BSHC,
@@ -107,6 +113,7 @@ def attend(
             causal=config.causal,
             scale=attention_scale(config),
             q_positions=answers,
+            kv_lengths=lengths_B,
             implementation=implementation,
             device=device,
         )
@@ -114,7 +121,7 @@ def attend(
     mesh = jax.sharding.get_abstract_mesh()
     free = frozenset(mesh.axis_names) - frozenset(mesh.manual_axes)
     if not free:
-        return alone(q_BQHC, k_BSHC, v_BSHC)
+        return alone(q_BQHC, k_BSHC, v_BSHC, lengths_B)
 
     def over(size: int, *names: str) -> tuple[str, ...] | None:
         """Returns the axes that a dimension is spread over; none where it does not divide evenly."""
@@ -122,5 +129,7 @@ def attend(
         return spread if size % math.prod(mesh.shape[name] for name in spread) == 0 else None
 
     spec = P(over(q_BQHC.shape[0], *EXAMPLES), None, over(config.heads, "tensor"))
-    spread = jax.shard_map(alone, in_specs=(spec,) * 3, out_specs=spec, axis_names=free, check_vma=False)
-    return spread(q_BQHC, k_BSHC, v_BSHC)
+    of_examples = () if lengths_B is None else (lengths_B,)
+    specs = (spec,) * 3 + (P(spec[0]),) * len(of_examples)
+    spread = jax.shard_map(alone, in_specs=specs, out_specs=spec, axis_names=free, check_vma=False)
+    return spread(q_BQHC, k_BSHC, v_BSHC, *of_examples)

@@ -79,6 +79,11 @@ def build_model(
             raise UserError("model: a transformer reads tokens, the task gives real features; use an MLP")
         if shape.channels is not None and config.tied:
             raise UserError("model.tied: got true, expected false: the task gives real channels, and embeds no token")
+        if shape.padding == "unmarked" and not config.causal:
+            raise UserError(
+                "model.causal: got false, expected true: the task pads shorter examples and has no token '<pad>', so "
+                "an encoder could not tell padding from what it reads"
+            )
         return Transformer(config, shape, compute_dtype, remat, attention_device)
     raise UserError(
         f"model: got {type(config).__name__}, expected EmbeddingMLPConfig, EnsembleConfig, MLPConfig, "

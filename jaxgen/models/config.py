@@ -19,6 +19,10 @@ class ModelConfig(Config, family=True):
     # The dropout rate during training; a rate of 0 leaves dropout out of the program.
     dropout: Annotated[Rate, PerMember] = 0.0
 
+    def keeps_state(self) -> bool:
+        """Returns whether training changes more than parameters, such as BatchNorm's running statistics."""
+        return False
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MLPConfig(ModelConfig):
@@ -38,6 +42,9 @@ class MLPConfig(ModelConfig):
     def validate(self) -> None:
         if not self.hidden:
             raise UserError("model.hidden: got no layer, expected at least one width")
+
+    def keeps_state(self) -> bool:
+        return self.batch_norm
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

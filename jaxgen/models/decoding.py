@@ -18,6 +18,13 @@ from jaxgen.models.transformer import Decoding, Transformer
 from jaxgen.tasks.base import IGNORED, TaskShape
 
 
+def likeliest(logits_BKV: jax.Array) -> jax.Array:
+    """Returns the token (B, K) int32 of the largest logit; IGNORED, no target, where a logit is not a number."""
+    # argmax takes the first NaN for the largest, which would be the right answer wherever token 0 is.
+    answers_BK = jnp.argmax(logits_BKV, axis=-1).astype(jnp.int32)
+    return jnp.where(jnp.any(jnp.isnan(logits_BKV), axis=-1), IGNORED, answers_BK)
+
+
 def greedy(
     module: nn.Module, variables: Mapping[str, Any], shape: TaskShape, inputs_BS: jax.Array, targets_BK: jax.Array
 ) -> jax.Array:
@@ -49,13 +56,13 @@ def greedy(
         logits_B1V, kept = module.apply(
             {**variables, **cache}, token_B[:, None], decoding=Decoding(at, length), mutable=["cache"]
         )
-        return jnp.argmax(logits_B1V[:, 0], axis=-1).astype(jnp.int32), dict(kept)
+        return likeliest(logits_B1V)[:, 0], dict(kept)
 
     def step(carry: tuple[Any, jax.Array], given: tuple[jax.Array, ...]) -> tuple[tuple[Any, jax.Array], jax.Array]:
         cache, token_B = carry
         at, own_B, next_B = given
         answer_B, cache = read(cache, token_B, at)
-        return (cache, jnp.where(own_B, answer_B, next_B)), answer_B
+        return (cache, jnp.where(own_B, jnp.maximum(answer_B, 0), next_B)), answer_B
 
     _, like = jax.eval_shape(lambda token_B: read({}, token_B, jnp.int32(0)), inputs_BS[:, 0])
     empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)

@@ -77,6 +77,12 @@ class Transformer(nn.Module):
     ) -> jax.Array:
         config, shape, length = self.config, self.shape, tokens_BS.shape[1]
         readout = (0,) if decoding else shape.readout_at(length)
+        # What is asked of a causal model stands before the padding.
+        real_BS: jax.Array | None = None
+        if isinstance(shape.padding, int) and not config.causal:
+            real_BS = jnp.not_equal(tokens_BS, shape.padding)
+            # An example of padding alone has to attend to something.
+            real_BS |= ~jnp.any(real_BS, axis=1, keepdims=True)
         rate = dropout_rate if train and config.dropout > 0 else None
         # A scanned layer is the same program as the next, so the first one cannot be computed by vocabulary.
         few = shape.channels is None and shape.vocabulary < tokens_BS.shape[0]
@@ -106,12 +112,13 @@ class Transformer(nn.Module):
         x_BQD = x_RSD if by_vocabulary else spread_examples(x_RSD)
         last = config.layers - 1
         if config.scan_layers and last > 0:
-            x_BQD = self._scanned(x_BQD, rate, last, decoding)
+            x_BQD = self._scanned(x_BQD, rate, last, real_BS, decoding)
         for i in range(last if config.scan_layers else 0, config.layers):
             answers = readout if i == last else tuple(range(length))
             kind = nn.remat(Block) if self.remat else Block
             block = kind(config, answers, self.compute_dtype, self.attention_device, name=f"block_{i}")
-            x_BQD = spread_examples(block(x_BQD, rate, tokens_BS if by_vocabulary and i == 0 else None, decoding))
+            rows = tokens_BS if by_vocabulary and i == 0 else None
+            x_BQD = spread_examples(block(x_BQD, rate, rows, real_BS, decoding))
         if config.norm == "pre":
             x_BQD = _layer_norm("norm_final")(x_BQD)
 
@@ -130,12 +137,17 @@ class Transformer(nn.Module):
         return logits_BKV
 
     def _scanned(
-        self, x_BSD: jax.Array, rate: float | jax.Array | None, layers: int, decoding: Decoding | None
+        self,
+        x_BSD: jax.Array,
+        rate: float | jax.Array | None,
+        layers: int,
+        real_BS: jax.Array | None,
+        decoding: Decoding | None,
     ) -> jax.Array:
         """Returns the residual stream after the first `layers` blocks, whose parameters are stacked in `SCANNED`."""
 
         def one(block: Block, x_BSD: jax.Array, _: None) -> tuple[jax.Array, None]:
-            return spread_examples(block(x_BSD, rate, None, decoding)), None
+            return spread_examples(block(x_BSD, rate, None, real_BS, decoding)), None
 
         axes: dict[Any, Any] = {"params": 0, TAPPED: 0, "cache": 0}
         scan = nn.scan(one, length=layers, variable_axes=axes, split_rngs={"params": True, "dropout": True})
@@ -161,6 +173,7 @@ class Block(nn.Module):
         x_RSD: jax.Array,
         rate: float | jax.Array | None,
         tokens_BS: jax.Array | None,
+        real_BS: jax.Array | None = None,
         decoding: Decoding | None = None,
     ) -> jax.Array:
         """Returns the residual stream (B, Q, D) at the positions `answers`.
@@ -169,6 +182,7 @@ class Block(nn.Module):
           x_RSD: the residual stream: of the batch, or of the vocabulary where `tokens_BS` is given.
           rate: the dropout rate; None leaves dropout out.
           tokens_BS: the rows of the batch within the vocabulary's.
+          real_BS: which positions are no padding, bool; None: all.
           decoding: of which position the stream is, where it is of one alone.
         """
         config = self.config
@@ -177,7 +191,7 @@ class Block(nn.Module):
 
         h_RSD = _layer_norm("norm_attention")(x_RSD) if pre else x_RSD
         attention = Attention(config, self.answers, self.dtype, self.attention_device, name="attention")
-        h_BQD = attention(h_RSD, tokens_BS, decoding)
+        h_BQD = attention(h_RSD, tokens_BS, real_BS, decoding)
         x_BQD = spread_examples(x_BQD + _dropout(self, h_BQD, rate))
         x_BQD = _layer_norm("norm_attention")(x_BQD) if post else x_BQD
 
@@ -201,13 +215,20 @@ class Attention(nn.Module):
     device: Any
 
     @nn.compact
-    def __call__(self, x_RSD: jax.Array, tokens_BS: jax.Array | None, decoding: Decoding | None = None) -> jax.Array:
+    def __call__(
+        self,
+        x_RSD: jax.Array,
+        tokens_BS: jax.Array | None,
+        real_BS: jax.Array | None = None,
+        decoding: Decoding | None = None,
+    ) -> jax.Array:
         config = self.config
         kernel_init, bias_init = _inner_inits(config, config.width)
 
         taken = "xla"
         if self.device is not None and decoding is None and config.attention != "xla":
-            taken = attention_choice(config, self.answers, x_RSD.shape[1], self.dtype, self.device).taken
+            length, padded = x_RSD.shape[1], real_BS is not None
+            taken = attention_choice(config, self.answers, length, self.dtype, self.device, padded=padded).taken
 
         def project(name: str, x: jax.Array, tokens: jax.Array | None) -> jax.Array:
             dense = _dense(config.width, config.attention_bias, kernel_init, bias_init, self.dtype, name)
@@ -222,11 +243,17 @@ class Attention(nn.Module):
         if taken == "xla":
             seen_QS: Any = np.arange(k.shape[2])[None] <= np.array(self.answers)[:, None]
             if decoding is not None:
-                k, v = self._cached("keys", k, decoding), self._cached("values", v, decoding)
                 seen_QS = (jnp.arange(decoding.length) <= decoding.at)[None]
-            z_BQHC = self._written_out(q, k, v, seen_QS if config.causal else None)
+                # What comes later may hold anything, and a weight of 0 keeps no nan out of a sum.
+                k, v = (
+                    jnp.where(seen_QS[None, ..., None], self._cached(name, x, decoding), 0)
+                    for name, x in (("keys", k), ("values", v))
+                )
+            seen_11QS = seen_QS[None, None] if config.causal else None
+            z_BQHC = self._written_out(q, k, v, seen_11QS if real_BS is None else real_BS[:, None, None])
         else:
-            z_BQHC = attend(config, self.answers, taken, self.device, q, k, v)
+            lengths_B = None if real_BS is None else jnp.sum(real_BS, axis=1, dtype=jnp.int32)
+            z_BQHC = attend(config, self.answers, taken, self.device, q, k, v, lengths_B)
 
         kernel_init, bias_init = _residual_inits(config, config.width)
         output = _dense(config.width, config.attention_bias, kernel_init, bias_init, self.dtype, "output")
@@ -239,13 +266,13 @@ class Attention(nn.Module):
         kept.value = jax.lax.dynamic_update_slice_in_dim(kept.value, new_BH1C, decoding.at, axis=2)
         return kept.value
 
-    def _written_out(self, q_BHQC: jax.Array, k_BHSC: jax.Array, v_BHSC: jax.Array, seen_QS: Any) -> jax.Array:
+    def _written_out(self, q_BHQC: jax.Array, k_BHSC: jax.Array, v_BHSC: jax.Array, seen_BHQS: Any) -> jax.Array:
         # On a CPU these batched products are over twice as fast as a broadcast multiply and sum, even at 3 positions;
         # heads before positions and three separate projections are at least as fast as the other orders.
         scores_BHQS = jnp.einsum("bhqc,bhsc->bhqs", q_BHQC, k_BHSC, preferred_element_type=jnp.float32)
         scores_BHQS *= attention_scale(self.config)
-        if seen_QS is not None:
-            scores_BHQS = jnp.where(seen_QS[None, None], scores_BHQS, -jnp.inf)
+        if seen_BHQS is not None:
+            scores_BHQS = jnp.where(seen_BHQS, scores_BHQS, -jnp.inf)
         pattern_BHQS = Tap(name="pattern")(jax.nn.softmax(scores_BHQS, axis=-1))
         return jnp.einsum("bhqs,bhsc->bqhc", pattern_BHQS.astype(self.dtype), v_BHSC)
 

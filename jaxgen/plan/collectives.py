@@ -69,7 +69,7 @@ def _result(kind: str, each: Instruction) -> int:
 def _near(members: list[int], node: int) -> int:
     """Returns the least number of members that share a node."""
     _, counts = np.unique([member // node for member in members], return_counts=True)
-    return int(counts.min())
+    return int(np.min(counts))
 
 
 def _group(each: Instruction, devices: int) -> list[int]:

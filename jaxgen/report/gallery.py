@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -45,7 +46,7 @@ def _row(found: FoundPaper, scale: str, results: dict[str, Any], page: Path) -> 
     count = Counter(claim["outcome"] for entry in results.values() for claim in entry["claims"])
     conditions = [facts for entry in results.values() for facts in entry["conditions"].values()]
     # Members that trained together share their minutes.
-    minutes = sum(facts["minutes"] * len(facts["seeds"]) / facts["trained_together"] for facts in conditions)
+    minutes = math.fsum(facts["minutes"] * len(facts["seeds"]) / facts["trained_together"] for facts in conditions)
     slug = found.paper.slug
     cells = [
         _thumbnail(found, scale, experiments, page),

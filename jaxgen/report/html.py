@@ -20,12 +20,14 @@ from jaxgen.report import palette
 from jaxgen.report.axes import NARROW, WIDE
 from jaxgen.report.figures import draw
 from jaxgen.report.svg import inline_svg
-from jaxgen.table import NotMeasured, Table, keys_of
+from jaxgen.report.thin import for_page
+from jaxgen.table import Table
 from jaxgen.train.goodput import goodput
 from jaxgen.train.throughput import Timing
 from jaxgen.verdict import Verdict
 
 SPLITS_SHOWN = 6
+LISTED = 12  # notes, and names within a sentence; the others are folded or counted
 OUTCOMES = ("reproduced", "not reproduced", "inconclusive", "not judged")
 
 
@@ -92,6 +94,7 @@ def render(report: Report) -> str:
         parts=[_part(part, number) for number, part in enumerate(report.experiments)],
         total=sum(outcomes.values()),
         spread=_spread,
+        some=_some,
         tally=[(outcome, outcomes[outcome]) for outcome in OUTCOMES if outcomes[outcome]],
         light=Markup(palette.variables("light")),
         dark=Markup(palette.variables("dark")),
@@ -102,18 +105,20 @@ def _part(part: ExperimentReport, number: int) -> dict[str, Any]:
     """Returns what the template shows of one experiment."""
     settings = differing_settings(part.conditions)
     measured = set(part.table.conditions())
+    waiting = [each.name for each in part.conditions if each.name not in measured]
     splits = _splits(part.table)
     return {
         "anchor": f"experiment-{number}",
         "experiment": part.experiment,
         "judged": part.judged(),
-        "notes": part.notes,
-        "waiting": [each.name for each in part.conditions if each.name not in measured],
+        "notes": part.notes[:LISTED],
+        "more_notes": part.notes[LISTED:],
+        "waiting": waiting,
         "figures": _figures(part, f"e{number}"),
         "settings": settings,
         "labels": _short(settings),
         "splits": splits,
-        "conditions": [_condition_row(each, part.table, splits) for each in part.conditions],
+        "conditions": _condition_rows(part, splits),
         "identities": _identities(part.conditions),
         "timings": [(each, goodput(each.seconds)) for each in part.timings if each.milliseconds()],
     }
@@ -125,18 +130,27 @@ def _spread(verdict: Verdict) -> tuple[str, str]:
     return middle, span.strip("()")
 
 
+def _some(names: Sequence[str], separator: str) -> str:
+    """Returns the first names, and how many more there are."""
+    more = [f"and {len(names) - LISTED:,} more"] if len(names) > LISTED else []
+    return separator.join([*names[:LISTED], *more])
+
+
 def _figures(part: ExperimentReport, prefix: str) -> list[dict[str, Any]]:
     shown = []
-    for number, figure in enumerate(part.experiment.figures):
+    for number, whole in enumerate(part.experiment.figures):
+        figure, table, said = for_page(whole, part.table, part.conditions)
         drawings = {
             name: drawing
             for name, width in (("wide", WIDE), ("narrow", NARROW))
-            if (drawing := draw(figure, part.table, part.conditions, width=width)) is not None
+            if (drawing := draw(figure, table, part.conditions, width=width)) is not None
         }
         if drawings:
             images = {name: inline_svg(drawing, f"{prefix}f{number}{name[0]}") for name, drawing in drawings.items()}
             share = round(100 * drawings["wide"].get_figwidth() / WIDE)
-            shown.append({"figure": figure, "images": images, "share": share, "reading": _reading(figure)})
+            shown.append(
+                {"figure": figure, "images": images, "share": share, "reading": " ".join([_reading(figure), *said])}
+            )
     return shown
 
 
@@ -189,32 +203,35 @@ def _text(value: Any) -> str:
 
 def _splits(table: Table) -> list[str]:
     """Returns the splits whose accuracy was measured, at most as many as a page is wide."""
-    keys = dict.fromkeys(keys_of(table.rows))
-    found = [key.removeprefix("accuracy/") for key in keys if key.startswith("accuracy/")]
+    found = [key.removeprefix("accuracy/") for key in table.measured_keys() if key.startswith("accuracy/")]
     return found[:SPLITS_SHOWN] or ["train", "test"]
 
 
-def _condition_row(condition: Condition, table: Table, splits: Sequence[str]) -> dict[str, Any]:
-    rows = table.rows[table.rows["condition"] == condition.name]
-    seeds = [seed for seed in condition.seeds if (rows["seed"] == seed).any()]
-    return {
-        "name": condition.name,
-        "steps": f"{condition.steps:,}",
-        "seeds": f"{len(seeds)} of {len(condition.seeds)}",
-        "accuracies": [_final(table, condition.name, seeds, f"accuracy/{split}") for split in splits],
-    }
+def _condition_rows(part: ExperimentReport, splits: Sequence[str]) -> list[dict[str, Any]]:
+    finals = [part.table.finals(f"accuracy/{split}").to_dict() for split in splits]
+    rows = []
+    for condition in part.conditions:
+        measured = set(part.table.condition(condition.name).seeds())
+        seeds = [seed for seed in condition.seeds if seed in measured]
+        places = [(condition.name, seed) for seed in seeds]
+        rows.append(
+            {
+                "name": condition.name,
+                "steps": f"{condition.steps:,}",
+                "seeds": f"{len(seeds)} of {len(condition.seeds)}",
+                "accuracies": [_spread_of([of_split.get(place) for place in places]) for of_split in finals],
+            }
+        )
+    return rows
 
 
-def _final(table: Table, condition: str, seeds: Sequence[int], key: str) -> str:
-    """Returns the median and range over the seeds of the final value."""
-    try:
-        values = [table.seed(seed).final(condition, key) for seed in seeds]
-    except NotMeasured:
+def _spread_of(values: Sequence[float | None]) -> str:
+    """Returns the median and the range of the seeds' final values; of values that are not all there, nothing."""
+    there = [value for value in values if value is not None]
+    if not there or len(there) < len(values):
         return "–"
-    if not values:
-        return "–"
-    middle = f"{statistics.median(values):.3f}"
-    return middle if len(values) == 1 else f"{middle} ({min(values):.3f} to {max(values):.3f})"
+    middle = f"{statistics.median(there):.3f}"
+    return middle if len(there) == 1 else f"{middle} ({min(there):.3f} to {max(there):.3f})"
 
 
 def _identities(conditions: Sequence[Condition]) -> dict[str, list[tuple[int, str]]]:

@@ -101,8 +101,8 @@ def _chosen(wanted: Sequence[str] | None, conditions: Sequence[Condition]) -> li
 
 def _last_values(table: Table, condition: str, prefix: str, split: str) -> pd.DataFrame:
     """Returns the last value of each `<prefix>.<number>/<split>`: index the number, one column a seed."""
-    rows = table.rows
-    rows = rows[(rows["condition"] == condition) & (rows["split"] == split)]
+    rows = table.condition(condition).rows
+    rows = rows[rows["split"] == split]
     rows = rows[rows["measure"].str.startswith(f"{prefix}.")]
     # What is no number belongs to a longer prefix.
     number = pd.to_numeric(rows["measure"].str[len(prefix) + 1 :], errors="coerce")
@@ -131,9 +131,9 @@ def _band(axes: Axes, series: pd.DataFrame, shade: Shade, stroke: Stroke, text: 
     if series.shape[1] > 1 and len(shared):
         low, high = shared.min(axis=1), shared.max(axis=1)
         axes.fill_between(shared.index, low, high, color=shade.light, alpha=0.18, linewidth=0, zorder=2)
-    for _, seed in series.items():
-        rest = seed.loc[shared.index[-1] :] if len(shared) else seed
-        rest = rest.dropna()
+    apart = series.loc[shared.index[-1] :] if len(shared) else series
+    for _, seed in apart.items() if len(apart) > 1 or not len(shared) else ():
+        rest = seed.dropna()
         if len(rest) > 1 or not len(shared):
             marker = "o" if len(rest) == 1 else None
             axes.plot(rest.index, rest, color=shade.light, linestyle=stroke, linewidth=0.8, marker=marker, markersize=3)

@@ -4,8 +4,8 @@ A *table* task is finite: it is enumerated once with numpy, and lives on the dev
 task draws fresh training examples at every step; its splits are fixed samples, to measure on. A *host*
 task gets them from the host: made by numpy, as no compiled program could, or read from disk.
 
-Sequences of different lengths are padded at the end with a token of their own, whose targets are IGNORED;
-a causal model never sees it where it is asked something.
+Sequences of different lengths are padded at the end with a token of their own, whose targets are IGNORED. A causal
+model never sees it where it is asked something, and an encoder does not attend to it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from jaxgen.config import Config
+from jaxgen.errors import UserError
 
 Array = Any  # numpy's on the host, jax's on the device
 
@@ -55,6 +56,8 @@ class TaskShape:
     channels: int | None = None  # C, real numbers at each of the S positions; None: inputs are tokens, or features
     # Splits of another length than S: (split, its length). All positions of every split are then read out.
     lengths: tuple[tuple[str, int], ...] = ()
+    # The token that pads sequences at their end; None: none are padded; unmarked: by what an example may hold, too.
+    padding: int | Literal["unmarked"] | None = None
 
     def blank(self) -> Array:
         """Returns inputs of one example: zeros (1, S) or (1, S, C), of the right dtype."""
@@ -162,6 +165,43 @@ class Task(Config, family=True):
         raise NotImplementedError
 
 
+def check_examples(split: Split, shape: TaskShape, where: str, first: int = 0) -> None:
+    """Refuses examples that no model could be asked: jax reads beyond the end of a table without a word.
+
+    Args:
+      split: numpy's, N examples.
+      shape: of their task.
+      where: what they are called.
+      first: the number of the first row.
+
+    Raises:
+      UserError: a token or target is not one of the V, or a real number is not finite.
+    """
+    most = shape.vocabulary - 1
+    counted = f"0 to {most}, as there are {shape.vocabulary}, counted from 0"
+    answers = "finite numbers" if shape.real_targets else f"{counted}, or {IGNORED} where nothing is asked"
+    inputs = "finite numbers" if shape.blank().dtype.kind == "f" else f"tokens of {counted}"
+    for name, values, least, expected in (
+        ("inputs", split.inputs, 0, inputs),
+        ("targets", split.targets, IGNORED, answers),
+        ("true_targets", split.true_targets, IGNORED, answers),
+    ):
+        values = np.asarray(values)
+        wrong = ~np.isfinite(values) if values.dtype.kind == "f" else (values < least) | (values > most)
+        if wrong.any():
+            at = np.unravel_index(np.argmax(wrong), wrong.shape)
+            column = f"{name}[{', '.join(map(str, at[1:]))}]"
+            raise UserError(f"{where}: row {first + at[0]} has {column}={values[at]}, expected {expected}")
+
+
+def checked_table(task: Task, seed: int) -> dict[str, Split]:
+    """Returns the examples of every split, all of which were looked at (`check_examples`)."""
+    table, shape = task.table(seed), task.shape()
+    for name, split in table.items():
+        check_examples(split, shape, f"task {type(task).__name__}: split '{name}'")
+    return table
+
+
 def cut(split: Split, length: int, answers: int) -> Split:
     """Returns examples less the positions beyond `length` and the read-out positions beyond `answers`."""
     targets, true_targets = split.targets[:, :answers], split.true_targets[:, :answers]
@@ -183,7 +223,7 @@ def next_tokens(tokens_NT: Array, asked_NT: Array, xp: Any, *, first: int = 0) -
 
 
 def sequence_shape(
-    vocabulary: int, sizes: tuple[tuple[str, int], ...], spans: Mapping[str, tuple[int, int]]
+    vocabulary: int, sizes: tuple[tuple[str, int], ...], spans: Mapping[str, tuple[int, int]], padding: int | None
 ) -> TaskShape:
     """Returns the shape of sequences padded to the longest of `train`, or of their own split where that is longer.
 
@@ -193,13 +233,15 @@ def sequence_shape(
       vocabulary: V.
       sizes: the number of examples of each split.
       spans: for each split the fewest tokens of a prompt, and the most tokens of a whole sequence.
+      padding: the token that pads them; None: none does.
     """
     length = spans["train"][1] - 1
     lengths = tuple((name, most - 1) for name, (_, most) in spans.items() if most - 1 > length)
     first = 0 if lengths else min(fewest for fewest, _ in spans.values()) - 1
     return TaskShape(
-        vocabulary=vocabulary, length=length, readout=tuple(range(first, length)), sizes=sizes, lengths=lengths
-    )
+        vocabulary=vocabulary, length=length, readout=tuple(range(first, length)), sizes=sizes, lengths=lengths,
+        padding=padding,
+    )  # fmt: skip
 
 
 def divided(whole: Split, sizes: Iterable[tuple[str, int]]) -> dict[str, Split]:

@@ -10,10 +10,10 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from jaxgen.config import PositiveInt
-from jaxgen.tasks.cogs_words import NOUNS, VERBS, Verb
+from jaxgen.tasks.cogs_words import NOUNS, NOUNS_ALONE, VERBS, Verb
 from jaxgen.tasks.text import Draws, Sentences, Span, TextTask, token_numbers
 
 # A clause is made of slots: words as they are; a verb by its class, as a participle after `was`; and noun phrases,
@@ -88,9 +88,10 @@ class _Grammar(NamedTuple):
     says: float  # the probability that a clause says another one
     phrases: Mapping[str, Phrases] = {}  # where they differ from _PHRASES
     verbs: Mapping[str, Verb] = {}  # the only one of its class, where it is not of VERBS
-    deep: range = range(3)  # how many clauses that say another one there are
-    places: range = range(1, 3)  # how many places stand one after the other
+    deep: range = range(3)  # how many clauses that say another one a sentence has
+    places: range = range(3)  # how many places it has
     another_place: float = 0.1  # the probability that a place has one
+    evenly: Literal["", "deep", "places"] = ""  # which of the two numbers comes as often with every value
 
 
 _MAIN = _Grammar(
@@ -101,6 +102,16 @@ _MAIN = _Grammar(
         *_each(0.075, _RECEIVED),
     ),
     says=0.49 * 0.158,
+    # The published sentences of the main grammar show fewer names than its cases, whose shares are those above.
+    phrases={
+        "object": (
+            (1 / 4, "inanimate", False),
+            (1 / 4, "inanimate", True),
+            (1 / 6, "animate", False),
+            (1 / 6, "animate", True),
+            (1 / 6, "proper", False),
+        )
+    },
 )
 
 
@@ -184,7 +195,7 @@ _CASES: dict[str, _Grammar] = {
             "changed": _PLACED,
         },
     ),
-    "cp_recursion": _MAIN._replace(
+    "cp_recursion": _Grammar(
         clauses=(
             *_each(0.25, _ACTIVE),
             *_each(0.25, _CHANGED),
@@ -193,6 +204,8 @@ _CASES: dict[str, _Grammar] = {
         ),
         says=0.96,
         deep=range(3, 13),
+        places=range(4),  # no published sentence has more
+        evenly="deep",
     ),
     "pp_recursion": _Grammar(
         clauses=_each(
@@ -207,8 +220,10 @@ _CASES: dict[str, _Grammar] = {
         ),
         says=0.1,
         phrases={"object": _PLACED, "gift": _PLACED_THING},
+        deep=range(4),  # no published sentence has more
         places=range(3, 13),
         another_place=0.9,
+        evenly="places",
     ),
     "active_to_passive": _only("patient was transitive", 0.05, _BLESSED)._replace(
         clauses=_each(1.0, ("patient was transitive", "patient was transitive by agent"))
@@ -232,11 +247,10 @@ _MEANINGS = {
     "unaccusative": "LAMBDA a . LAMBDA e . {} . theme ( e , a )",
     "unergative": "LAMBDA a . LAMBDA e . {} . agent ( e , a )",
 }
-_NOUNS_ALONE = 20  # of each list
 # Zipf's law of this exponent, over infinitely many words; what is beyond a list is spread over it evenly.
 _EXPONENT, _ZETA = 1.4, 3.1055472779775810
-# What the draws are keyed by, beside the data's seed; those of grammars follow.
-_ALONE, _GRAMMARS = 0, 1
+# What the draws are keyed by, beside the data's seed, is the grammar's number and this.
+_GRAMMARS = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -245,20 +259,21 @@ class CogsTask(TextTask):
 
     `The captain ate a cake .` gives `* captain ( x _ 1 ) ; eat . agent ( x _ 2 , x _ 1 ) AND eat . theme ( x _ 2 ,
     x _ 4 ) AND cake ( x _ 4 )`: a variable is the place of its word, from 0; what `the` stands before comes first;
-    the rest is sorted by variables. Words follow Zipf's law in the order of their lists. A clause may say another
-    one (`Liam hoped that ...`) and an object may stand at a place (`a cake on the table`); of each there are up to
-    two in a row.
+    the rest is sorted by variables; nouns are in lower case (`a TV` is `tv`). Words follow Zipf's law in the order of
+    their lists, and no noun comes twice in a sentence. A clause may say another one (`Liam hoped that ...`) and an
+    object may stand at a place (`a cake on the table`); of each there are up to two in a sentence.
 
-    Splits: `train` are `train_examples` sentences, 143 words alone, and `exposures` sentences (published: 1 and 100)
-    for each of 12 new words; `validation` and `test` are of the same grammar. The 21 others have `case_examples` each
-    and are named as published: 18 show a new word in a place where it did not train (`subj_to_obj_common`: a hedgehog
-    was only a subject, and is an object), and three a structure: places of subjects (`obj_pp_to_subj_pp`), 3 to 12
-    clauses that say another one (`cp_recursion`), 3 to 12 places in a row (`pp_recursion`). No sentence comes twice.
+    Splits: `train` are `train_examples` sentences, the 143 words alone of the published set, and `exposures` sentences
+    (published: 1 and 100) for each of 12 new words; `validation` and `test` are of the same grammar. The 21 others
+    have `case_examples` each and are named as published: 18 show a new word in a place where it did not train
+    (`subj_to_obj_common`: a hedgehog was only a subject, and is an object), and three a structure: places of subjects
+    (`obj_pp_to_subj_pp`), 3 to 12 clauses that say another one (`cp_recursion`), 3 to 12 places in a row
+    (`pp_recursion`), as many sentences of each depth. No sentence comes twice.
 
-    The corpus is drawn anew. Two things are our reading: of the 143 words, which are three new ones, verbs and nouns,
-    the published choice is not stated (here: the 80 verbs of four classes, and 60 nouns and names drawn at random);
-    and the depths from 3 to 12 follow the probabilities of the grammar.
+    The sentences are drawn anew, by the law of the published ones: tests/from_outside/test_cogs.py compares the two.
     """
+
+    version: ClassVar[int] = 2
 
     train_examples: PositiveInt = 24_000
     validation_examples: PositiveInt = 3_000
@@ -270,8 +285,7 @@ class CogsTask(TextTask):
         return _words()
 
     def spans(self) -> Mapping[str, Span]:
-        alone = len(_SHOWN_ALONE) + 3 * _NOUNS_ALONE + sum(len(VERBS[kind]) for kind in _MEANINGS if kind in VERBS)
-        train = self.train_examples + alone + self.exposures * len(_SHOWN)
+        train = self.train_examples + len(_words_alone()) + self.exposures * len(_SHOWN)
         return {
             "train": Span(train, 1, sum(_longest(_MAIN))),
             "validation": Span(self.validation_examples, 3, sum(_longest(_MAIN))),
@@ -293,7 +307,7 @@ def _sentences(task: CogsTask) -> Mapping[str, Sentences]:
     def distinct(sampler: _Sampler, count: int) -> list[Pair]:
         pairs: list[Pair] = []
         while len(pairs) < count:
-            source, target = sampler.sentence()
+            source, target = sampler.sentence(len(pairs))
             if " ".join(source) not in seen:
                 seen.add(" ".join(source))
                 pairs.append((source, target))
@@ -307,23 +321,19 @@ def _sentences(task: CogsTask) -> Mapping[str, Sentences]:
     pairs["validation"] = distinct(main, task.validation_examples)
     exposed = itertools.chain.from_iterable(distinct(sampler, task.exposures) for sampler in shown)
     # What is drawn last is the training set, so that a larger one holds a smaller one.
-    pairs["train"] = [*_words_alone(task), *exposed, *distinct(main, task.train_examples)]
+    pairs["train"] = [*_words_alone(), *exposed, *distinct(main, task.train_examples)]
     return {
         name: Sentences.of([([token[word] for word in s], [token[word] for word in t]) for s, t in rows])
         for name, rows in pairs.items()
     }
 
 
-def _words_alone(task: CogsTask) -> list[Pair]:
-    draws = Draws(seed=task.data_seed, stream=_ALONE)
-    kinds = dict(_SHOWN_ALONE)
-    for name in ("animate", "inanimate", "proper"):
-        left = list(NOUNS[name])
-        for _ in range(_NOUNS_ALONE):
-            kinds[left.pop(draws.below(len(left)))] = "name" if name == "proper" else "noun"
+@functools.cache
+def _words_alone() -> tuple[Pair, ...]:
+    kinds = dict(_SHOWN_ALONE) | {noun: "name" if noun in NOUNS["proper"] else "noun" for noun in NOUNS_ALONE}
     for kind in _MEANINGS:
         kinds |= {verb.lemma: kind for verb in VERBS.get(kind, ())}
-    return [([word], _MEANINGS[kind].format(word).split()) for word, kind in kinds.items()]
+    return tuple(([word], _MEANINGS[kind].format(word).split()) for word, kind in kinds.items())
 
 
 class _Sampler:
@@ -333,24 +343,39 @@ class _Sampler:
         self._draws = Draws(seed=task.data_seed, stream=_GRAMMARS + number)
         self._grammar = grammar
 
-    def sentence(self) -> Pair:
-        self._words: list[str] = []
-        self._definite: list[str] = []
-        self._facts: dict[tuple[int, int], str] = {}
-        self._clause(self._depth(0, self._grammar.says, self._grammar.deep))
+    def sentence(self, number: int) -> Pair:
+        """Draws sentences until one has no noun twice, and as many clauses and places as it may have.
+
+        Args:
+          number: of the sentence in its split; it says which of the numbers that come equally often it has.
+        """
+        grammar = self._grammar
+        while True:
+            self._words: list[str] = []
+            self._nouns: list[str] = []
+            self._definite: list[str] = []
+            self._facts: dict[tuple[int, int], str] = {}
+            self._places = 0
+            deep = self._of(grammar.deep, number) if grammar.evenly == "deep" else self._more(grammar.says)
+            self._row = self._of(grammar.places, number) if grammar.evenly == "places" else None
+            self._clause(deep)
+            unlike = len(set(self._nouns)) == len(self._nouns)
+            if unlike and deep in grammar.deep and self._places in grammar.places:
+                break
         facts = " AND ".join(fact for _, fact in sorted(self._facts.items()))
         target = " ; ".join([*self._definite, facts])
         first, *rest = self._words
         return [first[0].upper() + first[1:], *rest, "."], target.split()
 
-    def _depth(self, least: int, more: float, within: range) -> int:
-        """Draws how often something comes, which goes on with a probability, until the number is within a range."""
-        while True:
-            depth = least
-            while self._draws.uniform() < more and depth < within.stop:
-                depth += 1
-            if depth in within:
-                return depth
+    def _of(self, numbers: range, number: int) -> int:
+        return numbers[number % len(numbers)]
+
+    def _more(self, probability: float) -> int:
+        """Draws how often something comes that goes on with a probability."""
+        count = 0
+        while self._draws.uniform() < probability:
+            count += 1
+        return count
 
     def _clause(self, deep: int) -> int:
         """Writes a clause in which another one is said `deep` times, and returns the place of its verb."""
@@ -390,13 +415,14 @@ class _Sampler:
             self._words.append(noun)
             return len(self._words) - 1, noun
         first = at = self._determined(noun)
-        for _ in range(self._depth(1, self._grammar.another_place, self._grammar.places) if placed else 0):
+        for _ in range((self._row or 1 + self._more(self._grammar.another_place)) if placed else 0):
             _, where = self._choice(((0.333, "on"), (0.333, "in"), (0.334, "beside")))
             self._words.append(where)
             place = self._noun(where)
             place_at = self._determined(place)
-            self._facts[at, place_at] = f"{noun} . nmod . {where} ( x _ {at} , x _ {place_at} )"
+            self._facts[at, place_at] = f"{noun.lower()} . nmod . {where} ( x _ {at} , x _ {place_at} )"
             noun, at = place, place_at
+            self._places += 1
         return first, f"x _ {first}"
 
     def _determined(self, noun: str) -> int:
@@ -404,14 +430,15 @@ class _Sampler:
         self._words += ["the" if definite else "a", noun]
         at = len(self._words) - 1
         if definite:
-            self._definite.append(f"* {noun} ( x _ {at} )")
+            self._definite.append(f"* {noun.lower()} ( x _ {at} )")
         else:
-            self._facts[at, -1] = f"{noun} ( x _ {at} )"
+            self._facts[at, -1] = f"{noun.lower()} ( x _ {at} )"
         return at
 
     def _noun(self, nouns: str) -> str:
         words = NOUNS.get(nouns, (nouns,))
-        return words[self._of_zipf(len(words))]
+        self._nouns.append(words[self._of_zipf(len(words))])
+        return self._nouns[-1]
 
     def _of_zipf(self, count: int) -> int:
         return bisect.bisect(_zipf(count), self._draws.uniform())
@@ -441,11 +468,8 @@ def _longest(grammar: _Grammar) -> tuple[int, int]:
         words = facts = 0
         for slot in slots.split():
             if slot in _ROLES:
-                placed = any(each[2] for each in grammar.phrases.get(slot) or _PHRASES[slot])
-                places = grammar.places.stop - 1 if placed else 0
-                # `the cake`, and `* cake ( x _ 3 ) ;`, `eat . theme ( x _ 1 , x _ 3 ) AND`; of a place one more noun
-                # and `on`, and `cake . nmod . on ( x _ 3 , x _ 6 ) AND`.
-                words, facts = words + 2 + 3 * places, facts + 8 + 13 + (8 + 15) * places
+                # `the cake`, and `* cake ( x _ 3 ) ;`, `eat . theme ( x _ 1 , x _ 3 ) AND`.
+                words, facts = words + 2, facts + 8 + 13
             else:
                 words += slot != "clause"
                 facts += {"clause": 13, "infinitive": 26}.get(slot, 0)
@@ -453,10 +477,11 @@ def _longest(grammar: _Grammar) -> tuple[int, int]:
 
     last = [of(clause) for _, clause in grammar.clauses]
     says = of(_SAYS)
-    deep = grammar.deep.stop - 1
+    deep, places = grammar.deep.stop - 1, grammar.places.stop - 1
+    # Of a place one more noun and `on`, and `cake . nmod . on ( x _ 3 , x _ 6 ) AND`.
     return (
-        deep * says[0] + max(words for words, _ in last) + 1,
-        deep * says[1] + max(facts for _, facts in last),
+        deep * says[0] + max(words for words, _ in last) + 3 * places + 1,
+        deep * says[1] + max(facts for _, facts in last) + (8 + 15) * places,
     )
 
 
@@ -464,6 +489,7 @@ def _longest(grammar: _Grammar) -> tuple[int, int]:
 def _words() -> tuple[str, ...]:
     verbs = [*itertools.chain(*VERBS.values()), *itertools.chain(*(each.verbs.values() for each in _CASES.values()))]
     nouns = [*itertools.chain(*NOUNS.values()), "hedgehog", "Lina", "cockroach", "Charlie", "cobra", "hippo"]
+    nouns += [noun.lower() for name in NOUNS for noun in NOUNS[name] if not _is_name(name)]
     meanings = " ".join(_MEANINGS.values()).replace("{0}", "").replace("{}", "")
     symbols = f"the a The A was to that by on in beside * ; x _ nmod {meanings} recipient ccomp xcomp"
     places = map(str, range(max(_longest(grammar)[0] for grammar in _CASES.values())))

@@ -23,12 +23,16 @@ def _verbs(text: str) -> tuple[Verb, ...]:
     return tuple(verbs)
 
 
+def _nouns(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 def _same(text: str) -> tuple[Verb, ...]:
     return tuple(Verb(word, word, word) for word in text.split())
 
 
 NOUNS: dict[str, tuple[str, ...]] = {
-    name: tuple(words.split())
+    name: _nouns(words)
     for name, words in {
         "animate": """girl boy cat dog baby child teacher frog chicken mouse lion monkey bear giraffe horse bird duck
             bunny butterfly penguin student professor monster hero sailor lawyer customer scientist princess president
@@ -74,6 +78,14 @@ NOUNS: dict[str, tuple[str, ...]] = {
             bin""",
     }.items()
 }
+
+# The nouns and names that the published training set shows alone, beside new ones.
+NOUNS_ALONE = _nouns(
+    """girl teacher bird student professor lawyer scientist bee tiger director queen moose prisoner governor human
+    priest poet cookie box rose ball chalk game pen plant flower chair spoon gumball bucket knife bottle bowl clock
+    toothbrush brain brick button flag liver Emma Liam Ava Charlotte Alexander Emily Mila Sebastian Scarlett Madison
+    Carter Chloe Layla Zoey Mateo Natalie Jaxon Zoe Hazel Violet"""
+)
 
 VERBS: dict[str, tuple[Verb, ...]] = {
     "omissible": _verbs(

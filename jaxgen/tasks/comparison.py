@@ -147,11 +147,13 @@ class AttributeTask(Task, family=True):
 
     def token_shape(self, sizes: tuple[tuple[str, int], ...]) -> TaskShape:
         """Returns the shape of examples of both kinds in splits of `sizes`."""
+        vocabulary = self.entities + 4 * self.attributes + self.values + 6
         return TaskShape(
-            vocabulary=self.entities + 4 * self.attributes + self.values + 6,
+            vocabulary=vocabulary,
             length=len(self.layout()[1]) - 1,
             readout=self._read_out(),
             sizes=sizes,
+            padding=vocabulary - 1,
         )
 
     def atomic(self, attribute_N: np.ndarray, entity_N: np.ndarray) -> Split:

@@ -93,7 +93,7 @@ def _numbered(rows: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
     _, number = np.unique(rows, axis=0, return_inverse=True)
     number = number.reshape(-1)
     if first is not None:
-        late = np.ones(number.max() + 1, dtype=bool)
+        late = np.ones(int(np.max(number)) + 1, dtype=bool)
         late[number[first]] = False
         number = np.argsort(np.argsort(late, kind="stable"), kind="stable")[number]
     return number

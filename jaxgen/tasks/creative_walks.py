@@ -133,6 +133,6 @@ def _draw(nodes: int, edges: int, labels: int, seed: int) -> LabelledGraph:
     label_VV[end_E2[:, 0], end_E2[:, 1]] = label_VV[end_E2[:, 1], end_E2[:, 0]] = label_E
     near_VV = label_VV >= 0
     degree_V = near_VV.sum(axis=1, dtype=np.int32)
-    order_VV = np.argsort(~near_VV, axis=1, kind="stable").astype(np.int32)[:, : degree_V.max()]
+    order_VV = np.argsort(~near_VV, axis=1, kind="stable").astype(np.int32)[:, : int(np.max(degree_V))]
     neighbour_VD = np.where(np.arange(order_VV.shape[1]) < degree_V[:, None], order_VV, 0)
     return LabelledGraph(end_E2, label_VV, degree_V, neighbour_VD.astype(np.int32))

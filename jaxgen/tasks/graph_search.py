@@ -20,6 +20,7 @@ from jaxgen.tasks.base import Array, Split
 from jaxgen.tasks.sampled import SampledTask, some
 
 Nodes = Annotated[int, Range(at_least=2)]
+Probability = Annotated[float, Range(above=0, below=1)]
 
 _SPECIAL = ("from", ";", ")", "<sep>", "<end>", "<pad>")
 _UNKNOWN = 2**29  # a distance above all others
@@ -29,9 +30,11 @@ _UNKNOWN = 2**29  # a distance above all others
 class GraphSearchTask(SampledTask):
     """A graph's edges, then what an algorithm does on it, step by step.
 
-    Any two nodes have an edge with probability `edge_probability`. A graph has one of the numbers of nodes `nodes`,
-    which bear names drawn from `names`; every tie is decided for the node whose name has the lowest number. Edges
-    are told in the order of their names. The answer, and the end behind it, are asked for:
+    From any node there is an edge to another with probability `edge_probability`; where edges have no direction, only
+    two opposite ones make one, so that there is one with its square (as in CLRS). A training graph draws its
+    probability from `trained_edge_probabilities`. A graph has one of the numbers of nodes `nodes`, which bear names
+    drawn from `names`; every tie is decided for the node whose name has the lowest number. Edges are told in the order
+    of their names. The answer, and the end behind it, are asked for:
 
     - `bfs` (undirected, from a random source): `v p` for each node that is found, with the lowest p it is found
       from, the nodes of one distance in ascending order and `;` behind them: `n0 n2 n2 n5 from n0 <sep> n2 n0 ;
@@ -47,13 +50,15 @@ class GraphSearchTask(SampledTask):
     trains, one with an odd number tests; the edge of the first two nodes sees to that.
     """
 
+    version: ClassVar[int] = 2
     numpy_alone: ClassVar[bool] = True
 
     algorithm: Literal["bfs", "dfs", "bellman-ford"]
     nodes: tuple[Nodes, ...] = (4, 7, 11, 13, 16)
     larger: tuple[Nodes, ...] = ()
     names: Size = 64
-    edge_probability: Annotated[float, Range(above=0, below=1)] = 0.5
+    edge_probability: Probability = 0.5
+    trained_edge_probabilities: tuple[Probability, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     max_weight: PositiveInt = 9
     rounds: PositiveInt | None = None  # None: as many as a graph may need
 
@@ -64,6 +69,8 @@ class GraphSearchTask(SampledTask):
                 f"task: got nodes={list(self.nodes)} and larger={list(self.larger)}, expected at least one number of "
                 "nodes that train, and all different"
             )
+        if not self.trained_edge_probabilities:
+            raise UserError("task.trained_edge_probabilities: got none, expected at least one")
         if max(sizes) > self.names:
             raise UserError(f"task.names: got {self.names}, expected at least {max(sizes)}, the nodes of a graph")
 
@@ -104,7 +111,7 @@ class GraphSearchTask(SampledTask):
 
     def words(self, split: str) -> int:
         pairs = len(self._pairs(max(self._sizes()[split]))[0])
-        return 2 + self.names + pairs * (2 if self.algorithm == "bellman-ford" else 1)
+        return 3 + self.names + pairs * (2 if self.algorithm == "bellman-ford" else 1)
 
     def make(self, split: str, words_NW: Array, xp: Any) -> Split:
         nodes = self._sizes()[split]
@@ -112,14 +119,16 @@ class GraphSearchTask(SampledTask):
         count = len(words_NW)
         nodes_N = np.array(nodes)[words_NW[:, 0] % len(nodes)]
         source_N = words_NW[:, 1].astype(np.int64) % nodes_N
-        weight_NP = self._weights(split, nodes_N, one_P, other_P, words_NW[:, 2 + self.names :])
+        probabilities = self.trained_edge_probabilities if split == "train" else (self.edge_probability,)
+        probability_N = np.array(probabilities)[words_NW[:, 2] % len(probabilities)]
+        weight_NP = self._weights(split, nodes_N, probability_N, one_P, other_P, words_NW[:, 3 + self.names :])
         weight_NVV = np.zeros((count, max(nodes), max(nodes)), dtype=np.int32)
         weight_NVV[:, one_P, other_P] = weight_NP
         if self.algorithm != "dfs":
             weight_NVV[:, other_P, one_P] = weight_NP
 
         mark = {name: i for i, name in enumerate(self.token_names())}
-        name_NV = some(words_NW[:, 2 : 2 + self.names], nodes_N, max(nodes))
+        name_NV = some(words_NW[:, 3 : 3 + self.names], nodes_N, max(nodes))
         edges = [np.take(name_NV, one_P, axis=1), np.take(name_NV, other_P, axis=1)]
         if self.algorithm == "bellman-ford":
             edges.append(self.names + weight_NP)
@@ -139,11 +148,19 @@ class GraphSearchTask(SampledTask):
         return self.told(split, tokens_NX, shown_NX, trace[0].shape[1] + 1, np)
 
     def _weights(
-        self, split: str, nodes_N: np.ndarray, one_P: np.ndarray, other_P: np.ndarray, words_NX: np.ndarray
+        self,
+        split: str,
+        nodes_N: np.ndarray,
+        probability_N: np.ndarray,
+        one_P: np.ndarray,
+        other_P: np.ndarray,
+        words_NX: np.ndarray,
     ) -> np.ndarray:
         """Returns (N, P) int32: the weights of edges, 0 where there is none."""
         pairs = len(one_P)
-        edge_NP = words_NX[:, :pairs] >> 8 < round(self.edge_probability * 2**24)
+        if self.algorithm != "dfs":
+            probability_N = probability_N**2
+        edge_NP = words_NX[:, :pairs] >> 8 < np.rint(probability_N * 2**24)[:, None]
         edge_NP &= (one_P < nodes_N[:, None]) & (other_P < nodes_N[:, None])
         edge_NP[:, 0] ^= (edge_NP.sum(axis=1) % 2 == 1) == (split == "train")
         weight_NP = edge_NP.astype(np.int32)

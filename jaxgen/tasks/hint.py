@@ -319,7 +319,7 @@ def _written(expressions: _Expressions) -> Sentences:
             place_MP[rows, p] = start_MP[left] + width_MP[left] + wrapped_MP[left]
             start_MP[right] = place_MP[rows, p] + 1 + wrapped_MP[right]
 
-    powers = 10 ** np.arange(len(str(answer_M.max(initial=0))))
+    powers = 10 ** np.arange(len(str(np.max(answer_M, initial=0))))
     digits_M = np.maximum((answer_M[:, None] >= powers[None]).sum(axis=1), 1)
     source_M = width_MP[:, 0]
     symbols_ML = np.zeros((count, int((source_M + digits_M).max(initial=0))), dtype=np.int32)

@@ -117,6 +117,7 @@ class LengthTask(Task, family=True):
             readout=tuple(range(length)),
             sizes=tuple((name, self.test_examples) for name in ("train", *self._tests())),
             lengths=tuple((name, count) for name, count in inputs if count != length),
+            padding=self.token_names().index("<pad>"),
         )
 
     def disjoint_by(self) -> str:

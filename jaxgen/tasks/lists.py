@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from jaxgen.config import HostSeed, PositiveInt, Range, Size
+from jaxgen.config import HostSeed, PositiveInt, Range, Size, added
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split, Task, TaskShape, clean_split, divided, random_order
-from jaxgen.tasks.modular import training_rows
+from jaxgen.tasks.modular import Rounding, training_rows
 
 # Of 97 numbers there are 884,640 lists of three, the most that openai/grok has.
 _MOST = 10_000_000
@@ -25,7 +25,7 @@ class ListTask(Task):
     """`<eos> sort 5 3 9 = 3 5 9 <eos>`: every list of `size` different ones of the numbers 0 to n-1.
 
     Tokens are the numbers, then the operation n, `=` n+1 and `<eos>` n+2; everything behind `=` is asked for. The
-    lists are shuffled, and the first floor(train_fraction * lists) train.
+    lists are shuffled, and the first train_fraction * lists train, rounded `down` or to the `nearest` (openai/grok).
     """
 
     operation: Literal["copy", "reverse", "sort"]
@@ -33,6 +33,7 @@ class ListTask(Task):
     size: Size = 2
     train_fraction: Annotated[float, Range(above=0, below=1)]
     split_seed: HostSeed | None = None  # None: each run's own seed draws the split
+    rounding: Rounding = added("down")  # of the number of lists that train
 
     def validate(self) -> None:
         if self.size > self.numbers:
@@ -45,7 +46,7 @@ class ListTask(Task):
         self.shape()
 
     def shape(self) -> TaskShape:
-        train = training_rows(self.train_fraction, self._lists(), "lists")
+        train = training_rows(self.train_fraction, self._lists(), "lists", self.rounding)
         return TaskShape(
             vocabulary=self.numbers + 3,
             length=2 * self.size + 3,

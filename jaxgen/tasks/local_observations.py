@@ -79,6 +79,7 @@ class LocalObservationTask(SampledTask):
             length=self.variables + 2,
             readout=tuple(range(self.variables + 2)),
             sizes=tuple(sizes.items()),
+            padding=3 * self.variables + 2,
         )
 
     def token_names(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -71,6 +71,7 @@ class _Parts(Task, family=True):
             readout=readout,
             sizes=tuple(sizes),
             lengths=tuple(each for each in lengths if each[1] != longest.length),
+            padding=self._padding(),
         )
 
     def measured(self) -> tuple[str, ...]:
@@ -95,9 +96,13 @@ class _Parts(Task, family=True):
                 splits[whole] = _laid_out(split, part.task.shape(), shape.readout_at(at), at, self._pad(), np)
         return {"train": splits[f"{self.of[0].name}.train"]} | splits
 
-    def _pad(self) -> int:
+    def _padding(self) -> int | Literal["unmarked"] | None:
         names = self.token_names()
-        return names.index("<pad>") if "<pad>" in names else 0
+        return names.index("<pad>") if "<pad>" in names else None
+
+    def _pad(self) -> int:
+        padding = self._padding()
+        return padding if isinstance(padding, int) else 0
 
     def _of_part(self, split: Split, part: Part, xp: Any) -> Split:
         shape = self.shape()
@@ -108,6 +113,11 @@ class _Parts(Task, family=True):
 class Mixture(_Parts):
     """Every batch has examples of every part, exactly as many as its share; the batch size is a multiple of the
     weights' sum. Shorter examples are padded at the end."""
+
+    def _padding(self) -> int | Literal["unmarked"] | None:
+        found = super()._padding()
+        several = len({part.task.shape().length for part in self.of}) > 1
+        return "unmarked" if found is None and several else found
 
     def batch(self, words_BW: Array, rows_B: np.ndarray, xp: Any) -> Split:
         turns = _turns(self.of)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from jaxgen.config import Fraction, HostSeed, PerMember, Range
+from jaxgen.config import Fraction, HostSeed, PerMember, Range, added
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split, Task, TaskShape, divided, random_order
 from jaxgen.tasks.random_labels import given_labels
@@ -35,6 +35,7 @@ Operation = Literal[
     "x+y if x even else x-y",
 ]
 PermutationOperation = Literal["xy", "xyx^-1", "xyx", "xyx^-1y^-1"]
+Rounding = Literal["down", "nearest"]
 
 _ORDER_STREAM, _LABEL_STREAM = 0, 1
 
@@ -51,9 +52,9 @@ class EquationTask(Task, family=True):
     - `<eos> a op b = c <eos>`: c is read out at `=` and `<eos>` at c (openai/grok, whose one
       vocabulary for all operations is larger by the tokens that one operation never shows).
 
-    The rows are shuffled, and the first floor(train_fraction * rows) train. Of these, the first
-    floor(corruption * train rows) carry a label drawn uniformly from all elements, so about one in
-    n of them is right by chance (To grok or not to grok, App. A).
+    The rows are shuffled, and the first train_fraction * rows train, rounded `down` or, as in openai/grok, to the
+    `nearest` (2,823 of 9,409 at 30 %). Of these, the first floor(corruption * train rows) carry a label drawn uniformly
+    from all elements, so about one in n of them is right by chance (To grok or not to grok, App. A).
     """
 
     train_fraction: Annotated[float, Range(above=0, below=1)]
@@ -61,6 +62,7 @@ class EquationTask(Task, family=True):
     format: Format = "a b ="
     corruption: Annotated[Fraction, PerMember] = 0.0
     split_seed: HostSeed | None = None  # None: each run's own seed draws the split
+    rounding: Rounding = added("down")  # of the number of rows that train
 
     def elements(self) -> int:
         """Returns n, the number of elements that a and b are drawn from."""
@@ -91,7 +93,7 @@ class EquationTask(Task, family=True):
         rows = self.ordered_pairs()
         if self.pairs == "unordered":
             rows = self.elements() * (self.elements() + 1) // 2
-        train = training_rows(self.train_fraction, rows, "equations")
+        train = training_rows(self.train_fraction, rows, "equations", self.rounding)
         length, readout, extra = {
             "a b": (2, (1,), 0),
             "a b =": (3, (2,), 1),
@@ -223,9 +225,9 @@ class PermutationTask(EquationTask):
         return x, y, number[product @ radix]
 
 
-def training_rows(fraction: float, rows: int, what: str) -> int:
-    """Returns floor(fraction * rows), or raises `UserError` where it leaves nothing to train on or to test."""
-    train = math.floor(fraction * rows)
+def training_rows(fraction: float, rows: int, what: str, rounding: Rounding) -> int:
+    """Returns fraction * rows, rounded, or raises `UserError` where it leaves nothing to train on or to test."""
+    train = math.floor(fraction * rows) if rounding == "down" else round(fraction * rows)
     if not 0 < train < rows:
         raise UserError(
             f"task.train_fraction: {fraction} of {rows} {what} is {train} for training, expected 1 to {rows - 1}"

@@ -56,7 +56,8 @@ class SampledTask(Task, family=True):
         raise NotImplementedError
 
     def shape(self) -> TaskShape:
-        return sequence_shape(len(self.token_names()), self.sizes(), self.spans())
+        names = self.token_names()
+        return sequence_shape(len(names), self.sizes(), self.spans(), len(names) - 1 if names[-1] == "<pad>" else None)
 
     def told(self, split: str, tokens_NX: Array, shown_NX: Array, answer: int, xp: Any) -> Split:
         """Makes examples of X places for a token each, of which those not shown are left out.

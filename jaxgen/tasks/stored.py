@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,10 +26,11 @@ import numpy as np
 from jaxgen.config import NonNegativeInt, PositiveInt, to_json
 from jaxgen.errors import UserError
 from jaxgen.files import make_directory, read_json, write_json
-from jaxgen.tasks.base import Array, Split, Task, TaskShape, random_order
+from jaxgen.tasks.base import Array, Split, Task, TaskShape, check_examples, checked_table, random_order
 
 FOLDER_VARIABLE = "JAXGEN_DATA"
 _EPOCH_STREAM = 2**33
+_LOOKED_AT = 4096  # rows at once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,13 +55,10 @@ class StoredTask(Task):
         return _manifest(data_folder(), self.data)
 
     def shape(self) -> TaskShape:
-        facts, sizes = self.manifest()["shape"], stored_sizes(data_folder(), self.data)
+        whole = _shape(data_folder(), self.data)
+        sizes = dict(whole.sizes)
         sizes["train"] = min(sizes["train"], max(self.train_measured, 1))
-        return TaskShape(
-            **facts
-            | {"readout": tuple(facts["readout"]), "sizes": tuple(sizes.items()),
-               "lengths": tuple((name, length) for name, length in facts["lengths"])}
-        )  # fmt: skip
+        return dataclasses.replace(whole, sizes=tuple(sizes.items()))
 
     def token_names(self) -> tuple[str, ...]:
         return tuple(self.manifest()["token_names"])
@@ -91,16 +89,19 @@ class StoredTask(Task):
         return stored_sizes(data_folder(), self.data)["train"]
 
     def _read(self, split: str, numbers: np.ndarray) -> Split:
-        facts = self.manifest()["splits"][split]
-        records = _records(data_folder() / self.data / facts["file"], facts["sha256"]).__getitems__(numbers.tolist())
-        flat = np.frombuffer(b"".join(records), np.uint8).reshape(len(numbers), -1)
-        columns, start = [], 0
-        for shape, dtype in facts["columns"]:
-            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            column = np.ascontiguousarray(flat[:, start : start + size]).view(dtype)
-            columns.append(column.reshape(len(numbers), *shape))
-            start += size
-        return Split(*columns)
+        columns = self.manifest()["splits"][split]["columns"]
+        return _decoded(_records(data_folder(), self.data, split).__getitems__(numbers.tolist()), columns)
+
+
+def _decoded(records: Sequence[bytes], columns: Sequence[tuple[Sequence[int], str]]) -> Split:
+    flat = np.frombuffer(b"".join(records), np.uint8).reshape(len(records), -1)
+    decoded, start = [], 0
+    for shape, dtype in columns:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        column = np.ascontiguousarray(flat[:, start : start + size]).view(dtype)
+        decoded.append(column.reshape(len(records), *shape))
+        start += size
+    return Split(*decoded)
 
 
 def stored_sizes(folder: Path, digest: str) -> dict[str, int]:
@@ -123,18 +124,21 @@ def export(task: Task, seed: int, train: PositiveInt | None, folder: Path) -> st
       folder: where stored data lie.
 
     Raises:
-      UserError: `train` is given for a task of which all training examples are in the table.
+      UserError: `train` is given for a task of which all training examples are in the table, or an example is none
+        that a model could be asked.
     """
-    splits = dict(task.table(seed))
+    splits = checked_table(task, seed)
     if train is not None:
         if task.stream_words() is None or task.parts() != (task,):
             raise UserError("train: the training examples of this task are all in its table; leave the number out")
         splits["train"] = task.host_batch(seed, 0, train, range(train))
+        check_examples(splits["train"], task.shape(), f"task {type(task).__name__}: split 'train'")
     make_directory(folder)
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".export."))
     try:
         written = {name: _write(temporary, name, split) for name, split in splits.items()}
         shape = dataclasses.asdict(task.shape())
+        del shape["padding"]  # the tokens' names tell it
         shape["sizes"] = [[name, len(split.inputs)] for name, split in splits.items()]
         manifest = {
             "made_by": {"task": to_json(task), "version": type(task).version, "seed": seed},
@@ -198,13 +202,46 @@ def _manifest(folder: Path, digest: str) -> dict[str, Any]:
     return manifest
 
 
+def _shape(folder: Path, digest: str) -> TaskShape:
+    manifest = _manifest(folder, digest)
+    facts, names = manifest["shape"], manifest["token_names"]
+    pairs = {name: tuple((split, number) for split, number in facts[name]) for name in ("sizes", "lengths")}
+    padding = names.index("<pad>") if "<pad>" in names else None
+    return TaskShape(**facts | {"readout": tuple(facts["readout"]), "padding": padding} | pairs)
+
+
 @functools.lru_cache(maxsize=64)
-def _records(path: Path, sha256: str) -> Any:
+def _records(folder: Path, digest: str, split: str) -> Any:
+    """Returns the records of a split, all of which were looked at."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-    if not path.is_file() or _sha256(path) != sha256:
+    facts, shape = _manifest(folder, digest)["splits"][split], _shape(folder, digest)
+    path = folder / digest / facts["file"]
+    if not path.is_file() or _sha256(path) != facts["sha256"]:
         raise UserError(f"{path} is missing or damaged: it is not what its manifest says; export the data again")
-    return ArrayRecordDataSource([str(path)])
+    if facts["columns"] != _columns(shape, split):
+        raise UserError(
+            f"{path}: got columns {facts['columns']}, expected {_columns(shape, split)}, as the manifest's shape has it"
+        )
+    records = ArrayRecordDataSource([str(path)])
+    size, width = dict(shape.sizes)[split], sum(int(np.prod(s)) * np.dtype(d).itemsize for s, d in facts["columns"])
+    if len(records) != size:
+        raise UserError(f"{path}: got {len(records)} rows, expected {size}, as the manifest says")
+    for first in range(0, size, _LOOKED_AT):
+        block = records.__getitems__(list(range(first, min(first + _LOOKED_AT, size))))
+        for row, record in enumerate(block, start=first):
+            if len(record) != width:
+                raise UserError(f"{path}: row {row} has {len(record)} bytes, expected {width}, as its columns have")
+        check_examples(_decoded(block, facts["columns"]), shape, str(path), first)
+    return records
+
+
+def _columns(shape: TaskShape, split: str) -> list[list[Any]]:
+    """Returns the shapes and types of the columns of a split."""
+    length = shape.length_of(split)
+    blank, answers = shape.blank(), len(shape.readout_at(length))
+    target = [[answers, shape.vocabulary], "<f4"] if shape.real_targets else [[answers], "<i4"]
+    return [[[length, *blank.shape[2:]], blank.dtype.newbyteorder("<").str], target, target, [[], "|b1"]]
 
 
 @functools.lru_cache(maxsize=2)

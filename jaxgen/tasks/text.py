@@ -78,6 +78,7 @@ class TextTask(Task, family=True):
             len(self.token_names()),
             tuple((name, span.size) for name, span in spans.items()),
             {name: (span.shortest_source + 1, span.longest + 2) for name, span in spans.items()},
+            PAD,
         )
 
     def token_names(self) -> tuple[str, ...]:

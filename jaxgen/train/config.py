@@ -146,10 +146,14 @@ class LogSpaced(Config):
         """Returns how many steps there are at most."""
         return math.ceil(self.per_decade * math.log10(max(horizon, 1))) + 3
 
-    def steps(self, horizon: int) -> list[int]:
+    def grid(self, horizon: int) -> set[int]:
+        """Returns the steps up to `horizon`, which is one only where a longer run measures there too."""
         count = math.ceil(self.per_decade * math.log10(max(horizon, 1))) + 1
-        grid = {round(10 ** (i / self.per_decade)) for i in range(count + 1)}
-        return sorted({0, horizon} | {step for step in grid if step <= horizon})
+        return {0} | {step for i in range(count + 1) if (step := round(10 ** (i / self.per_decade))) <= horizon}
+
+    def steps(self, horizon: int) -> list[int]:
+        """Returns the steps of a run of `horizon` steps, in order."""
+        return sorted({*self.grid(horizon), horizon})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,13 +166,21 @@ class Every(Config):
         """Returns how many steps there are at most."""
         return horizon // self.interval + 2
 
+    def grid(self, horizon: int) -> set[int]:
+        """Returns the steps up to `horizon`, which is one only where a longer run measures there too."""
+        return set(range(0, horizon + 1, self.interval))
+
     def steps(self, horizon: int) -> list[int]:
-        return sorted({*range(0, horizon + 1, self.interval), horizon})
+        """Returns the steps of a run of `horizon` steps, in order."""
+        return sorted({*self.grid(horizon), horizon})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stop(Config):
-    """A member ends once `measure` has been at least `at_least` at `patience` measuring steps running."""
+    """A member ends once `measure` has been at least `at_least` at `patience` measuring steps running.
+
+    The end of a run counts only where a longer run measures there too.
+    """
 
     measure: str = "accuracy"
     split: str = "test"
@@ -273,7 +285,11 @@ class ScaledInit(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class First(Config):
-    """The first measuring step at which `measure` of `split` is at least `at_least`."""
+    """The first measuring step at which `measure` of `split` is at least `at_least`.
+
+    The end of the parent's run counts only where a longer run measures there too. A seed that never comes there has no
+    child, and claims about it are censored.
+    """
 
     measure: str = "accuracy"
     split: str = "test"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -15,6 +16,7 @@ from typing import Any
 import jax
 
 from jaxgen.errors import UserError
+from jaxgen.train import variables
 
 PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorstore", "numpy")
 # What changes the bits of a result, as far as it is known.
@@ -24,8 +26,6 @@ BITS_FLAGS = (
     "LIBTPU_INIT_ARGS",
     "JAX_ENABLE_X64",
     "JAX_DEFAULT_MATMUL_PRECISION",
-    "JAX_DEFAULT_PRNG_IMPL",
-    "JAX_THREEFRY_PARTITIONABLE",
 )
 # How many devices a CPU plays is told by the topology.
 _HOST_DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
@@ -42,8 +42,8 @@ def check_devices() -> None:
         raise UserError(f"jax finds no device{wish}: {str(error).splitlines()[0]}; see `jaxgen doctor`") from None
 
 
-def describe() -> dict[str, Any]:
-    """Returns versions, devices, flags, and the commit and uncommitted changes of the source."""
+def describe(*, keep_diff: bool = False) -> dict[str, Any]:
+    """Returns versions, devices, flags, and what `source` does."""
     devices = jax.devices()
     return {
         "versions": versions(),
@@ -51,13 +51,13 @@ def describe() -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": core_count(),
         "flags": flags(),
-        **source(),
+        **source(keep_diff=keep_diff),
     }
 
 
 def flags() -> dict[str, str]:
-    """Returns the variables of the environment that jax and its compilers read."""
-    return {name: os.environ[name] for name in sorted(os.environ) if name.startswith(("XLA_", "JAX_", "LIBTPU_"))}
+    """Returns the variables of the environment that matter to a run."""
+    return variables.recorded(os.environ)
 
 
 def fingerprint() -> dict[str, str]:
@@ -67,7 +67,9 @@ def fingerprint() -> dict[str, str]:
     found["device"] = device.device_kind
     if device.platform == "cpu":
         found |= {"processor": cpu_name(), "cores": str(core_count())}
-    flags = {name: _HOST_DEVICES.sub("", os.environ.get(name, "")).strip() for name in BITS_FLAGS}
+    flags = {
+        name: variables.without_login(_HOST_DEVICES.sub("", os.environ.get(name, "")).strip()) for name in BITS_FLAGS
+    }
     return found | {name: value for name, value in flags.items() if value}
 
 
@@ -104,28 +106,61 @@ def device_name(about: dict[str, Any]) -> str:
     return f"{about['devices']['count']} x {about['devices']['kind']}"
 
 
-def source() -> dict[str, str | None]:
-    """Returns the git commit and diff of jaxgen's own checkout; None where it is installed from a wheel."""
-    here = Path(__file__).resolve().parent
+def source(here: Path = Path(__file__), *, keep_diff: bool = False) -> dict[str, Any]:
+    """Returns the git commit of jaxgen's own checkout, and whether and how the source differs from it.
 
-    def git(*args: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(here), *args], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
+    What a checkout's configuration would have git run (filters, hooks, monitors, other diffs) is not run.
 
-    tracked = git("ls-files", "--error-unmatch", Path(__file__).name) is not None
-    if not tracked:
-        return {"commit": None, "diff": None, "untracked": None}
+    Args:
+      here: a file of the checkout.
+      keep_diff: whether to return the changes themselves: a checkout may hold what is nobody else's business.
+
+    Returns:
+      `commit`; `modified`; `diff_sha256`, equal for equal changes, None for none. With `keep_diff` also `diff`, and the
+      names `untracked`. All None where it is installed from a wheel.
+    """
+    git = _Git(here.resolve().parent)
+    if git("ls-files", "--error-unmatch", here.name) is None:
+        return {"commit": None, "modified": None, "diff_sha256": None}
     # Recorded results are no source, and the last experiment's may not be committed yet.
-    source_paths = (":/", ":(top,exclude,glob)experiments/*/results/**")
-    untracked = git("ls-files", "--others", "--exclude-standard", "--full-name", *source_paths)
+    paths = (":/", ":(top,exclude,glob)experiments/*/results/**")
+    untracked = git("ls-files", "--others", "--exclude-standard", "--full-name", *paths) or ""
+    diff = git("diff", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty", "HEAD", "--", *paths) or ""
+    modified = bool(diff or untracked)
+    changes = f"{diff}\n{untracked}".encode()
     return {
         "commit": git("rev-parse", "HEAD"),
-        "diff": git("diff", "HEAD", "--", *source_paths),
-        "untracked": untracked,
+        "modified": modified,
+        "diff_sha256": hashlib.sha256(changes).hexdigest() if modified else None,
+        **({"diff": diff, "untracked": untracked} if keep_diff else {}),
     }
+
+
+class _Git:
+    """Git in a folder, as if nothing there named a program to run."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        self._environ = own | {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+        # Filters have names of their own; one whose commands are empty does nothing.
+        found = self(
+            "config", "--null", "--name-only", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$"
+        )
+        for number, key in enumerate(dict.fromkeys((found or "").split("\0")[:-1])):
+            value = "false" if key.endswith(".required") else ""
+            self._environ |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+            self._environ["GIT_CONFIG_COUNT"] = str(number + 1)
+
+    def __call__(self, *args: str) -> str | None:
+        """Returns what a command says, or None where it fails."""
+        command = ["git", "-C", str(self._folder), "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null",
+                   "-c", "protocol.allow=never", *args]  # fmt: skip
+        try:
+            done = subprocess.run(command, capture_output=True, env=self._environ, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.decode(errors="replace").strip()
 
 
 _cache_hits = 0

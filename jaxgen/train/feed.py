@@ -9,6 +9,10 @@ Shape letters: M members, C steps that are fed together, B examples of a batch.
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxgen.experiment import Trajectory
-from jaxgen.tasks.base import IGNORED, Split, Task
+from jaxgen.tasks.base import IGNORED, Split, Task, check_examples
 from jaxgen.train.mesh import MEMBER, feed_sharding, put
 from jaxgen.train.program import Feed
 
@@ -66,7 +70,7 @@ class HostFeed:
 
         condition = members[0].condition
         assert condition.batch_size is not None
-        self._batch_size, self._count = condition.batch_size, len(members)
+        self._batch_size, self._count, self._shape = condition.batch_size, len(members), condition.task.shape()
         self._rows_lie, self._members_lie = feed_sharding(mesh), NamedSharding(mesh, P(MEMBER))
         pairs = [(each.condition.task, each.seed) for each in members]
         self.steps = steps_together(pairs, self._batch_size)
@@ -79,13 +83,15 @@ class HostFeed:
         if workers:
             absl.flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own, and this is no program of absl's
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
-            dataset = dataset.mp_prefetch(options)
+            dataset = dataset.mp_prefetch(options, worker_init_fn=_end_with_parent)
         self._feeds: Iterator[Split] = iter(dataset)
 
     def next(self) -> Feed:
         """Returns the feed of the steps from `end` on, waiting until it is made, and moves `end`."""
         first_M = put(np.full(self._count, self.end, np.int32), self._members_lie)
         own = next(self._feeds)
+        rows = Split(*(column.reshape(-1, *column.shape[3:]) for column in own))
+        check_examples(rows, self._shape, f"the batches of the steps {self.end} to {self.end + self.steps - 1}")
         self.end += self.steps
         return Feed(first_M, jax.tree.map(self._place, own))
 
@@ -107,6 +113,18 @@ class HostFeed:
             return own[members[0] - at : members[1] - at, :, rows[0] - to : rows[1] - to]
 
         return jax.make_array_from_callback(shape, self._rows_lie, part)
+
+
+def _end_with_parent(*_: int) -> None:
+    """Has this worker end when its parent does, however that ended: a killed one tells nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def steps_together(members: Sequence[tuple[Task, int]], batch_size: int) -> int:

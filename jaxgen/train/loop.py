@@ -5,7 +5,8 @@ The order of things, and what "at step k" means:
 1. Start: the newest intact recovery checkpoint; where nothing was ever saved, the parents'
    snapshots or the initialisation. Where all that was saved is damaged, the run refuses to start.
 2. `advance` makes updates; after k of them the state is "at step k". Step 0 is before the first.
-3. At a measuring step k the state at k is measured, then the stopping rule may freeze a member.
+3. At a measuring step k the state at k is measured, then the stopping rule may freeze a member. The
+   last steps of conditions are measured too; the rule overlooks those that the schedule has not.
 4. Then a snapshot of the state at k is saved, if one is due.
 5. Then a recovery checkpoint at k is saved, if one is due: rows and snapshots up to k are on disk
    before it; mirrors are shown these rows, and status.json tells of it, after it. A resumed run goes
@@ -21,11 +22,13 @@ How the steps are cut into chunks never matters to the result.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import dataclasses
 import functools
+import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -36,11 +39,12 @@ import numpy as np
 from jaxgen.config import per_member_values, to_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import Condition, Trajectory
-from jaxgen.files import check_fields, file_names, write_json
+from jaxgen.files import check_fields, file_names
 from jaxgen.models.attention import attention_choices, kernels_taken
+from jaxgen.tasks.base import checked_table
 from jaxgen.train import environment, processes
 from jaxgen.train.checkpoint import CheckpointStore
-from jaxgen.train.directory import PopulationDirectory
+from jaxgen.train.directory import PopulationDirectory, saved
 from jaxgen.train.feed import HostFeed, feed_like
 from jaxgen.train.flops import matmul_flops
 from jaxgen.train.goodput import Stopwatch
@@ -50,7 +54,7 @@ from jaxgen.train.metrics import MetricsFile, Row, metric_row
 from jaxgen.train.mirrors import Mirror
 from jaxgen.train.profile import Profile, Profiler
 from jaxgen.train.program import Constants, Layout, Program, State
-from jaxgen.train.resume import check_members, drift, newest_intact
+from jaxgen.train.resume import drift, newest_intact
 from jaxgen.train.saver import Save, Saver
 from jaxgen.train.start import Start
 from jaxgen.train.throughput import Throughput
@@ -120,11 +124,12 @@ class RunArguments:
     microbatches: int | None = None  # None: 1; of a begun run, its own
     recovery_seconds: float = RECOVERY_SECONDS
     chunk_seconds: float = CHUNK_SECONDS
-    mirrors: Callable[[PopulationDirectory, Sequence[str]], list[Mirror]] = lambda *_: []
+    mirrors: Callable[[PopulationDirectory, Sequence[str]], Mapping[str, Callable[[], Mirror]]] = lambda *_: {}
     workers: int = 0  # processes that make the batches of a host task; 0: a thread
     profile: Profile | None = None  # trace these steps, into the population's profile/
     resume: Literal["must", "may"] = "must"  # may: where all that was saved is damaged, start again
     allow_drift: bool = False  # resume with other versions, devices or flags, though bits may change
+    keep_diff: bool = False  # write down in run.json how jaxgen's own source differs from its commit
 
 
 def member_names(members: Sequence[Trajectory]) -> list[str]:
@@ -144,6 +149,7 @@ def train(
     starts: Sequence[Start | None],
     observer: Observer,
     arguments: RunArguments,
+    ends: Collection[int] = (),
 ) -> None:
     """Trains a population to the step `horizon`, or goes on with it.
 
@@ -155,6 +161,7 @@ def train(
       starts: where each member starts from, None for the model's initialisation.
       observer: is told of the progress.
       arguments: how to run.
+      ends: the ends of conditions that share a member and are shorter, which are measured beside its schedule.
 
     Raises:
       Interrupted: the observer asked to stop, and the state is saved.
@@ -163,7 +170,8 @@ def train(
     """
     directory = PopulationDirectory(path)
     with directory.lock(observer.note):
-        _Training(directory, members, horizon, snapshot_steps, starts, observer, arguments).run()
+        measured = {horizon, *ends}
+        _Training(directory, members, horizon, measured, snapshot_steps, starts, observer, arguments).run()
 
 
 def how_to_train(directory: PopulationDirectory, members: Sequence[Trajectory], asked: RunArguments) -> dict[str, Any]:
@@ -224,6 +232,7 @@ class _Training:
         directory: PopulationDirectory,
         members: Sequence[Trajectory],
         horizon: int,
+        ends: set[int],
         snapshot_steps: set[int],
         starts: Sequence[Start | None],
         observer: Observer,
@@ -234,7 +243,8 @@ class _Training:
         self.names = member_names(members)
         self.identities = [member.identity for member in members]
         self.condition = members[0].condition
-        self.measure_steps = set(self.condition.measure_at.steps(horizon))
+        self.scheduled = self.condition.measure_at.grid(horizon)
+        self.measure_steps = self.scheduled | {step for step in ends if step <= horizon}
         self.snapshot_steps = {step for step in snapshot_steps if step <= horizon}
         self.profiler = Profiler(arguments.profile, directory.path / "profile")
         ends = self.measure_steps | self.snapshot_steps | self.profiler.boundaries() | {horizon}
@@ -244,15 +254,17 @@ class _Training:
         savings = Savings(remat=how["remat"], microbatches=how["microbatches"])
         self.program = Program(self.condition, layout, sizes.build(), savings)
         self.constants = self.program.place(stack_constants(members, starts))
-        self.params = self.program.place_params(_stack([start.params for start in starts if start is not None]))
-        self.status = directory.status()
+        self.given = self.program.place_start(_stack([start.variables() for start in starts if start is not None]))
+        self.status = dict(processes.told(directory.status))
         self.stopwatch = Stopwatch(self.status["seconds"])
         where = {} if self.condition.numerics.logical_shards else environment.topology() | {"mesh": str(sizes)}
         self.fingerprint = (
             environment.fingerprint() | where | savings.facts() | kernels_taken(_attention(self.condition))
         )
-        self.recovery = CheckpointStore(directory.path / "recovery", keep=2)
-        self.snapshots = CheckpointStore(directory.path / "snapshots")
+        owner = processes.told(lambda: directory.owner)
+        known = {int(step): digest for step, digest in self.status["recovery"].items()}
+        self.recovery = CheckpointStore(directory.path / "recovery", keep=2, owner=owner, digests=known)
+        self.snapshots = CheckpointStore(directory.path / "snapshots", owner=owner)
         self.saver = Saver()
         self.unmirrored: list[Row] = []
         self.mirrored = 0  # rows so far
@@ -269,19 +281,29 @@ class _Training:
         how = how_to_train(self.directory, self.members, self.arguments)
         if self.directory.exists():
             return how
+        conditions = {member.condition.name: member.condition for member in self.members}
+        settings = {name: to_json(condition) for name, condition in conditions.items()}
         members = [
             {"condition": member.condition.name, "seed": member.seed, "identity": member.identity,
-             "parent": member.parent and member.parent.identity, "settings": to_json(member.condition)}
+             "parent": member.parent and member.parent.identity,
+             "parent_steps": member.parent and member.parent.condition.steps}
             for member in self.members
         ]  # fmt: skip
-        about = {**how, **_attention(self.condition), "members": members, **environment.describe()}
-        write_json(self.directory.run_file, about)
+        about = {
+            **how,
+            **_attention(self.condition),
+            "wandb_id": secrets.token_hex(8),
+            "settings": settings,
+            "members": members,
+            **environment.describe(keep_diff=self.arguments.keep_diff),
+        }
+        self.directory.begin(about)
         return how
 
     def run(self) -> None:
         with self.stopwatch.during("restoring"):
             step, state = self._start()
-            self.mirrors = self.arguments.mirrors(self.directory, self.names) if processes.is_first() else []
+            self.mirrors = self._open_mirrors() if processes.is_first() else []
         try:
             self.observer.started([member.condition.name for member in self.members], step, self.horizon)
             with self.stopwatch.during("compiling"):
@@ -303,15 +325,33 @@ class _Training:
             if self.metrics:
                 self.metrics.close()
             for mirror in self.mirrors:
-                mirror.close()
+                with self._left_out(type(mirror).__name__):
+                    mirror.close()
+
+    def _open_mirrors(self) -> list[Mirror]:
+        found = []
+        for name, make in self.arguments.mirrors(self.directory, self.names).items():
+            with self._left_out(name):
+                found.append(make())
+        return found
+
+    @contextlib.contextmanager
+    def _left_out(self, name: str) -> Iterator[None]:
+        """Notes that a mirror fails: whatever it is, training goes on."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            self.observer.note(f"{name} is left out until the run is resumed: {error}")
 
     def _start(self) -> tuple[int, State]:
         self.metrics: MetricsFile | None = None  # of the first process
         step = processes.told(self._begin_files)
         if step is None:
             with self.stopwatch.during("compiling"):
-                return 0, jax.block_until_ready(self.program.init(self.constants, self.params))
-        like = jax.eval_shape(self.program.init, self.constants, self.params)
+                return 0, jax.block_until_ready(self.program.init(self.constants, self.given))
+        like = jax.eval_shape(self.program.init, self.constants, self.given)
         return step, self.program.place_state(self.recovery.restore(step, like))
 
     def _begin_files(self) -> int | None:
@@ -319,15 +359,20 @@ class _Training:
         start_over = self.arguments.resume == "may"
         newest = newest_intact(self.directory, self.recovery, start_over=start_over, tell=self.observer.note)
         if newest is None:
+            self.directory.remove_status()
+            self.recovery.drop_after(-1)
             self.snapshots.drop_after(-1)
             self.metrics = MetricsFile(self.directory.metrics_file, 0)
             self.directory.event("started", step=0)
             return None
         step, facts = newest.step, newest.facts
-        check_members(f"{self.recovery.directory}/{step}", facts["identities"], self.identities)
         changes = drift(Savings().facts() | facts["environment"], self.fingerprint)
         if changes:
             self._accept_drift(step, "; ".join(changes))
+        self.status |= saved(self.recovery.directory / str(step), newest) | {"drift": self.status["drift"]}
+        self.directory.write_status(self.status)  # what it told of beyond the step is dropped
+        self.snapshots.digests |= {int(each): digest for each, digest in facts["snapshots"].items()}
+        self.recovery.drop_after(step)
         self.snapshots.drop_after(step)
         self.metrics = MetricsFile(self.directory.metrics_file, facts["metrics"]["bytes"])
         self.directory.event("resumed", step=step)
@@ -349,7 +394,7 @@ class _Training:
         flops = matmul_flops(traced.jaxpr.jaxpr)  # of one step: the loop over them counts as one turn
         self.throughput = Throughput(flops, self.condition.numerics, self.program.mesh.size)
         self.advance = self._compiled("advance", traced)
-        self.measure = self._compiled("measure", self.program.measure.trace(state, self.constants))
+        self.measure = self._compiled("measure", self.program.measure.trace(state, self.constants, np.bool_(True)))
 
     def _compiled(self, name: str, traced: Any) -> Callable[..., Any]:
         began, hits = time.monotonic(), environment.cache_hits()
@@ -364,7 +409,7 @@ class _Training:
         chunk, read_at = 1, time.monotonic()
         save_due = False
         if step == 0:
-            state, first = self._measured(state)
+            state, first = self._measured(0, state)
             unread.append(_Chunk(0, 0, state.step + 0, first, began=read_at, ended=None))
             if 0 in self.snapshot_steps:
                 self._add_snapshot(0, state)
@@ -383,7 +428,7 @@ class _Training:
             step += steps
             row: dict[str, Any] | None = None
             if step in self.measure_steps:
-                state, row = self._measured(state)
+                state, row = self._measured(step, state)
             unread.append(_Chunk(step, steps, token, row, began, ended))
             while len(unread) > 1:
                 self._read(unread.popleft())
@@ -423,9 +468,9 @@ class _Training:
                 self.constants = self.constants._replace(feed=feed.next())
         return feed.end
 
-    def _measured(self, state: State) -> tuple[State, dict[str, Any]]:
-        row, active, hits = self.measure(state, self.constants)
-        return state._replace(active=active, hits=hits), row
+    def _measured(self, step: int, state: State) -> tuple[State, dict[str, Any]]:
+        row, changed = self.measure(state, self.constants, np.bool_(step in self.scheduled))
+        return state._replace(**changed), row
 
     def _read(self, chunk: _Chunk) -> None:
         """Waits for a chunk, and writes its rows: those of members that have come as far as its step."""
@@ -449,7 +494,9 @@ class _Training:
                 at = int(reached_M[i])
                 self.directory.event("failed", member=i, step=at)
                 name, seed = self.members[i].condition.name, self.members[i].seed
-                self.observer.note(f"{name}, seed {seed}: the loss was not finite at step {at}; it is frozen there")
+                self.observer.note(
+                    f"{name}, seed {seed}: training gave numbers that are not finite at step {at}; it is frozen there"
+                )
         now = time.time()
         rows = [
             metric_row(step, i, now, {key: float(column[i]) for key, column in values.items()})
@@ -466,12 +513,11 @@ class _Training:
         self.observer.advanced(step, rows)
 
     def _add_snapshot(self, step: int, state: State) -> None:
-        facts = {"identities": self.identities}
         parameters = jax.block_until_ready(_parameters(state))
         with self.stopwatch.during("saving"):
             leaves = on_host(parameters)
             if processes.is_first():
-                self.saver.add(Save(self.snapshots, step, leaves, facts))
+                self.saver.add(Save(self.snapshots, step, leaves))
         if self.saver.busy and self.saver.waiting > MOST_WAITING:
             with self.stopwatch.during("waiting"):
                 self.saver.wait()
@@ -497,13 +543,10 @@ class _Training:
                 {"step": s, "state": "failed" if f else "going" if a else "stopped"}
                 for s, f, a in zip(steps, failed, active, strict=True)
             ]
-            status = {"step": step, "horizon": self.horizon, "finished": finished, "members": members}
-            facts = {
-                "identities": self.identities,
-                "environment": self.fingerprint,
-                "metrics": rows,
-            }
-            published = functools.partial(self._published, status, self.mirrored + len(self.unmirrored))
+            status = {"step": step, "horizon": self.horizon, "finished": finished, "members": members,
+                      "drift": self.status["drift"]}  # fmt: skip
+            facts = functools.partial(self._facts, status, rows)
+            published = functools.partial(self._published, status, rows, self.mirrored + len(self.unmirrored))
             self.saver.withdraw(self.recovery)
             send_rows = functools.partial(self._send_rows, rows["bytes"])
             self.saver.add(Save(self.recovery, step, state, facts, send_rows, published))
@@ -515,7 +558,16 @@ class _Training:
         self.directory.check_lock()
         self.metrics.send(size)
 
-    def _published(self, status: Mapping[str, Any], rows: int) -> None:
+    def _facts(self, status: Mapping[str, Any], synced: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what a recovery checkpoint says of itself; once the snapshots before it are on disk."""
+        return {
+            "environment": self.fingerprint,
+            "metrics": synced,
+            "snapshots": {str(step): digest for step, digest in self.snapshots.digests.items()},
+            "status": status,
+        }
+
+    def _published(self, status: Mapping[str, Any], synced: Mapping[str, Any], rows: int) -> None:
         """Tells of a recovery checkpoint that is on disk, and of the rows that it covers: the first `rows`.
 
         Where it fails it is called again.
@@ -523,17 +575,21 @@ class _Training:
         self.directory.event("saved", step=status["step"])
         covered = self.unmirrored[: rows - self.mirrored]
         for mirror in tuple(self.mirrors):
-            try:
+            self.mirrors.remove(mirror)
+            with self._left_out(type(mirror).__name__):
                 mirror.write(covered)
-            except OSError as error:
-                self.mirrors.remove(mirror)
-                self.observer.note(f"{type(mirror).__name__} is left out until the run is resumed: {error}")
+                self.mirrors.append(mirror)
         del self.unmirrored[: len(covered)]
         self.mirrored = rows
         self.directory.send_rest()
         # Last, for a run that it calls finished is not gone on with.
-        self.status |= {**status, "seconds": self.stopwatch.seconds(), "throughput": self.throughput.facts()}
-        write_json(self.directory.status_file, self.status)
+        facts = self._facts(status, synced)
+        self.status |= {
+            **status, "metrics": synced, "snapshots": facts["snapshots"], "run": self.directory.owner["run"],
+            "recovery": {str(step): digest for step, digest in self.recovery.digests.items()},
+            "seconds": self.stopwatch.seconds(), "throughput": self.throughput.facts(),
+        }  # fmt: skip
+        self.directory.write_status(self.status)
 
     def _tend_saver(self) -> None:
         """Goes on with what waits to be saved, and tells of what could not be."""
@@ -593,7 +649,14 @@ def _parameters(state: State) -> dict[str, Any]:
 
 
 def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) if trees else None
+    # By numpy: a program that puts thousands of arrays together takes minutes to compile.
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees) if trees else None
+
+
+def _as_jax_has_it(value: Any) -> Any:
+    """Returns an array of numpy's of the dtype that jax would give it."""
+    value = np.asarray(value)
+    return value.astype(jax.dtypes.canonicalize_dtype(value.dtype), copy=False)
 
 
 def stack_constants(members: Sequence[Trajectory], starts: Sequence[Start | None]) -> Constants:
@@ -601,17 +664,21 @@ def stack_constants(members: Sequence[Trajectory], starts: Sequence[Start | None
     if any(start is None for start in starts) and any(start is not None for start in starts):
         raise UserError("a population's members start all from a parent or all from an initialisation")
     masks = [start.mask for start in starts if start is not None and start.mask is not None]
+    conditions = {member.condition.name: member.condition for member in members}
+    numbers = {name: per_member_values(condition) for name, condition in conditions.items()}
     stacked: Constants = _stack(
         [
             Constants(
-                splits={name: jax.tree.map(jnp.asarray, split) for name, split in table.items()},
-                scalars={path: jnp.float32(value) for path, value in per_member_values(member.condition).items()},
-                seed=jnp.int32(member.seed),
+                splits={name: jax.tree.map(_as_jax_has_it, split) for name, split in table.items()},
+                scalars={
+                    path: _as_jax_has_it(np.float32(value)) for path, value in numbers[member.condition.name].items()
+                },
+                seed=_as_jax_has_it(np.int32(member.seed)),
                 mask=mask,
             )
             for member, table, mask in zip(
                 members,
-                (member.condition.task.table(member.seed) for member in members),
+                (checked_table(member.condition.task, member.seed) for member in members),
                 masks or [None] * len(members),
                 strict=True,
             )

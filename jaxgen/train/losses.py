@@ -1,6 +1,7 @@
 """Training losses, one value an example: logits (B, K, V) and targets, (B, K) or real (B, K, V), give (B,).
 
-A position whose target is IGNORED is left out of the mean over the K read-out positions.
+A position whose target is IGNORED is left out of the mean over the K read-out positions, and of the gradient, whatever
+its logits are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ def cross_entropy(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
     log_softmax gives zero loss and zero gradient at margins near 40, where this still has both,
     so the float64 loss of Nanda et al. is not needed.
     """
+    logits_BKV = _where_asked(logits_BKV, targets_BK)
     target_BKV = jax.nn.one_hot(targets_BK, logits_BKV.shape[-1], dtype=jnp.bool_)
     target_BK1 = jnp.sum(jnp.where(target_BKV, logits_BKV, 0.0), axis=-1, keepdims=True)
     excess_BKV = jnp.where(target_BKV, -jnp.inf, logits_BKV - target_BK1)
@@ -32,6 +34,7 @@ def cross_entropy(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
 
 def mean_squared_error(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
     """Returns the squared distance to the one-hot target, averaged over K and V."""
+    logits_BKV = _where_asked(logits_BKV, targets_BK)
     target_BKV = jax.nn.one_hot(targets_BK, logits_BKV.shape[-1], dtype=logits_BKV.dtype)
     return _mean_of_asked(jnp.mean((logits_BKV - target_BKV) ** 2, axis=-1), targets_BK)
 
@@ -39,6 +42,11 @@ def mean_squared_error(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Arra
 def squared_error(outputs_BKV: jax.Array, targets_BKV: jax.Array) -> jax.Array:
     """Returns the squared distance to real targets, averaged over K and V."""
     return jnp.mean(jnp.square(outputs_BKV - targets_BKV), axis=(-2, -1))
+
+
+def _where_asked(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
+    """Returns the logits, 0 where the target is IGNORED: 0 times a gradient that is not finite is no number."""
+    return jnp.where((targets_BK != IGNORED)[..., None], logits_BKV, 0.0)
 
 
 def _mean_of_asked(value_BK: jax.Array, targets_BK: jax.Array) -> jax.Array:

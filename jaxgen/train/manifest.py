@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 
 from jaxgen import objects
 from jaxgen.errors import UserError
-from jaxgen.files import sync_directory, write_json
+from jaxgen.files import digest_of_json, remove_path, sync_directory, write_sealed
 
 MANIFEST, STATE = "manifest.json", "state"
 _STEP = re.compile("0|[1-9][0-9]*")
@@ -37,6 +36,7 @@ class Damaged(UserError):
 class Manifest:
     """What was saved."""
 
+    digest: str  # of all that follows
     step: int
     leaves: Mapping[str, tuple[str, tuple[int, ...]]]  # dotted path -> dtype, shape
     facts: Mapping[str, Any]  # whose state it is, and where it was made: identities, environment, ...
@@ -64,8 +64,8 @@ def published_steps(directory: Path) -> list[int]:
     return [step for step in all_steps(directory) if (directory / str(step) / MANIFEST).exists()]
 
 
-def publish(path: Path, step: int, leaves: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Makes a checkpoint of the files below `path/state`: from here on it is one, and on disk.
+def publish(path: Path, step: int, leaves: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Makes a checkpoint of the files below `path/state`, and returns its digest: from here on it is one, and on disk.
 
     Args:
       path: the directory of the step.
@@ -81,8 +81,37 @@ def publish(path: Path, step: int, leaves: Mapping[str, Any], facts: Mapping[str
         "facts": facts,
         "files": {name: list(file) for name, file in files.items()},
     }
-    write_json(path / MANIFEST, {"sha256": _digest_of(data), **data})
+    write_sealed(path / MANIFEST, data)
     sync_directory(path.parent)
+    return digest_of_json(data)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Returns the manifest of a step's directory, whatever has become of the files that it names.
+
+    Raises:
+      Damaged: there is none as it was written.
+    """
+    manifest_path = path / MANIFEST
+    _check_directory(path)
+    if not stat.S_ISREG(_mode(manifest_path)):
+        raise Damaged(f"{path} has no {MANIFEST}: the save did not end, or the file was lost")
+    try:
+        data = json.loads(manifest_path.read_bytes())
+        digest = data.pop("sha256")
+        manifest = Manifest(
+            digest=digest,
+            step=data["step"],
+            leaves={name: (dtype, tuple(shape)) for name, (dtype, shape) in data["leaves"].items()},
+            facts=data["facts"],
+            files={name: (size, digest) for name, (size, digest) in data["files"].items()},
+        )
+        as_written = digest == digest_of_json(data) and path.name == str(manifest.step)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise Damaged(f"{manifest_path} cannot be read") from None
+    if not as_written:
+        raise Damaged(f"{manifest_path} is not as it was written")
+    return manifest
 
 
 def verify(path: Path) -> Manifest:
@@ -92,23 +121,7 @@ def verify(path: Path) -> Manifest:
       Damaged: it is no checkpoint, or not as it was saved; the file is named.
     """
     _fetch(path)
-    manifest_path = path / MANIFEST
-    _check_directory(path)
-    if not stat.S_ISREG(_mode(manifest_path)):
-        raise Damaged(f"{path} has no {MANIFEST}: the save did not end, or the file was lost")
-    try:
-        data = json.loads(manifest_path.read_bytes())
-        kept = data.pop("sha256")
-        manifest = Manifest(
-            step=data["step"],
-            leaves={name: (dtype, tuple(shape)) for name, (dtype, shape) in data["leaves"].items()},
-            facts=data["facts"],
-            files={name: (size, digest) for name, (size, digest) in data["files"].items()},
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise Damaged(f"{manifest_path} cannot be read") from None
-    if kept != _digest_of(data) or path.name != str(manifest.step):
-        raise Damaged(f"{manifest_path} is not as it was written")
+    manifest = read_manifest(path)
     _check_directory(path / STATE)
     found = _digests(path / STATE, sync=False)
     for name in sorted(manifest.files.keys() | found.keys()):
@@ -125,16 +138,40 @@ def verify(path: Path) -> Manifest:
     return manifest
 
 
+def check_owner(path: Path, found: Manifest, owner: Mapping[str, Any]) -> None:
+    """Compares a checkpoint's facts with those of the population in whose directory it lies.
+
+    Args:
+      path: the directory of the step.
+      found: its manifest.
+      owner: the facts `identities` and `run` that the population's own have (`PopulationDirectory.owner`).
+
+    Raises:
+      UserError: it is the state of others, or of the same in another order.
+    """
+    there, wanted = found.facts.get("identities"), owner["identities"]
+    if there != wanted:
+        there = there if isinstance(there, list) else []
+        missing = [each for each in wanted if each not in there]
+        extra = [each for each in there if each not in wanted]
+        raise UserError(
+            f"{path} holds the state of other runs: missing {missing or 'none'}, extra {extra or 'none'}, "
+            f"expected {wanted} in this order"
+        )
+    if found.facts.get("run") != owner["run"]:
+        raise UserError(
+            f"{path} was saved beside another run.json than the one that lies there: restore the files that belong "
+            f"together from a copy, or start beside it with --fresh"
+        )
+
+
 def remove(path: Path) -> None:
     """Removes a step's directory, the manifest first: what is left of it is no checkpoint."""
     objects.remove(path / MANIFEST)
     objects.remove(path)
-    if path.is_symlink():
-        path.unlink()
-        return
-    (path / MANIFEST).unlink(missing_ok=True)
-    if path.exists() or not objects.is_remote(path):
-        shutil.rmtree(path)
+    if path.is_dir() and not path.is_symlink():
+        remove_path(path / MANIFEST)
+    remove_path(path)
 
 
 def _fetch(path: Path) -> None:
@@ -183,7 +220,3 @@ def _mode(path: Path) -> int:
         return path.lstat().st_mode
     except OSError:
         return 0
-
-
-def _digest_of(data: Any) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxgen import objects
+from jaxgen import links, objects
 from jaxgen.errors import UserError
 from jaxgen.train.manifest import Damaged
 
@@ -23,17 +23,22 @@ def metric_row(step: int, member: int, time: float, values: dict[str, float]) ->
     return {"step": step, "member": member, "time": round(time, 3), "values": finite}
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, size: float = math.inf) -> Iterator[Row]:
     """Gives the rows of a metrics file, but for a last line that is not written to its end.
+
+    Args:
+      path: the file.
+      size: how many of its bytes to read at most.
 
     Raises:
       UserError: a line is no row.
     """
     if not path.is_file():
         return
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.endswith("\n"):
+            size -= len(line)
+            if size < 0 or not line.endswith(b"\n"):
                 return
             try:
                 row = json.loads(line)
@@ -74,7 +79,7 @@ class MetricsFile:
     """
 
     def __init__(self, path: Path, size: int):
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        self._file = links.open_in_place(path, os.O_RDWR)
         os.ftruncate(self._file, size)
         self._size = size
         self._digest = _digest_of_beginning(path, size)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
-from collections.abc import Iterable, Sequence
+import socket
+import struct
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
 from tensorboardX.summary import scalar
 
-from jaxgen import objects
+from jaxgen import links, objects
 from jaxgen.errors import UserError
+from jaxgen.files import remove_path
 from jaxgen.train.metrics import Row
+
+# So much is kept in memory before it is appended to its files.
+PENDING_BYTES = 16 * 2**20
 
 
 class Mirror(Protocol):
@@ -26,31 +32,52 @@ class Mirror(Protocol):
 
 
 class TensorBoard:
-    """One event file a member, made anew from metrics.jsonl when a run goes on."""
+    """One event file a member, made anew from metrics.jsonl when a run goes on; open only while it is appended to."""
 
     def __init__(self, directory: Path, members: Sequence[str], rows: Iterable[Row]):
+        if directory.is_symlink():
+            raise OSError(f"{directory} is a link")
         objects.remove(directory)
-        if directory.exists():
-            shutil.rmtree(directory)
+        remove_path(directory)
         for name in members:
             (directory / name).mkdir(parents=True)
-        # Not SummaryWriter, which has a thread for each member, and waits for ever when a disk is full.
-        self._writers = [EventsWriter(str(directory / name / "events")) for name in members]
+        # Not tensorboardX's writers: they hold a file open for each member, and SummaryWriter has a thread, too.
+        now = time.time()
+        name = f"events.out.tfevents.{int(now)}.{socket.gethostname()}"
+        self._files = [directory / member / name for member in members]
+        head = _record(Event(wall_time=now, file_version="brain.Event:2"))
+        self._append(dict.fromkeys(range(len(members)), head))
         self.write(rows)
 
     def write(self, rows: Iterable[Row]) -> None:
+        pending: dict[int, bytearray] = {}
+        size = 0
         for row in rows:
-            writer = self._writers[row["member"]]
             for key, value in row["values"].items():
                 if value is not None:
-                    event = Event(summary=scalar(key, value), step=row["step"], wall_time=row["time"])
-                    writer.write_event(event)
-        for writer in self._writers:
-            writer.flush()
+                    record = _record(Event(summary=scalar(key, value), step=row["step"], wall_time=row["time"]))
+                    pending.setdefault(row["member"], bytearray()).extend(record)
+                    size += len(record)
+            if size > PENDING_BYTES:
+                self._append(pending)
+                pending, size = {}, 0
+        self._append(pending)
+
+    def _append(self, pending: Mapping[int, bytes | bytearray]) -> None:
+        for member, records in pending.items():
+            with self._files[member].open("ab") as file:
+                file.write(records)
 
     def close(self) -> None:
-        for writer in self._writers:
-            writer.close()
+        """Closes nothing: no file is open."""
+
+
+def _record(event: Any) -> bytes:
+    """Returns an event as event files have it: its length, the event, and a checksum of each."""
+    data: bytes = event.SerializeToString()
+    length = struct.pack("<Q", len(data))
+    checks = (struct.pack("<I", masked_crc32c(part)) for part in (length, data))
+    return length + next(checks) + data + next(checks)
 
 
 def check_wandb(project: str) -> None:
@@ -62,15 +89,24 @@ def check_wandb(project: str) -> None:
 
 
 class WeightsAndBiases:
-    """One W&B run a population, keys prefixed by the member's name; resumed by the population's id."""
+    """One W&B run a population, keys prefixed by the member's name.
 
-    def __init__(self, project: str, population: str, directory: Path, members: Sequence[str], rows: Iterable[Row]):
+    Args:
+      project: W&B's.
+      id_: the run's; under it a resumed run goes on.
+      directory: the population's.
+      members: their names.
+      rows: those so far.
+    """
+
+    def __init__(self, project: str, id_: str, directory: Path, members: Sequence[str], rows: Iterable[Row]):
         try:
             import wandb
         except ImportError:
             raise UserError('--wandb: wandb is not installed; pip install "jaxgen[wandb]"') from None
+        links.check(directory / "wandb")
         self._members = members
-        self._run = wandb.init(project=project, id=population, dir=str(directory), resume="allow")
+        self._run = wandb.init(project=project, id=id_, name=directory.name, dir=str(directory), resume="allow")
         # W&B keeps what it got before an interruption; its own step counter says how far that is.
         self._first = self._run.step
         self.write(rows)

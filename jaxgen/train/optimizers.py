@@ -35,7 +35,8 @@ from jaxgen.train.transformations import (
 def build_optimizer(
     config: OptimizerConfig | OptimizerWrapper, scalars: Mapping[str, Scalar]
 ) -> optax.GradientTransformationExtraArgs:
-    """Returns the optax transformation; `update` also takes `key`, for what is drawn at this step.
+    """Returns the optax transformation; `update` also takes `key`, for what is drawn at this step, and the `mask` of
+    the parameters, None where there is none. It is given gradients and parameters that are masked.
 
     Args:
       config: the optimiser; its numbers marked `PerMember` are not read.

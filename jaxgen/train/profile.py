@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 
+from jaxgen import links
 from jaxgen.errors import UserError, shown
 
 
@@ -48,6 +49,7 @@ class Profiler:
         if self._profile is None:
             return
         if step == self._profile.start:
+            links.check(self._path)
             jax.profiler.start_trace(str(self._path))
             self._tracing = True
         else:

@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxgen.experiment import Condition
 from jaxgen.measures.build import measure
-from jaxgen.measures.evaluation import Evaluation
+from jaxgen.measures.evaluation import Evaluation, Variables
 from jaxgen.measures.perturbation import strongest
 from jaxgen.models.build import build_model, sharding_rules
 from jaxgen.models.sharding import spread_examples
@@ -31,13 +31,13 @@ from jaxgen.train.losses import build_loss
 from jaxgen.train.memory import Savings
 from jaxgen.train.mesh import DATA, MEMBER, constants_shardings, one_device, put, state_shardings
 from jaxgen.train.optimizers import build_optimizer
+from jaxgen.train.pruning import masked
 from jaxgen.train.shuffle import shuffled_index
+from jaxgen.train.streams import Stream, fixed_draws, stream_key
 from jaxgen.train.transformations import with_noise
 
 Layout = Literal["sequential", "vmap"]
 Tree = Any
-
-_INIT, _BATCH, _DROPOUT, _WEIGHT_NOISE, _UPDATE_NOISE = range(5)
 
 
 class State(NamedTuple):
@@ -48,7 +48,7 @@ class State(NamedTuple):
     opt_state: Tree
     step: jax.Array  # () int32: updates made so far
     active: jax.Array  # () bool: false once the member has stopped or failed; then nothing changes
-    failed: jax.Array  # () bool: a loss was not finite
+    failed: jax.Array  # () bool: a loss or an update was not finite; it was not taken
     hits: jax.Array  # () int32: measuring steps running at which the stopping rule held
 
 
@@ -69,9 +69,9 @@ class Constants(NamedTuple):
     feed: Feed | None = None  # None: batches are made in the program
 
 
-def _key(constants: Constants, stream: int, step: jax.Array | None = None) -> jax.Array:
-    key = jax.random.fold_in(jax.random.key(constants.seed), stream)
-    return key if step is None else jax.random.fold_in(key, step)
+def _all_finite(tree: Tree) -> jax.Array:
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats], jnp.bool_))
 
 
 class Program:
@@ -110,7 +110,7 @@ class Program:
         compiled = functools.partial(jax.jit, compiler_options=options)
         self.init = compiled(self._population(self._init_member))
         self.advance = compiled(self._population(self._advance_member, shared=1), donate_argnums=0)
-        self.measure = compiled(self._population(self._measure_member))
+        self.measure = compiled(self._population(self._measure_member, shared=1))
         self.update = compiled(self._population(self._step_member), donate_argnums=0)  # one step, to plan by
 
     def _population(self, member_fn: Callable[..., Any], shared: int = 0) -> Callable[..., Any]:
@@ -135,7 +135,7 @@ class Program:
 
         @functools.wraps(member_fn)
         def placed(*args: Any) -> Any:
-            with jax.default_matmul_precision(precision):
+            with jax.default_matmul_precision(precision), fixed_draws():
                 return jax.tree.map(self._in_place, spread(*args), is_leaf=lambda part: isinstance(part, State | dict))
 
         return placed
@@ -152,9 +152,9 @@ class Program:
         placed: Constants = put(constants, constants_shardings(self.mesh, self.rules, constants))
         return placed
 
-    def place_params(self, params: Tree) -> Tree:
+    def place_start(self, variables: Tree) -> Tree:
         """Returns what the members start from, whole for each member, where it lies on the mesh."""
-        return put(params, jax.tree.map(lambda _: NamedSharding(self.mesh, P(MEMBER)), params))
+        return put(variables, jax.tree.map(lambda _: NamedSharding(self.mesh, P(MEMBER)), variables))
 
     def place_state(self, state: State) -> State:
         """Returns a state of numpy's arrays where it lies on the mesh."""
@@ -166,17 +166,19 @@ class Program:
         own = {path.removeprefix(prefix): value for path, value in scalars.items() if path.startswith(prefix)}
         return build_optimizer(self.condition.optimizer, own)
 
-    def _init_member(self, constants: Constants, params: Tree | None) -> State:
-        """Makes the state of step 0, from the given parameters or the model's initialisation."""
-        key = _key(constants, _INIT)
-        variables = dict(self.module.init(key, constants.splits["train"].inputs[:1]))
-        drawn = variables.pop("params")
+    def _init_member(self, constants: Constants, given: Variables | None) -> State:
+        """Makes the state of step 0, from the collections given or the model's initialisation."""
+        variables = dict(
+            self.module.init(stream_key(constants.seed, Stream.INIT), constants.splits["train"].inputs[:1])
+        )
         if isinstance(self.condition.start, ScaledInit):
-            drawn = jax.tree.map(lambda w: w * constants.scalars["start.factor"], drawn)
-        params = drawn if params is None else params
+            factor = constants.scalars["start.factor"]
+            variables["params"] = jax.tree.map(lambda w: w * factor, variables["params"])
+        variables |= given or {}
+        params = variables.pop("params")
         opt_state = self._optimizer(constants.scalars).init(params)
-        no, zero = jnp.zeros((), jnp.bool_), jnp.zeros((), jnp.int32)
-        return State(params, variables, opt_state, step=zero, active=~no, failed=no, hits=zero)
+        finite, zero = _all_finite((params, variables)), jnp.zeros((), jnp.int32)
+        return State(params, variables, opt_state, step=zero, active=finite, failed=~finite, hits=zero)
 
     def _batch(self, constants: Constants, step: jax.Array, part: Task) -> Split:
         """Returns the batch of a step, which is of the task `part`."""
@@ -189,11 +191,11 @@ class Program:
             return cut(fed, shape.length, len(shape.readout))
         words = part.stream_words()
         if words is not None:
-            drawn = jax.random.bits(_key(constants, _BATCH, step), (size, words), jnp.uint32)
+            drawn = jax.random.bits(stream_key(constants.seed, Stream.BATCH, step), (size, words), jnp.uint32)
             return part.batch(drawn, np.arange(size), jnp)
         count = train.inputs.shape[0]
         batches = count // size  # an epoch leaves out the remainder, other examples each time
-        key = _key(constants, _BATCH, step // batches)
+        key = stream_key(constants.seed, Stream.BATCH, step // batches)
         rows = shuffled_index((step % batches) * size + jnp.arange(size, dtype=jnp.int32), count, key)
         return jax.tree.map(lambda column: column[rows], train)
 
@@ -213,7 +215,7 @@ class Program:
         self, params: Tree, state: State, constants: Constants, batch: Split
     ) -> tuple[jax.Array, Tree, Tree]:
         """Returns the mean loss of a batch at `params`, the model's next state, and the gradient like params."""
-        key, parts = _key(constants, _DROPOUT, state.step), self.savings.microbatches
+        key, parts = stream_key(constants.seed, Stream.DROPOUT, state.step), self.savings.microbatches
         if self.shards is not None:
             return self._gradients_in_fixed_order(self.shards, params, state, constants, batch, key)
         if parts == 1:
@@ -284,17 +286,18 @@ class Program:
         params, optimizer = state.params, self.condition.optimizer
         if isinstance(optimizer, NoisyAdamW) and optimizer.weight_noise > 0:
             weight_noise = constants.scalars["optimizer.weight_noise"]
-            params = with_noise(params, weight_noise, _key(constants, _WEIGHT_NOISE, state.step))
+            noisy = with_noise(params, weight_noise, stream_key(constants.seed, Stream.WEIGHT_NOISE, state.step))
+            params = masked(noisy, constants.mask)
         loss, model_state, grads = self._gradients_at(params, state, constants)
+        grads = masked(grads, constants.mask)
         # Optax raises floats to integer powers, which the strict promotion of the tests forbids.
         with jax.numpy_dtype_promotion("standard"):
+            key = stream_key(constants.seed, Stream.UPDATE_NOISE, state.step)
             updates, opt_state = self._optimizer(constants.scalars).update(
-                grads, state.opt_state, state.params, key=_key(constants, _UPDATE_NOISE, state.step)
+                grads, state.opt_state, state.params, key=key, mask=constants.mask
             )
-        params = optax.apply_updates(state.params, updates)
-        if constants.mask is not None:
-            params = jax.tree.map(jnp.multiply, params, constants.mask)
-        finite = jnp.isfinite(loss)
+        params = masked(optax.apply_updates(state.params, updates), constants.mask)
+        finite = _all_finite((loss, params, model_state, opt_state))
         going = state.active & finite
         new = state._replace(params=params, model_state=model_state, opt_state=opt_state, step=state.step + 1)
         kept = jax.tree.map(lambda after, before: jnp.where(going, after, before), new, state)
@@ -307,8 +310,14 @@ class Program:
         state = jax.lax.fori_loop(0, steps, lambda _, carried: self._step_member(carried, constants), state)
         return state, state.step + 0
 
-    def _measure_member(self, state: State, constants: Constants) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
-        """Returns the measured values, and `active` and `hits` as the stopping rule leaves them."""
+    def _measure_member(
+        self, state: State, constants: Constants, scheduled: jax.Array
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """Returns the measured values, and the fields of the state that change: what has failed or is to stop.
+
+        The stopping rule looks at the steps of the schedule alone (`scheduled`, () bool): the end of a run may be
+        another step, and where it lies must not matter to a run that is extended.
+        """
         evaluation = Evaluation(
             module=self.module,
             variables={"params": state.params, **state.model_state},
@@ -320,9 +329,15 @@ class Program:
         row: dict[str, jax.Array] = {}
         for config in self.condition.measures:
             row |= measure(config, evaluation)
-        hits, active, stop = state.hits, state.active, self.condition.stop
+        # Else a loss that is not finite at the last step would be seen by no step.
+        count = None if "train" in evaluation.splits else self.condition.batch_size
+        train = jax.tree.map(lambda column: jnp.asarray(column[:count]), constants.splits["train"])
+        finite = jnp.all(jnp.isfinite(self.loss(evaluation.logits(train.inputs), train.targets)))
+        failed, active = state.failed | (state.active & ~finite), state.active & finite
+        hits, stop = state.hits, self.condition.stop
         if stop is not None:
-            hits = jnp.where(row[f"{stop.measure}/{stop.split}"] >= stop.at_least, hits + 1, 0)
+            held = jnp.where(row[f"{stop.measure}/{stop.split}"] >= stop.at_least, hits + 1, 0)
+            hits = jnp.where(scheduled, held, hits)
             active &= hits < stop.patience
-        row |= {"failed": state.failed | False, "active": active}
-        return row, active, hits
+        row |= {"failed": failed, "active": active}
+        return row, {"failed": failed | False, "active": active | False, "hits": hits}

@@ -24,6 +24,13 @@ class Objective(NamedTuple):
     loss: Callable[[jax.Array], jax.Array]  # logits (N, K, V) -> the mean loss ()
 
 
+def masked(tree: Tree, mask: Tree | None) -> Tree:
+    """Returns a tree like the parameters, 0 where the mask holds a parameter at zero, whatever stood there."""
+    if mask is None:
+        return tree
+    return jax.tree.map(lambda leaf, kept: jnp.where(kept > 0, leaf, jnp.zeros_like(leaf)), tree, mask)
+
+
 def top_mask(scores: Tree, keep: float) -> Tree:
     """Returns 1.0 at the round(keep * n) highest scores of the n matrix entries, else 0.0; vectors are 1.0.
 
@@ -82,14 +89,14 @@ def snip_scores(params: Tree, objective: Objective) -> Tree:
     return jax.tree.map(lambda w, g: jnp.abs(w * g), params, gradient)
 
 
-def grasp_scores(params: Tree, objective: Objective, temperature: float) -> Tree:
+def grasp_scores(params: Tree, mask: Tree | None, objective: Objective, temperature: float) -> Tree:
     """Returns w (H g): highest where removing a weight lowers the gradient's norm most (Wang et al., arXiv 2002.07376).
 
-    g is the gradient and H the Hessian of the loss of the logits divided by `temperature`. Wang et al. write
-    -w (H g), and prune where it is highest.
+    g is the gradient and H the Hessian of the loss of the logits divided by `temperature`, both of the weights that
+    `mask` has left. Wang et al. write -w (H g), and prune where it is highest.
     """
     gradient = jax.grad(lambda at: objective.loss(objective.logits(at) / temperature))
-    _, curved = jax.jvp(gradient, (params,), (gradient(params),))
+    _, curved = jax.jvp(gradient, (params,), (masked(gradient(params), mask),))
     return jax.tree.map(jnp.multiply, params, curved)
 
 
@@ -112,7 +119,7 @@ def synflow_mask(params: Tree, mask: Tree | None, objective: Objective, keep: fl
     counts = jnp.array([round(fraction * _entries(params)) for fraction in fractions], jnp.int32)
 
     def prune(i: jax.Array, mask: Tree) -> Tree:
-        scores = synflow_scores(jax.tree.map(jnp.multiply, params, mask), objective)
+        scores = synflow_scores(masked(params, mask), objective)
         return _top(within(scores, mask), counts[i])
 
     every = jax.tree.map(jnp.ones_like, params)

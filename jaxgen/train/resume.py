@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from jaxgen.errors import UserError
 from jaxgen.train.checkpoint import CheckpointStore
@@ -23,7 +23,7 @@ def newest_intact(
       tell: is told of what is left out.
 
     Raises:
-      UserError: something was saved, and none of it is intact.
+      UserError: something was saved, and none of it is intact; or it is the state of other runs.
     """
     damaged = []
     for step in reversed(recovery.all_steps()):
@@ -46,17 +46,6 @@ def newest_intact(
         )
     tell(f"no intact checkpoint is left in {directory.path}: it starts over from step 0")
     return None
-
-
-def check_members(path: str, found: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raises `UserError` where a checkpoint holds the state of other members, or in another order."""
-    if found != wanted:
-        missing = [each for each in wanted if each not in found]
-        extra = [each for each in found if each not in wanted]
-        raise UserError(
-            f"{path} holds the state of other runs: missing {missing or 'none'}, extra {extra or 'none'}, "
-            f"expected {wanted} in this order"
-        )
 
 
 def drift(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -18,7 +18,7 @@ class Save:
     store: CheckpointStore
     step: int
     leaves: Any  # on the host, and nobody else's
-    facts: Mapping[str, Any]
+    facts: Callable[[], Mapping[str, Any]] = dict  # asked for once what is before it in line is on disk
     before: Callable[[], None] = lambda: None  # called first; it is not written where this fails
     published: Callable[[], None] = lambda: None  # called once it is on disk
 
@@ -59,7 +59,7 @@ class Saver:
         while self._line:
             save = self._line[0]
             save.before()
-            save.store.save(save.step, save.leaves, save.facts)
+            save.store.save(save.step, save.leaves, save.facts())
             save.published()
             self._line.popleft()
 

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgen.train.pruning import masked
+
 Scalar = jax.Array | float
 Tree = Any
 
@@ -102,10 +104,12 @@ def add_decay_to_start(weight_decay: Scalar, mask: Any = None) -> optax.Gradient
 
 
 def add_noise(deviation: Scalar) -> optax.GradientTransformationExtraArgs:
-    """Adds deviation * N(0, 1), drawn from the `key` given to `update`, to every update."""
+    """Adds deviation * N(0, 1), drawn from the `key` given to `update`, to every update that its `mask` leaves."""
 
-    def update(updates: Tree, state: Any, params: Tree | None = None, *, key: jax.Array, **_: Any) -> tuple[Tree, Any]:
-        return with_noise(updates, deviation, key), state
+    def update(
+        updates: Tree, state: Any, params: Tree | None = None, *, key: jax.Array, mask: Tree | None = None, **_: Any
+    ) -> tuple[Tree, Any]:
+        return masked(with_noise(updates, deviation, key), mask), state
 
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 

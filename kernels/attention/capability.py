@@ -64,8 +64,9 @@ class Kernel:
             return f"it has no {problem.dtype}, only {', '.join(self.dtypes)}"
         if not least <= problem.width <= most or problem.width % multiple:
             return f"heads are {problem.width} wide, expected {least} to {most} and a multiple of {multiple}"
-        if self.longest is not None and problem.length > self.longest:
-            return f"there are {problem.length} positions, expected {self.longest} at most"
+        positions = max(problem.length, len(problem.positions))
+        if self.longest is not None and positions > self.longest:
+            return f"there are {positions} positions, expected {self.longest} at most"
         if self.shared_bytes is not None and self.shared_bytes(problem) > SHARED_BYTES:
             return (
                 f"{problem.group} heads of {problem.dtype}, {problem.width} wide, that share keys take "
@@ -83,19 +84,34 @@ def platform_of(device: Any) -> str:
 
 
 def _has(problem: Problem, feature: str) -> bool:
-    if feature == "q_positions":
-        return problem.positions != tuple(range(problem.length))
-    return {"bias": problem.bias, "segment_ids": problem.segments, "window": problem.window is not None}[feature]
+    return {
+        "q_positions": problem.positions != tuple(range(problem.length)),
+        "bias": problem.bias,
+        "bias of each example": problem.bias and not problem.shared_bias,
+        "segment_ids": problem.segments,
+        "lengths": problem.lengths,
+        "window": problem.window is not None,
+        "softcap": problem.softcap is not None,
+        "lse": problem.lse,
+    }[feature]
 
 
 _NO_BIAS = "its gradient would be as large as the scores, which the kernel never writes to memory"
+_NO_LSE = "it goes over a sequence once and keeps none"
 _TPU_TYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float32"}
 _GPU_TYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float16"}
 _TPUS = ("v5e", "v5p", "v6e", "tpu7x")
 
 KERNELS = (
     Kernel(
-        "tpu_short", "pallas", "tpu", _TPU_TYPES, (8, 256, 8), longest=64, lacks={"bias": _NO_BIAS}, compiled_for=_TPUS
+        "tpu_short",
+        "pallas",
+        "tpu",
+        _TPU_TYPES,
+        (8, 256, 8),
+        longest=64,
+        lacks={"lse": _NO_LSE, "bias of each example": "its gradient would be as large as the scores of all"},
+        compiled_for=_TPUS,
     ),
     Kernel("tpu_flash", "pallas", "tpu", _TPU_TYPES, (8, 256, 8), lacks={"bias": _NO_BIAS}, compiled_for=_TPUS),
     Kernel(
@@ -107,7 +123,7 @@ KERNELS = (
         longest=64,
         capabilities=(9,),
         shared_bytes=gpu_short.shared_bytes,
-        lacks={"bias": _NO_BIAS},
+        lacks={"bias": _NO_BIAS, "lse": _NO_LSE},
         compiled_for=("h200",),
     ),
     Kernel(
@@ -130,6 +146,9 @@ KERNELS = (
         lacks={
             "bias": "its gradient has limits of its own (an even length, say); ask for xla",
             "segment_ids": "it would need a mask as large as the scores; ask for pallas or xla",
+            "lengths": "they would need a mask as large as the scores; ask for pallas or xla",
+            "softcap": "cuDNN's, as jax has it, puts none on scores",
+            "lse": "jax does not give what cuDNN has of it",
             "q_positions": "its causal mask begins at the first position of each",
         },
         compiled_for=("h200",),

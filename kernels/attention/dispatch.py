@@ -6,16 +6,17 @@ Shape letters: see problem.py.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from jaxgen.kernels.attention import cudnn, gpu_flash, gpu_short, tpu_flash, tpu_short
 from jaxgen.kernels.attention.capability import INTERPRETER, kernels, platform_of
-from jaxgen.kernels.attention.problem import Problem, Unsupported, describe
+from jaxgen.kernels.attention.problem import Problem, Segments, Unsupported, describe, segments_of
 from jaxgen.kernels.attention.reference import plain, reference
 
 Implementation = Literal["auto", "xla", "pallas", "cudnn", "reference"]
@@ -57,10 +58,18 @@ def choose(problem: Problem, asked: str, device: Any) -> Choice:
     `auto` takes a kernel where the capability table says that it was run on such a device and was faster, else XLA.
 
     Raises:
+      ValueError: there is no such implementation.
       Unsupported: what was asked for by name cannot do it; the message says why.
     """
+    names = get_args(Implementation)
+    if asked not in names:
+        close = difflib.get_close_matches(str(asked), names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"attention: got implementation {asked!r}, expected one of {', '.join(names)}{hint}")
     if asked in ("xla", "reference"):
         return Choice(asked, asked, None, "asked for")
+    if problem.empty:
+        return Choice(asked, "xla", None, "there is nothing to compute")
     reasons = []
     for kernel in kernels("pallas") + kernels("cudnn") if asked == "auto" else kernels(asked):
         reason = kernel.why_not(problem, device)
@@ -81,31 +90,50 @@ def attention(
     v_BSGC: jax.Array,
     *,
     causal: bool,
-    segment_ids: jax.Array | None = None,
+    segment_ids: jax.Array | Segments | None = None,
     bias: jax.Array | None = None,
     window: int | None = None,
     scale: float | None = None,
     q_positions: Sequence[int] | None = None,
+    q_lengths: jax.Array | None = None,
+    kv_lengths: jax.Array | None = None,
+    softcap: float | None = None,
+    with_lse: bool = False,
     implementation: Implementation = "auto",
     device: Any = None,
-) -> jax.Array:
-    """Returns softmax(scale q k + bias) v, (B, Q, H, C) of the inputs' type.
+) -> Any:
+    """Returns softmax(softcap(scale q k + bias)) v, (B, Q, H, C) of the inputs' type.
 
-    Reverse gradients of the first order are defined for all implementations, others for `xla` and `reference` alone. A
-    batched axis (vmap, a population) is folded into the batch. Inside of a shard_map it needs `check_vma=False`.
+    A query sees the keys that none of the arguments hides. One that sees none gets zeros and has gradients of zero.
+    What a query does not see never reaches its output, and a key's gradients come from the queries that see it alone,
+    whatever the other numbers are, nan and infinity too. A query that sees one of these is nan in all of its output.
+
+    Of kernels reverse gradients of the first order are defined, of `xla` those of any order, of `reference` all
+    derivatives. A batched axis (vmap, a population) is folded into the batch, or with a bias gone through one by one.
+    Inside of a shard_map it needs `check_vma=False`.
 
     Args:
       q_BQHC: queries.
       k_BSGC: keys; head h of the queries asks head h // (H // G) of these.
       v_BSGC: values.
       causal: whether a query sees no key after its own position.
-      segment_ids: (B, S) int32; a query sees keys of its own position's segment alone. Padding is a segment, too.
-      bias: (B, H, Q, S), or 1 in the place of any; added to the scores.
+      segment_ids: (B, S) whole numbers; a query sees keys of its own position's segment alone. Or a pair, those of the
+        queries (B, Q) and those of the keys (B, S). The two lowest int32 are taken.
+      bias: (B, H, Q, S), or 1 in the place of any; added to the scores. -inf hides a key.
       window: a query sees keys less than so many positions away.
       scale: what the products of queries and keys are multiplied by; None: 1 / sqrt(C).
-      q_positions: where the Q queries stand among the S positions; None: there is one at each.
+      q_positions: where the Q queries stand among the S positions; None: there is one at each. Where there is neither
+        causality nor a window there may be any number of queries without it.
+      q_lengths: (B,) whole numbers; so many queries of an example there are, the others see nothing.
+      kv_lengths: (B,) whole numbers; so many keys of an example there are, the others are seen by nothing.
+      softcap: scores go through softcap tanh(score / softcap), which keeps them between -softcap and softcap.
+      with_lse: whether to return the logarithm of each query's sum of exponentials, too.
       implementation: see `choose`; `pallas` is this folder's kernels, `reference` its definition.
       device: one that the program is for, or an `Interpreter`; None: jax's first.
+
+    Returns:
+      The output; with `with_lse` it and the logarithm (B, H, Q) in float32 (float64 of float64), -inf for a query that
+      sees no key.
 
     Raises:
       ValueError: arguments that do not fit each other.
@@ -113,19 +141,21 @@ def attention(
     """
     problem = describe(
         q_BQHC, k_BSGC, v_BSGC, causal=causal, segment_ids=segment_ids, bias=bias, window=window, scale=scale,
-        q_positions=q_positions,
+        q_positions=q_positions, q_lengths=q_lengths, kv_lengths=kv_lengths, softcap=softcap, with_lse=with_lse,
     )  # fmt: skip
     device = jax.devices()[0] if device is None else device
     taken = choose(problem, implementation, device)
-    if taken.kernel is None:
+    segments = segments_of(problem, q_BQHC.shape[0], segment_ids, q_lengths, kv_lengths)
+    if taken.kernel is None or q_BQHC.shape[0] == 0:
         function = reference if taken.taken == "reference" else plain
-        return function(problem, q_BQHC, k_BSGC, v_BSGC, segment_ids, bias)
+        o_BQHC, lse_BHQ = function(problem, q_BQHC, k_BSGC, v_BSGC, segments, bias)
+        return (o_BQHC, lse_BHQ) if with_lse else o_BQHC
     kernel = next(each for each in kernels(taken.taken) if each.name == taken.kernel)
     dtype = kernel.dtypes[problem.dtype]
     call = _Call(taken.kernel, isinstance(device, Interpreter))
     q, k, v = (x.astype(dtype) for x in (q_BQHC, k_BSGC, v_BSGC))
-    o_BQHC = _attention(call, dataclasses.replace(problem, dtype=dtype), q, k, v, segment_ids)
-    return o_BQHC.astype(q_BQHC.dtype)
+    o_BQHC, lse_BHQ = _attention(call, dataclasses.replace(problem, dtype=dtype), q, k, v, segments, bias)
+    return (o_BQHC.astype(q_BQHC.dtype), lse_BHQ) if with_lse else o_BQHC.astype(q_BQHC.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,31 +166,53 @@ class _Call:
     interpret: bool
 
     def forward(self, problem: Problem) -> Callable[..., Any]:
-        return _folded(functools.partial(_MODULES[self.kernel].forward, problem, interpret=self.interpret))
+        run = functools.partial(_MODULES[self.kernel].forward, problem, interpret=self.interpret)
+        return _of_first_order(self.kernel, _batched(run, problem))
 
     def backward(self, problem: Problem) -> Callable[..., Any]:
-        return _folded(functools.partial(_MODULES[self.kernel].backward, problem, interpret=self.interpret))
+        run = functools.partial(_MODULES[self.kernel].backward, problem, interpret=self.interpret)
+        return _of_first_order(self.kernel, _batched(run, problem))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _attention(call: _Call, problem: Problem, q: Any, k: Any, v: Any, segment_ids: Any) -> Any:
-    return call.forward(problem)(q, k, v, segment_ids)[0]
+def _attention(call: _Call, problem: Problem, q: Any, k: Any, v: Any, segments: Any, bias: Any) -> Any:
+    return _attention_forward(call, problem, q, k, v, segments, bias)[0]
 
 
-def _attention_forward(call: _Call, problem: Problem, q: Any, k: Any, v: Any, segment_ids: Any) -> Any:
-    o, residual = call.forward(problem)(q, k, v, segment_ids)
-    return o, (q, k, v, segment_ids, o, residual)
+def _attention_forward(call: _Call, problem: Problem, q: Any, k: Any, v: Any, segments: Any, bias: Any) -> Any:
+    o, lse, residual = call.forward(problem)(q, k, v, segments, bias)
+    return (o, lse if problem.lse else None), (q, k, v, segments, bias, o, residual)
 
 
-def _attention_backward(call: _Call, problem: Problem, kept: Any, do: Any) -> Any:
-    return (*call.backward(problem)(*kept, do), None)
+def _attention_backward(call: _Call, problem: Problem, kept: Any, gradients: Any) -> Any:
+    dq, dk, dv, dbias = call.backward(problem)(*kept, *gradients)
+    return dq, dk, dv, None, dbias
 
 
 _attention.defvjp(_attention_forward, _attention_backward)
 
 
-def _folded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `function`, of arrays that all have a batch in front, with a mapped axis folded into that batch."""
+def _of_first_order(kernel: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns `function`, a kernel's forward pass or gradient, which says why it has no derivative by itself."""
+    run = jax.custom_jvp(function)
+
+    @run.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        raise Unsupported(
+            f"attention: {kernel} has gradients of the first order alone, got a gradient of a gradient; ask for xla, "
+            f"which has reverse ones of any order, or reference, which has all"
+        )
+
+    return run
+
+
+def _batched(function: Callable[..., Any], problem: Problem) -> Callable[..., Any]:
+    """Returns `function` with a rule for a mapped axis: folded into the batch that all arrays have in front.
+
+    A bias has none, so with one those of the axis come one after another.
+    """
+    if problem.bias:
+        return jax.custom_batching.sequential_vmap(function)
     run = jax.custom_batching.custom_vmap(function)
 
     def over_axis(size: int, batched: Any, *arrays: Any) -> Any:
@@ -169,7 +221,7 @@ def _folded(function: Callable[..., Any]) -> Callable[..., Any]:
             return x.reshape(size * x.shape[1], *x.shape[2:])
 
         outputs = run(*jax.tree.map(fold, arrays, tuple(batched)))
-        outputs = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), outputs)
+        outputs = jax.tree.map(lambda x: x.reshape(size, x.shape[0] // size, *x.shape[1:]), outputs)
         return outputs, jax.tree.map(lambda _: True, outputs)
 
     run.def_vmap(over_axis)

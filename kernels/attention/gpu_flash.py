@@ -6,13 +6,15 @@ for keys and values, causal or not; both compute the probabilities again from th
 Queries that stand at some positions alone are put there, among zeros. Where heads share keys, each gives a gradient of
 them, and these are summed outside.
 
+Numbers that are not finite are taken out of the factors of sums before, and make the scores or the logarithm nan of
+those who see them; probabilities and their gradients are selected. So 0 * nan is nowhere in a sum.
+
 Shape letters: see problem.py; I rows of queries, J rows of keys.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import jax
@@ -22,8 +24,10 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from jaxgen.kernels.attention.blocks import gpu_blocks
 from jaxgen.kernels.attention.gpu_products import (
+    LOG2E,
     SHARED_BYTES,
     WGMMA,
+    capped,
     compiler_params,
     in_parts,
     interpreter,
@@ -34,13 +38,12 @@ from jaxgen.kernels.attention.gpu_products import (
     tile_product,
     tiles,
 )
-from jaxgen.kernels.attention.packing import HIDDEN, NOWHERE, among_all, of_queries
-from jaxgen.kernels.attention.problem import Problem
+from jaxgen.kernels.attention.packing import HIDDEN, among_all, of_queries, room
+from jaxgen.kernels.attention.problem import OF_NO_KEY, OF_NO_QUERY, Problem, Segments, spoiled, whole_rows, zeroed
 
 Ref = Any
 
 ROWS = 64  # of a warpgroup
-LOG2E = math.log2(math.e)
 COPY_REGISTERS = 40
 ACROSS, DOWN = WGMMA.reduce(1), WGMMA.reduce(0)  # a number for each row, for each column
 
@@ -69,13 +72,18 @@ def forward(
     q_BQHC: jax.Array,
     k_BSGC: jax.Array,
     v_BSGC: jax.Array,
-    segment_ids_BS: jax.Array | None,
+    segments: Segments | None,
+    bias: None,
     *,
     interpret: bool = False,
-) -> tuple[jax.Array, jax.Array]:
-    """Returns the output (B, Q, H, C), and the base-2 logarithm of each row's sum of exponentials (B, H, S)."""
-    rows = _Rows(problem, segment_ids_BS)
-    q, k, v = rows.queries(in_parts(q_BQHC)), rows.keys(in_parts(k_BSGC)), rows.keys(in_parts(v_BSGC))
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the output (B, Q, H, C), the logarithm of each query's sum of exponentials (B, H, Q), and the same.
+
+    The second time it is to base 2, and of all rows (B, H, S).
+    """
+    rows = _Rows(problem, segments)
+    q, k = spoiled(q_BQHC, k_BSGC, v_BSGC)
+    q, k, v = rows.queries(in_parts(q)), rows.keys(in_parts(k)), rows.keys(in_parts(zeroed(v_BSGC)))
     batch, length, heads, _ = q.shape
     groups, product = _groups(problem), functools.partial(tile_product, interpret=interpret)
     found = _launch(
@@ -95,7 +103,8 @@ def forward(
         (batch, heads, length // (groups * ROWS)),
         interpret,
     )
-    return rows.of_queries(found[0]), found[1]
+    lse_BHQ = rows.of_queries(found[1].swapaxes(1, 2)).swapaxes(1, 2) / LOG2E
+    return rows.of_queries(found[0]), lse_BHQ, found[1]
 
 
 def backward(
@@ -103,22 +112,29 @@ def backward(
     q_BQHC: jax.Array,
     k_BSGC: jax.Array,
     v_BSGC: jax.Array,
-    segment_ids_BS: jax.Array | None,
+    segments: Segments | None,
+    bias: None,
     o_BQHC: jax.Array,
     logs_BHS: jax.Array,
     do_BQHC: jax.Array,
+    dlse_BHQ: jax.Array | None,
     *,
     interpret: bool = False,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array, None]:
     """Returns the gradients of queries, keys and values."""
-    rows = _Rows(problem, segment_ids_BS)
-    q, do = rows.queries(in_parts(q_BQHC)), rows.queries(in_parts(do_BQHC))
-    k, v = rows.keys(in_parts(k_BSGC)), rows.keys(in_parts(v_BSGC))
+    rows = _Rows(problem, segments)
+    q, do = (rows.queries(in_parts(zeroed(x))) for x in (q_BQHC, do_BQHC))
+    k, v = (rows.keys(in_parts(zeroed(x))) for x in (k_BSGC, v_BSGC))
     batch, length, heads, _ = q.shape
     groups, product = _groups(problem), functools.partial(tile_product, interpret=interpret)
     # What the softmax takes off every query's score gradients: sum over keys of p dp, which is that of o do.
     taken_BQH = jnp.sum(o_BQHC.astype(jnp.float32) * do_BQHC.astype(jnp.float32), axis=-1)
-    taken_BHS = rows.queries(taken_BQH[..., None])[..., 0].swapaxes(1, 2)
+    if dlse_BHQ is not None:
+        taken_BQH -= dlse_BHQ.swapaxes(1, 2)
+    taken_BHS = rows.queries(taken_BQH).swapaxes(1, 2)
+    # A query whose numbers or keys are not finite has no finite logarithm already.
+    missing_BHS = rows.queries(~whole_rows(do_BQHC)[..., 0]).swapaxes(1, 2)
+    logs_BHS = jnp.where(missing_BHS, jnp.nan, logs_BHS)
     inputs = [q, k, v, do, logs_BHS, taken_BHS, *rows.segments]
     grid = (batch, heads, length // (groups * ROWS))
     own, own_ids = _own(groups, problem), [_row(groups, jnp.int32)] if rows.segments else []
@@ -146,31 +162,37 @@ def backward(
     if problem.group > 1:
         shape = (batch, length, problem.kv_heads, problem.group, problem.width)
         dk, dv = (x.astype(jnp.float32).reshape(shape).sum(axis=3).astype(problem.dtype) for x in (dk, dv))
-    return rows.of_queries(dq), rows.of_keys(dk), rows.of_keys(dv)
+    return rows.of_queries(dq), rows.of_keys(dk), rows.of_keys(dv), None
 
 
 class _Rows:
     """How arrays are laid out for the kernels: as they are, padded to whole blocks."""
 
-    def __init__(self, problem: Problem, segment_ids_BS: jax.Array | None):
+    def __init__(self, problem: Problem, segments: Segments | None):
         self.problem = problem
         self.keys_at_a_time = gpu_blocks(problem).keys
-        self.more = -problem.length % max(_groups(problem) * ROWS, self.keys_at_a_time)
+        whole = max(_groups(problem) * ROWS, self.keys_at_a_time)
+        self.length = -(-room(problem) // whole) * whole
         self.segments = []
-        if segment_ids_BS is not None:
-            self.segments = [jnp.pad(segment_ids_BS, ((0, 0), (0, self.more)), constant_values=NOWHERE)]
+        if segments is not None:
+            queries = self._padded(among_all(problem, segments[0], OF_NO_QUERY), OF_NO_QUERY)
+            self.segments = [queries, self._padded(segments[1], OF_NO_KEY)]
+
+    def _padded(self, x_BS: jax.Array, otherwise: int = 0) -> jax.Array:
+        more = ((0, 0), (0, self.length - x_BS.shape[1])) + ((0, 0),) * (x_BS.ndim - 2)
+        return jnp.pad(x_BS, more, constant_values=otherwise)
 
     def keys(self, x_BSGC: jax.Array) -> jax.Array:
-        return jnp.pad(x_BSGC, ((0, 0), (0, self.more), (0, 0), (0, 0)))
+        return self._padded(x_BSGC)
 
     def of_keys(self, x_BSGC: jax.Array) -> jax.Array:
         return x_BSGC[:, : self.problem.length]
 
-    def queries(self, x_BQHC: jax.Array) -> jax.Array:
-        return self.keys(among_all(self.problem, x_BQHC))
+    def queries(self, x_BQ: jax.Array) -> jax.Array:
+        return self._padded(among_all(self.problem, x_BQ))
 
-    def of_queries(self, x: jax.Array) -> jax.Array:
-        return of_queries(self.problem, self.of_keys(x))
+    def of_queries(self, x_BS: jax.Array) -> jax.Array:
+        return of_queries(self.problem, x_BS[:, : room(self.problem)])
 
 
 def _own(groups: int, problem: Problem) -> Any:
@@ -287,14 +309,14 @@ def _steps(problem: Problem, length: int, first: jax.Array, rows: int, at_a_time
     return begin, jax.lax.div(end + (at_a_time - 1), jnp.int32(at_a_time)) - begin
 
 
-def _hide(
-    problem: Problem, scores: jax.Array, length: int, query: jax.Array, key: jax.Array, down: int, ids: Any
-) -> jax.Array:
-    """Returns scores with `HIDDEN` where a query does not see a key.
+def _seen(
+    problem: Problem, like: jax.Array, length: int, query: jax.Array, key: jax.Array, down: int, ids: Any
+) -> jax.Array | None:
+    """Returns which keys a query sees; None where it sees all.
 
     Args:
       problem: the problem.
-      scores: of queries and keys that begin at `query` and `key`.
+      like: scores of queries and keys that begin at `query` and `key`.
       length: positions, with the padding.
       query: the first query.
       key: the first key.
@@ -307,8 +329,8 @@ def _hide(
         nonlocal seen
         seen = where if seen is None else seen & where
 
-    queries = plgpu.broadcasted_iota(jnp.int32, scores.shape, down, layout=WGMMA) + query
-    keys = plgpu.broadcasted_iota(jnp.int32, scores.shape, 1 - down, layout=WGMMA) + key
+    queries = plgpu.broadcasted_iota(jnp.int32, like.shape, down, layout=WGMMA) + query
+    keys = plgpu.broadcasted_iota(jnp.int32, like.shape, 1 - down, layout=WGMMA) + key
     if problem.length < length:
         only(keys < problem.length)
     if problem.causal:
@@ -316,8 +338,12 @@ def _hide(
     if problem.window is not None:
         only((queries - keys < problem.window) & (keys - queries < problem.window))
     if ids is not None:
-        only(_spread(ids[0], scores, 0) == _spread(ids[1], scores, 1))
-    return scores if seen is None else jnp.where(seen, scores, HIDDEN)
+        only(_spread(ids[0], like, 0) == _spread(ids[1], like, 1))
+    return seen
+
+
+def _only(seen: jax.Array | None, x: jax.Array, otherwise: float = 0.0) -> jax.Array:
+    return x if seen is None else jnp.where(seen, x, otherwise)
 
 
 def _forward(
@@ -326,7 +352,8 @@ def _forward(
     q_ref, k_ref, v_ref, *ids_ref = inputs
     o_ref, logs_ref = outputs
     own_ref, row_ref, *rest_ref = scratch
-    own_ids_ref, out_ref = rest_ref[: len(ids_ref)], [*rest_ref[len(ids_ref) :], own_ref][0]
+    own = len(ids_ref) // 2
+    own_ids_ref, out_ref = rest_ref[:own], [*rest_ref[own:], own_ref][0]
     example, head, kv_head, group, base = _place(problem)
     parts = functools.partial(parts_of, problem=problem)
     first, count = _steps(problem, length, base, _groups(problem) * ROWS, at_a_time, keys=False)
@@ -340,8 +367,9 @@ def _forward(
         _copy_in(pairs, barrier.at[group])
         most = plgpu.layout_cast(jnp.full((ROWS,), HIDDEN, jnp.float32), ACROSS)
         o, most, total = pipeline((_zeros(ROWS, problem.width), most, _zeros(ROWS)))
-        out_ref.at[group][...] = (o / _spread(total, o)).astype(o_ref.dtype)
-        row_ref.at[group][...] = most + jnp.log(total) * LOG2E
+        some = jnp.where(total == 0, 1.0, total)
+        out_ref.at[group][...] = (o / _spread(some, o)).astype(o_ref.dtype)
+        row_ref.at[group][...] = jnp.where(total == 0, -jnp.inf, most + jnp.log(some) * LOG2E)
         _copy_out(
             [(out_ref.at[group], o_ref.at[example, mine, head]), (row_ref.at[group], logs_ref.at[example, head, mine])]
         )
@@ -350,18 +378,18 @@ def _forward(
         *ids_block, carry = rest
         o, most, total = carry
         key = (first + indices[0]) * at_a_time
-        scores = product(parts(own_ref.at[group]), parts(k_block), right_transposed=True) * (problem.scale * LOG2E)
-        ids = _ids(own_ids_ref, ids_block, group)
-        scores = _hide(problem, scores, length, query, key, 0, ids)
+        scores, _ = capped(problem, product(parts(own_ref.at[group]), parts(k_block), right_transposed=True))
+        seen = _seen(problem, scores, length, query, key, 0, _ids(own_ids_ref, ids_block, group))
+        scores = _only(seen, scores, HIDDEN)
         next_most = jnp.maximum(most, scores.max(axis=1))
-        p = jnp.exp2(scores - _spread(next_most, scores))
+        p = _only(seen, jnp.exp2(scores - _spread(next_most, scores)))
         shrink = jnp.exp2(most - next_most)
         o = product(p, parts(v_block), add=o * _spread(shrink, o))
         return o, next_most, total * shrink + p.sum(axis=1)
 
     lies = tiles(problem.width, q_ref.dtype)
     blocks: list[Any] = [(ref.at[example, :, kv_head], (at_a_time, k_ref.shape[-1]), lies) for ref in (k_ref, v_ref)]
-    blocks += [(ref.at[example], (at_a_time,), ()) for ref in ids_ref]
+    blocks += [(ref.at[example], (at_a_time,), ()) for ref in ids_ref[1:]]
     _pipeline(_groups(problem), step, context, first, count, blocks)
 
 
@@ -377,7 +405,8 @@ def _query_gradient(
     q_ref, k_ref, v_ref, do_ref, logs_ref, taken_ref, *ids_ref = inputs
     (dq_ref,) = outputs
     own_q_ref, own_do_ref, own_logs_ref, own_taken_ref, *rest_ref = scratch
-    own_ids_ref, out_ref = rest_ref[: len(ids_ref)], [*rest_ref[len(ids_ref) :], own_q_ref][0]
+    own = len(ids_ref) // 2
+    own_ids_ref, out_ref = rest_ref[:own], [*rest_ref[own:], own_q_ref][0]
     example, head, kv_head, group, base = _place(problem)
     parts = functools.partial(parts_of, problem=problem)
     first, count = _steps(problem, length, base, _groups(problem) * ROWS, at_a_time, keys=False)
@@ -401,18 +430,19 @@ def _query_gradient(
     def step(indices: Any, k_block: Ref, v_block: Ref, *rest: Any) -> Any:
         *ids_block, dq = rest
         key = (first + indices[0]) * at_a_time
-        scores = product(parts(own_q_ref.at[group]), parts(k_block), right_transposed=True) * (problem.scale * LOG2E)
-        scores = _hide(problem, scores, length, query, key, 0, _ids(own_ids_ref, ids_block, group))
+        scores, slope = capped(problem, product(parts(own_q_ref.at[group]), parts(k_block), right_transposed=True))
+        seen = _seen(problem, scores, length, query, key, 0, _ids(own_ids_ref, ids_block, group))
         logs = load(own_logs_ref.at[group], ACROSS)
         taken = load(own_taken_ref.at[group], ACROSS)
         p = jnp.exp2(scores - _spread(logs, scores))
         dp = product(parts(own_do_ref.at[group]), parts(v_block), right_transposed=True)
         ds = p * (dp - _spread(taken, dp)) * problem.scale
+        ds = _only(seen, ds if slope is None else ds * slope)
         return product(ds, parts(k_block), add=dq)
 
     lies = tiles(problem.width, q_ref.dtype)
     blocks: list[Any] = [(ref.at[example, :, kv_head], (at_a_time, k_ref.shape[-1]), lies) for ref in (k_ref, v_ref)]
-    blocks += [(ref.at[example], (at_a_time,), ()) for ref in ids_ref]
+    blocks += [(ref.at[example], (at_a_time,), ()) for ref in ids_ref[1:]]
     _pipeline(_groups(problem), step, context, first, count, blocks)
 
 
@@ -422,7 +452,8 @@ def _key_gradients(
     q_ref, k_ref, v_ref, do_ref, logs_ref, taken_ref, *ids_ref = inputs
     dk_ref, dv_ref = outputs
     own_k_ref, own_v_ref, *rest_ref = scratch
-    own_ids_ref, out_ref = rest_ref[: len(ids_ref)], rest_ref[len(ids_ref) :]
+    own = len(ids_ref) // 2
+    own_ids_ref, out_ref = rest_ref[:own], rest_ref[own:]
     example, head, kv_head, group, base = _place(problem)
     parts = functools.partial(parts_of, problem=problem)
     first, count = _steps(problem, length, base, _groups(problem) * ROWS, ROWS, keys=True)
@@ -435,7 +466,7 @@ def _key_gradients(
             (v_ref.at[example, mine, kv_head], own_v_ref.at[group]),
         ]
         if ids_ref:
-            pairs.append((ids_ref[0].at[example, mine], own_ids_ref[0].at[group]))
+            pairs.append((ids_ref[1].at[example, mine], own_ids_ref[0].at[group]))
         _copy_in(pairs, barrier.at[group])
         zeros = _zeros(ROWS, problem.width)
         gradients = pipeline((zeros, zeros))
@@ -449,17 +480,18 @@ def _key_gradients(
         dk, dv = carry
         query = (first + indices[0]) * ROWS
         # Keys go down, so that each product has a factor in registers as it is.
-        scores = product(parts(own_k_ref.at[group]), parts(q_block), right_transposed=True) * (problem.scale * LOG2E)
-        scores = _hide(problem, scores, length, query, key, 1, _ids(own_ids_ref, ids_block, group))
+        scores, slope = capped(problem, product(parts(own_k_ref.at[group]), parts(q_block), right_transposed=True))
+        seen = _seen(problem, scores, length, query, key, 1, _ids(own_ids_ref, ids_block, group))
         logs, taken = (load(ref, DOWN) for ref in (logs_block, taken_block))
-        p = jnp.exp2(scores - _spread(logs, scores, 1))
+        p = _only(seen, jnp.exp2(scores - _spread(logs, scores, 1)))
         dv = product(p, parts(do_block), add=dv)
         dp = product(parts(own_v_ref.at[group]), parts(do_block), right_transposed=True)
         ds = p * (dp - _spread(taken, dp, 1)) * problem.scale
+        ds = _only(seen, ds if slope is None else ds * slope)
         return product(ds, parts(q_block), add=dk), dv
 
     lies = tiles(problem.width, q_ref.dtype)
     blocks: list[Any] = [(ref.at[example, :, head], (ROWS, q_ref.shape[-1]), lies) for ref in (q_ref, do_ref)]
     blocks += [(ref.at[example, head], (ROWS,), ()) for ref in (logs_ref, taken_ref)]
-    blocks += [(ref.at[example], (ROWS,), ()) for ref in ids_ref]
+    blocks += [(ref.at[example], (ROWS,), ()) for ref in ids_ref[:1]]
     _pipeline(_groups(problem), step, context, first, count, blocks)

@@ -9,6 +9,7 @@ stays uncovered is `wgmma` itself, with the layouts of its factors.
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from jaxgen.kernels.attention.problem import Problem
 
 Ref = Any
 
+LOG2E = math.log2(math.e)
 WGMMA = plgpu.Layout.WGMMA
 # The shared memory that a block of threads can have, less what barriers and single numbers take.
 SHARED_BYTES = 232448 - 4096
@@ -51,7 +53,10 @@ def tiles(width: int, dtype: Any) -> tuple[Any, ...]:
     """Returns how a matrix with rows of `width` numbers lies in shared memory for `wgmma`."""
     size = jnp.dtype(dtype).itemsize
     swizzle = plgpu.find_swizzle(width * size * 8)
-    return (plgpu.TilingTransform((8, swizzle // size)), plgpu.SwizzleTransform(swizzle))
+    # Not as classes: later versions of jax leave a method of theirs abstract.
+    tiling: Any = plgpu.TilingTransform
+    swizzling: Any = plgpu.SwizzleTransform
+    return (tiling((8, swizzle // size)), swizzling(swizzle))
 
 
 def part_count(dtype: str) -> int:
@@ -90,6 +95,15 @@ def split(x: jax.Array, count: int, dtype: jnp.dtype) -> list[jax.Array]:
         parts.append(x.astype(dtype))
         x -= parts[-1].astype(jnp.float32)
     return parts
+
+
+def capped(problem: Problem, products: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    """Returns the scores of products, times log2(e), and their slope by what a soft cap is put on; None without one."""
+    if problem.softcap is None:
+        return products * (problem.scale * LOG2E), None
+    # A tangent that is as exact as the exponential: the one of approximate arithmetic is off by 5e-4.
+    share = 1.0 - 2.0 / (1.0 + jnp.exp2(products * (problem.scale / problem.softcap * 2.0 * LOG2E)))
+    return share * (problem.softcap * LOG2E), 1.0 - share * share
 
 
 def tile_product(

@@ -6,6 +6,10 @@ gives all three gradients from one kernel, in which every row is written by one 
 sequences as fill a multiple of 8 rows; where none does (9 positions, say) sequences are padded until some do. Queries
 that stand at some positions alone are put there, among zeros.
 
+In such a product every row meets every other, and 0 * nan is nan. So numbers that are not finite are taken out of the
+factors of sums in shared memory, and make the scores nan of those who see them; probabilities and their gradients are
+selected. That costs no traffic, and no room but a number a row.
+
 Shape letters: see problem.py; N rows of all tiles.
 """
 
@@ -24,6 +28,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from jaxgen.kernels.attention.gpu_products import (
     SHARED_BYTES,
     WGMMA,
+    capped,
     compiler_params,
     in_parts,
     interpreter,
@@ -35,13 +40,12 @@ from jaxgen.kernels.attention.gpu_products import (
     tile_product,
     tiles,
 )
-from jaxgen.kernels.attention.packing import HIDDEN, NOWHERE, among_all, of_queries
-from jaxgen.kernels.attention.problem import Problem
+from jaxgen.kernels.attention.packing import HIDDEN, among_all, of_queries, room
+from jaxgen.kernels.attention.problem import LARGEST, OF_NO_KEY, OF_NO_QUERY, Problem, Segments
 
 Ref = Any
 
 ROWS = 64
-LOG2E = math.log2(math.e)
 
 
 def shared_bytes(problem: Problem, stages: int = 1) -> int:
@@ -49,7 +53,7 @@ def shared_bytes(problem: Problem, stages: int = 1) -> int:
     part_bytes = part_count(problem.dtype) * part_type(problem.dtype).itemsize
     inputs = stages * (2 * problem.group + 2) * problem.width * part_bytes
     outputs = (problem.group + 2) * problem.width * jnp.dtype(problem.dtype).itemsize
-    return ROWS * (inputs + outputs + 2 * ROWS * part_bytes)
+    return ROWS * (inputs + outputs + 2 * ROWS * part_bytes + 4)
 
 
 def forward(
@@ -57,15 +61,16 @@ def forward(
     q_BQHC: jax.Array,
     k_BSGC: jax.Array,
     v_BSGC: jax.Array,
-    segment_ids_BS: jax.Array | None,
+    segments: Segments | None,
+    bias: None,
     *,
     interpret: bool = False,
-) -> tuple[jax.Array, None]:
-    """Returns the output (B, Q, H, C), and nothing that the gradient needs beside the inputs."""
-    rows = _Rows(problem, q_BQHC.shape[0], segment_ids_BS)
+) -> tuple[jax.Array, None, None]:
+    """Returns the output (B, Q, H, C), no logarithms, and nothing that the gradient needs beside the inputs."""
+    rows = _Rows(problem, q_BQHC.shape[0], segments)
     inputs = [rows.queries(q_BQHC), rows.keys(k_BSGC), rows.keys(v_BSGC)]
     (o,) = _call(problem, _forward_body, rows, inputs, [problem.heads], interpret)
-    return rows.of_queries(o), None
+    return rows.of_queries(o), None, None
 
 
 def backward(
@@ -73,59 +78,65 @@ def backward(
     q_BQHC: jax.Array,
     k_BSGC: jax.Array,
     v_BSGC: jax.Array,
-    segment_ids_BS: jax.Array | None,
+    segments: Segments | None,
+    bias: None,
     o_BQHC: jax.Array,
     residual: None,
     do_BQHC: jax.Array,
+    dlse: None,
     *,
     interpret: bool = False,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array, None]:
     """Returns the gradients of queries, keys and values."""
-    rows = _Rows(problem, q_BQHC.shape[0], segment_ids_BS)
+    rows = _Rows(problem, q_BQHC.shape[0], segments)
     inputs = [rows.queries(q_BQHC), rows.queries(do_BQHC), rows.keys(k_BSGC), rows.keys(v_BSGC)]
     dq, dk, dv = _call(
         problem, _backward_body, rows, inputs, [problem.heads, problem.kv_heads, problem.kv_heads], interpret
     )
-    return rows.of_queries(dq), rows.of_keys(dk), rows.of_keys(dv)
+    return rows.of_queries(dq), rows.of_keys(dk), rows.of_keys(dv), None
 
 
 class _Rows:
     """How arrays are laid out for the kernel: rows of all heads, whole sequences in a tile.
 
     Attributes:
-      length: positions of a sequence, S or a little more.
+      length: positions of a sequence, those of queries and keys or a little more.
       sequences: of a tile.
       used: rows of a tile, a multiple of 8; zeros follow them.
     """
 
-    def __init__(self, problem: Problem, batch: int, segment_ids_BS: jax.Array | None):
+    def __init__(self, problem: Problem, batch: int, segments: Segments | None):
         self.problem, self.batch = problem, batch
-        self.length = next(length for length in range(problem.length, ROWS + 1) if _least(length) * length <= ROWS)
+        self.length = next(length for length in range(room(problem), ROWS + 1) if _least(length) * length <= ROWS)
         least = _least(self.length)
         self.sequences = ROWS // (least * self.length) * least
         self.used = self.sequences * self.length
         self.more = -batch % self.sequences
-        self.segments = None
-        if segment_ids_BS is not None:
-            ids = jnp.pad(segment_ids_BS, self._padding(2), constant_values=NOWHERE).reshape(-1, self.used)
-            self.segments = jnp.pad(ids, ((0, 0), (0, ROWS - self.used)), constant_values=NOWHERE)
+        self.segments = []
+        if segments is not None:
+            among = (among_all(problem, segments[0], OF_NO_QUERY), segments[1])
+            for ids_BS, nowhere in zip(among, (OF_NO_QUERY, OF_NO_KEY), strict=True):
+                ids = jnp.pad(ids_BS, self._padding(ids_BS), constant_values=nowhere).reshape(-1, self.used)
+                self.segments.append(jnp.pad(ids, ((0, 0), (0, ROWS - self.used)), constant_values=nowhere))
 
-    def _padding(self, dimensions: int) -> tuple[tuple[int, int], ...]:
-        return ((0, self.more), (0, self.length - self.problem.length)) + ((0, 0),) * (dimensions - 2)
+    def _padding(self, x_BS: jax.Array) -> tuple[tuple[int, int], ...]:
+        return ((0, self.more), (0, self.length - x_BS.shape[1])) + ((0, 0),) * (x_BS.ndim - 2)
 
     def keys(self, x_BSGC: jax.Array) -> jax.Array:
         rows = (self.batch + self.more) * self.length
-        return jnp.pad(in_parts(x_BSGC), self._padding(4)).reshape(rows, -1)
+        return jnp.pad(in_parts(x_BSGC), self._padding(x_BSGC)).reshape(rows, -1)
 
     def of_keys(self, x_NC: jax.Array) -> jax.Array:
-        x_BSGC = x_NC.reshape(self.batch + self.more, self.length, -1, self.problem.width)
-        return x_BSGC[: self.batch, : self.problem.length]
+        return self._by_example(x_NC)[:, : self.problem.length]
 
     def queries(self, x_BQHC: jax.Array) -> jax.Array:
         return self.keys(among_all(self.problem, x_BQHC))
 
     def of_queries(self, x: jax.Array) -> jax.Array:
-        return of_queries(self.problem, self.of_keys(x))
+        return of_queries(self.problem, self._by_example(x)[:, : room(self.problem)])
+
+    def _by_example(self, x_NC: jax.Array) -> jax.Array:
+        return x_NC.reshape(self.batch + self.more, self.length, -1, self.problem.width)[: self.batch]
 
 
 def _least(length: int) -> int:
@@ -139,7 +150,7 @@ def _call(
     """Runs `body` on every tile and head of keys, and returns an array for each number of `heads`."""
     count = len(inputs)
     outputs = [jax.ShapeDtypeStruct((inputs[0].shape[0], each * problem.width), problem.dtype) for each in heads]
-    arrays = inputs if rows.segments is None else [*inputs, rows.segments]
+    arrays = [*inputs, *rows.segments]
 
     def lies(dtype: Any) -> tuple[Any, ...]:
         # Both factors of a product lie alike, by the width of a head.
@@ -154,13 +165,14 @@ def _call(
     scratch_squares = [square] * (2 * part_count(problem.dtype) if body is _backward_body else 0)
 
     def divided(refs: tuple[Ref, ...]) -> Iterator[Any]:
-        for size in (len(arrays), len(outputs), count, len(outputs), len(arrays) - count, len(scratch_squares)):
+        for size in (len(arrays), len(outputs), count, len(outputs), len(rows.segments), len(scratch_squares)):
             yield refs[:size]
             refs = refs[size:]
         yield from refs
 
     def kernel(*refs: Ref) -> None:
-        array_refs, output_refs, input_blocks, output_blocks, ids_blocks, squares, barrier, ids_barrier = divided(refs)
+        array_refs, output_refs, input_blocks, output_blocks, ids_blocks, squares, *others = divided(refs)
+        missing_ref, barrier, ids_barrier = others
         tile = jax.lax.axis_index("tile")
         here, filled = pl.ds(tile * rows.used, rows.used), pl.ds(0, rows.used)
 
@@ -177,8 +189,8 @@ def _call(
             plgpu.barrier_wait(barrier.at[slot])
             # The last head's results have been read before these take their place.
             plgpu.wait_smem_to_gmem(0)
-            blocks = [*(block.at[slot] for block in input_blocks), *ids_blocks, *output_blocks]
-            body(problem, rows, blocks, squares, interpret)
+            blocks = [*(block.at[slot] for block in input_blocks), *output_blocks]
+            body(problem, rows, blocks, ids_blocks, squares, missing_ref, interpret)
             plgpu.commit_smem()
             for x, block, output_ref in zip(outputs, output_blocks, output_refs, strict=True):
                 of_head = pl.ds(g * columns(x), columns(x))
@@ -193,8 +205,8 @@ def _call(
                 for slot in range(stages):
                     block.at[slot][...] = zeros
             plgpu.commit_smem()
-        for block in ids_blocks:
-            plgpu.copy_gmem_to_smem(array_refs[-1].at[tile], block, ids_barrier)
+        for array_ref, block in zip(array_refs[count:], ids_blocks, strict=True):
+            plgpu.copy_gmem_to_smem(array_ref.at[tile], block, ids_barrier)
             plgpu.barrier_wait(ids_barrier)
         fetch(jnp.int32(0))
         jax.lax.fori_loop(0, problem.kv_heads, step, None)
@@ -206,8 +218,9 @@ def _call(
         scratch_types=[
             *[plgpu.SMEM((stages, ROWS, columns(x)), x.dtype, transforms=lies(x.dtype)) for x in inputs],
             *[plgpu.SMEM((ROWS, columns(x)), x.dtype, transforms=lies(x.dtype)) for x in outputs],
-            *([] if rows.segments is None else [plgpu.SMEM((ROWS,), jnp.int32)]),
+            *[plgpu.SMEM((ROWS,), jnp.int32)] * len(rows.segments),
             *scratch_squares,
+            plgpu.SMEM((ROWS,), jnp.float32),
             plgpu.Barrier(num_arrivals=count, num_barriers=stages),
             plgpu.Barrier(),
         ],
@@ -219,31 +232,43 @@ def _call(
     return list(found)
 
 
-def _forward_body(problem: Problem, rows: _Rows, blocks: Any, squares: Any, interpret: bool) -> None:
-    q_ref, k_ref, v_ref, *ids_ref, o_ref = blocks
+def _forward_body(
+    problem: Problem, rows: _Rows, blocks: Any, ids: Any, squares: Any, missing_ref: Ref, interpret: bool
+) -> None:
+    q_ref, k_ref, v_ref, o_ref = blocks
     product = functools.partial(tile_product, interpret=interpret)
     k, v = parts_of(k_ref, problem), parts_of(v_ref, problem)
-    hidden = _hidden(problem, rows, ids_ref)
+    of_keys = _along_keys(_take_out(k) + _take_out(v), missing_ref)
+    seen = _seen(problem, rows, ids)
     for n in range(problem.group):
-        p, total = _probabilities(problem, product(parts_of(q_ref, problem, n), k, right_transposed=True), hidden)
+        q = parts_of(q_ref, problem, n)
+        missing = of_keys + _along_queries(_take_out(q))
+        plgpu.commit_smem()
+        p, total, _ = _probabilities(problem, product(q, k, right_transposed=True), seen, missing)
         o = product(p, v) / jax.lax.broadcast_in_dim(total, (ROWS, problem.width), [0])
         o_ref.at[:, pl.ds(n * problem.width, problem.width)][...] = o.astype(o_ref.dtype)
 
 
-def _backward_body(problem: Problem, rows: _Rows, blocks: Any, squares: Any, interpret: bool) -> None:
-    q_ref, do_ref, k_ref, v_ref, *ids_ref, dq_ref, dk_ref, dv_ref = blocks
+def _backward_body(
+    problem: Problem, rows: _Rows, blocks: Any, ids: Any, squares: Any, missing_ref: Ref, interpret: bool
+) -> None:
+    q_ref, do_ref, k_ref, v_ref, dq_ref, dk_ref, dv_ref = blocks
     count, dtype = part_count(problem.dtype), part_type(problem.dtype)
     p_refs, ds_refs = list(squares[:count]), list(squares[count:])
     product = functools.partial(tile_product, interpret=interpret)
     k, v = parts_of(k_ref, problem), parts_of(v_ref, problem)
-    hidden = _hidden(problem, rows, ids_ref)
+    of_keys = _along_keys(_take_out(k) + _take_out(v), missing_ref)
+    seen = _seen(problem, rows, ids)
     dk = dv = plgpu.layout_cast(jnp.zeros((ROWS, problem.width), jnp.float32), WGMMA)
     for n in range(problem.group):
         q, do = parts_of(q_ref, problem, n), parts_of(do_ref, problem, n)
-        p, total = _probabilities(problem, product(q, k, right_transposed=True), hidden)
-        p /= jax.lax.broadcast_in_dim(total, p.shape, [0])
-        dp = product(do, v, right_transposed=True)
-        ds = p * (dp - jax.lax.broadcast_in_dim((p * dp).sum(axis=1), p.shape, [0])) * problem.scale
+        missing = of_keys + _along_queries(_take_out(q) + _take_out(do))
+        plgpu.commit_smem()
+        p, total, slope = _probabilities(problem, product(q, k, right_transposed=True), seen, missing)
+        p = _only(seen, p / _along_queries(total))
+        dp = _only(seen, product(do, v, right_transposed=True))
+        ds = p * (dp - _along_queries((p * dp).sum(axis=1))) * problem.scale
+        ds = _only(seen, ds if slope is None else ds * slope)
         dq = product(ds, k)
         dq_ref.at[:, pl.ds(n * problem.width, problem.width)][...] = dq.astype(dq_ref.dtype)
         # Only what lies in shared memory can be transposed on its way into a product.
@@ -257,9 +282,33 @@ def _backward_body(problem: Problem, rows: _Rows, blocks: Any, squares: Any, int
     dv_ref[...] = dv.astype(dv_ref.dtype)
 
 
-def _hidden(problem: Problem, rows: _Rows, ids_ref: list[Ref]) -> jax.Array | None:
-    """Returns (64, 64) bool: which keys a query does not see; None where it sees all."""
-    if problem.length == ROWS and not (problem.causal or problem.window or ids_ref):
+def _take_out(parts: list[Ref]) -> jax.Array:
+    """Puts zeros in the place of numbers that are not finite; returns (64,) float32, above 0 for rows that had some."""
+    found = []
+    for ref in parts:
+        numbers = load(ref, WGMMA).astype(jnp.float32)
+        there = (numbers <= LARGEST) & (numbers >= -LARGEST)
+        ref[...] = jnp.where(there, numbers, 0.0).astype(ref.dtype)
+        ones = plgpu.layout_cast(jnp.ones(numbers.shape, jnp.float32), WGMMA)
+        found.append(jnp.where(there, 0.0, ones).max(axis=1))
+    # The first part of a number that is not finite is none.
+    return found[0]
+
+
+def _along_queries(x: jax.Array) -> jax.Array:
+    return jax.lax.broadcast_in_dim(x, (ROWS, ROWS), [0])
+
+
+def _along_keys(missing: jax.Array, missing_ref: Ref) -> jax.Array:
+    """Returns numbers of rows (64,) as numbers of columns (64, 64)."""
+    missing_ref[...] = missing
+    plgpu.commit_smem()
+    return _along(missing_ref, 1)
+
+
+def _seen(problem: Problem, rows: _Rows, ids_refs: list[Ref]) -> jax.Array | None:
+    """Returns (64, 64) bool: which keys a query sees; None where it sees all."""
+    if problem.length == rows.length == ROWS and not (problem.ordered or ids_refs):
         return None
 
     def index(dimension: int) -> jax.Array:
@@ -276,21 +325,29 @@ def _hidden(problem: Problem, rows: _Rows, ids_ref: list[Ref]) -> jax.Array | No
         seen &= key <= query
     if problem.window is not None:
         seen &= (query - key < problem.window) & (key - query < problem.window)
-    if ids_ref:
-        of_queries, of_keys = (_along(ids_ref[0], dimension) for dimension in (0, 1))
+    if ids_refs:
+        of_queries, of_keys = (_along(ref, dimension) for dimension, ref in enumerate(ids_refs))
         seen &= of_queries == of_keys
-    return ~seen
+    return seen
 
 
-def _along(ids_ref: Ref, dimension: int) -> jax.Array:
-    ids = load(ids_ref, WGMMA.reduce(1 - dimension))
-    return jax.lax.broadcast_in_dim(ids, (ROWS, ROWS), [dimension])
+def _along(ref: Ref, dimension: int) -> jax.Array:
+    return jax.lax.broadcast_in_dim(load(ref, WGMMA.reduce(1 - dimension)), (ROWS, ROWS), [dimension])
 
 
-def _probabilities(problem: Problem, scores: jax.Array, hidden: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Returns what the keys' probabilities are in proportion to, float32, and its sum over the keys (64,)."""
-    scores *= problem.scale * LOG2E
-    if hidden is not None:
-        scores = jnp.where(hidden, HIDDEN, scores)
-    p = jnp.exp2(scores - jax.lax.broadcast_in_dim(scores.max(axis=1), scores.shape, [0]))
-    return p, p.sum(axis=1)
+def _only(seen: jax.Array | None, x: jax.Array, otherwise: float = 0.0) -> jax.Array:
+    return x if seen is None else jnp.where(seen, x, otherwise)
+
+
+def _probabilities(
+    problem: Problem, products: jax.Array, seen: jax.Array | None, missing: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Returns what the keys' probabilities are in proportion to, float32; its sum over the keys (64,); the slope.
+
+    The sum is 1 where no key is seen. The slope is that of scores by what a soft cap is put on; None without one.
+    """
+    scores, slope = capped(problem, jnp.where(missing == 0, products, jnp.nan))
+    scores = _only(seen, scores, HIDDEN)
+    p = _only(seen, jnp.exp2(scores - _along_queries(scores.max(axis=1))))
+    total = p.sum(axis=1)
+    return p, jnp.where(total == 0, 1.0, total), slope

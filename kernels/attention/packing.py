@@ -12,12 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.kernels.attention.problem import Problem
+from jaxgen.kernels.attention.problem import OF_NO_KEY, OF_NO_QUERY, Problem, Segments
 
-# Added to the scores of keys that a query does not see: their exponentials are exactly 0, and no difference is nan.
-HIDDEN = -1e30
-# The segment of a place in the last tile where no sequence is.
-NOWHERE = np.iinfo(np.int32).min
+# The score of a key that a query does not see, where the largest is looked for: no other is less, no difference is nan.
+HIDDEN = float(np.finfo(np.float32).min)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +40,11 @@ class Packing:
     def k_rows(self) -> int:
         return self.sequences * self.length
 
-    def mask(self, problem: Problem) -> np.ndarray:
-        """Returns (q_rows, k_rows) float32 to add to scores: 0 where a row sees another, `HIDDEN` elsewhere."""
+    def seen(self, problem: Problem) -> np.ndarray:
+        """Returns (q_rows, k_rows) bool: which rows of keys a row of queries sees."""
         seen_QS = np.zeros((self.queries, self.length), bool)
         seen_QS[: len(problem.positions), : problem.length] = problem.seen()
-        tile = np.kron(np.eye(self.sequences, dtype=bool), seen_QS)
-        return np.where(tile, 0, HIDDEN).astype(np.float32)
+        return np.kron(np.eye(self.sequences, dtype=bool), seen_QS)
 
     def pad(self, x_BSHC: jax.Array, length: int) -> jax.Array:
         """Returns rows (B * length, H * C), with zeros after the positions of each sequence."""
@@ -61,16 +58,32 @@ class Packing:
         batch, positions = like_BSHC.shape[:2]
         return x_NC.reshape(batch, -1, *like_BSHC.shape[2:])[:, :positions]
 
-    def segments(self, problem: Problem, segment_ids_BS: jax.Array, tiles: int) -> tuple[jax.Array, jax.Array]:
+    def segments(self, segments: Segments, tiles: int) -> tuple[jax.Array, jax.Array]:
         """Returns the segment of each row of each tile: of queries (T, 1, q_rows), of keys (T, 1, k_rows)."""
-        q_ids_BQ = segment_ids_BS[:, np.array(problem.positions)]
 
-        def packed(ids_BS: jax.Array, length: int) -> jax.Array:
+        def packed(ids_BS: jax.Array, length: int, nowhere: int) -> jax.Array:
             more = (tiles * self.sequences - ids_BS.shape[0], length - ids_BS.shape[1])
-            ids_BS = jnp.pad(ids_BS, ((0, more[0]), (0, more[1])), constant_values=NOWHERE)
+            ids_BS = jnp.pad(ids_BS, ((0, more[0]), (0, more[1])), constant_values=nowhere)
             return ids_BS.reshape(tiles, 1, self.sequences * length)
 
-        return packed(q_ids_BQ, self.queries), packed(segment_ids_BS, self.length)
+        return packed(segments[0], self.queries, OF_NO_QUERY), packed(segments[1], self.length, OF_NO_KEY)
+
+    def bias(self, problem: Problem, bias_1HQS: jax.Array) -> jax.Array:
+        """Returns the bias of each pair of rows (H or 1, q_rows, k_rows) float32, alike for all sequences."""
+        shape = (bias_1HQS.shape[1], len(problem.positions), problem.length)
+        bias_HQS = jnp.broadcast_to(bias_1HQS[0].astype(jnp.float32), shape)
+        more = (self.queries - shape[1], self.length - shape[2])
+        return jnp.tile(jnp.pad(bias_HQS, ((0, 0), (0, more[0]), (0, more[1]))), (1, self.sequences, self.sequences))
+
+    def of_bias(self, x: jax.Array, like_1HQS: jax.Array) -> jax.Array:
+        """Returns what belongs to pairs of rows (N, H, q_rows, k_rows), summed as the bias was spread, in its type."""
+        x = x.reshape(*x.shape[:2], self.sequences, self.queries, self.sequences, self.length)
+        whole_HQS = jnp.einsum("nhaqas->hqs", x)
+        sizes = like_1HQS.shape[1:]
+        alike = tuple(i for i in range(3) if sizes[i] == 1)
+        # Rows and columns of padding see nothing, so they add nothing to a sum.
+        found_HQS = jnp.sum(whole_HQS, axis=alike, keepdims=True) if alike else whole_HQS
+        return found_HQS[None, : sizes[0], : sizes[1], : sizes[2]].astype(like_1HQS.dtype)
 
 
 def pack(queries: int, length: int, *, sublanes: int, rows: int) -> Packing:
@@ -86,16 +99,22 @@ def pack(queries: int, length: int, *, sublanes: int, rows: int) -> Packing:
     return Packing(max(1, rows // (least * max(q, s))) * least, q, s)
 
 
-def among_all(problem: Problem, x_BQHC: jax.Array) -> jax.Array:
-    """Returns what belongs to queries at their positions (B, S, H, C), zeros at the others."""
-    batch, queries, *head = x_BQHC.shape
-    if queries == problem.length:
-        return x_BQHC
-    return jnp.zeros((batch, problem.length, *head), x_BQHC.dtype).at[:, np.array(problem.positions)].set(x_BQHC)
+def room(problem: Problem) -> int:
+    """Returns how many positions there are for queries and keys alike."""
+    return max(problem.length, problem.positions[-1] + 1)
+
+
+def among_all(problem: Problem, x_BQ: jax.Array, otherwise: int = 0) -> jax.Array:
+    """Returns what belongs to queries (B, Q, ...) at their positions (B, S, ...), and `otherwise` at the others."""
+    batch, queries, *head = x_BQ.shape
+    if queries == room(problem):
+        return x_BQ
+    others = jnp.full((batch, room(problem), *head), otherwise, x_BQ.dtype)
+    return others.at[:, np.array(problem.positions)].set(x_BQ)
 
 
 def of_queries(problem: Problem, x_BSHC: jax.Array) -> jax.Array:
-    """Returns what `among_all` was given (B, Q, H, C)."""
-    if len(problem.positions) == problem.length:
+    """Returns what `among_all` was given (B, Q, ...)."""
+    if len(problem.positions) == x_BSHC.shape[1]:
         return x_BSHC
     return x_BSHC[:, np.array(problem.positions)]

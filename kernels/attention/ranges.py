@@ -36,7 +36,10 @@ def _keys(problem: Problem, blocks: Blocks, query_count: int) -> tuple[np.ndarra
     positions = np.pad(positions, (0, query_count * blocks.queries - len(positions)), mode="edge")
     positions = positions.reshape(query_count, blocks.queries)
     least, most = positions.min(axis=1), positions.max(axis=1)
-    window = problem.length if problem.window is None else problem.window
-    first = np.maximum(least - window + 1, 0)
-    last = most if problem.causal else np.minimum(most + window - 1, problem.length - 1)
+    first = np.zeros_like(least) if problem.window is None else np.maximum(least - problem.window + 1, 0)
+    last = np.full_like(most, problem.length - 1)
+    if problem.causal:
+        last = most
+    elif problem.window is not None:
+        last = np.minimum(most + problem.window - 1, problem.length - 1)
     return first, last

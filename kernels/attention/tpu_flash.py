@@ -5,6 +5,9 @@ its position, its segment) is then a row of lanes, reductions go down the sublan
 densely in memory. The gradient has one kernel for keys and values and one for queries; both compute the probabilities
 again from the saved logarithm of their sum. Blocks that no query of theirs sees are neither read nor computed.
 
+Numbers that are not finite are taken out of the factors of sums while these are laid out, and make the scores or the
+logarithm nan of those who see them; probabilities and their gradients are selected. So 0 * nan is nowhere in a sum.
+
 Products of float32 take float32's precision, those of bfloat16 add up in float32. Shape letters: see problem.py;
 I block of queries, J block of keys.
 """
@@ -22,8 +25,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from jaxgen.kernels.attention.blocks import Blocks, tpu_blocks
-from jaxgen.kernels.attention.packing import HIDDEN, NOWHERE
-from jaxgen.kernels.attention.problem import Problem
+from jaxgen.kernels.attention.packing import HIDDEN
+from jaxgen.kernels.attention.problem import OF_NO_KEY, OF_NO_QUERY, Problem, Segments, spoiled, whole_rows, zeroed
 from jaxgen.kernels.attention.ranges import key_blocks, query_blocks
 from jaxgen.kernels.attention.tpu_products import NN, NT, TN, product
 
@@ -38,14 +41,19 @@ def forward(
     q_BQHC: jax.Array,
     k_BSGC: jax.Array,
     v_BSGC: jax.Array,
-    segment_ids_BS: jax.Array | None,
+    segments: Segments | None,
+    bias: None,
     *,
     interpret: bool = False,
-) -> tuple[jax.Array, jax.Array]:
-    """Returns the output (B, Q, H, C), and the base-2 logarithm of each query's sum of exponentials (B, H, 1, Q)."""
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the output (B, Q, H, C), the logarithm of each query's sum of exponentials (B, H, Q), and the same.
+
+    The second time it is to base 2, and has whole blocks of queries (B, H, 1, Q).
+    """
     blocks = _blocks(problem)
-    rows = _Rows(problem, blocks, segment_ids_BS)
-    q, k, v = rows.heads_first(q_BQHC, blocks.queries), *(rows.heads_first(x, blocks.keys) for x in (k_BSGC, v_BSGC))
+    rows = _Rows(problem, blocks, segments)
+    q, k = spoiled(q_BQHC, k_BSGC, v_BSGC)
+    q, k, v = rows.heads_first(q, blocks.queries), *(rows.heads_first(x, blocks.keys) for x in (k, zeroed(v_BSGC)))
     batch, heads, queries, width = q.shape
     grid = (batch, heads, queries // blocks.queries, k.shape[2] // blocks.keys)
     seen = key_blocks(problem, blocks, grid[2], grid[3])
@@ -86,7 +94,7 @@ def forward(
         interpret=interpret,
         name="flash_attention_forward",
     )(jnp.asarray(seen), q, k, v, *ids)
-    return rows.heads_last(o, q_BQHC), logs
+    return rows.heads_last(o, q_BQHC), logs[:, :, 0, : q_BQHC.shape[1]] / LOG2E, logs
 
 
 def backward(
@@ -94,25 +102,32 @@ def backward(
     q_BQHC: jax.Array,
     k_BSGC: jax.Array,
     v_BSGC: jax.Array,
-    segment_ids_BS: jax.Array | None,
+    segments: Segments | None,
+    bias: None,
     o_BQHC: jax.Array,
     logs_BH1Q: jax.Array,
     do_BQHC: jax.Array,
+    dlse_BHQ: jax.Array | None,
     *,
     interpret: bool = False,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array, None]:
     """Returns the gradients of queries, keys and values."""
     blocks = _blocks(problem)
-    rows = _Rows(problem, blocks, segment_ids_BS)
-    q, do = (rows.heads_first(x, blocks.queries) for x in (q_BQHC, do_BQHC))
-    k, v = (rows.heads_first(x, blocks.keys) for x in (k_BSGC, v_BSGC))
+    rows = _Rows(problem, blocks, segments)
+    q, do = (rows.heads_first(zeroed(x), blocks.queries) for x in (q_BQHC, do_BQHC))
+    k, v = (rows.heads_first(zeroed(x), blocks.keys) for x in (k_BSGC, v_BSGC))
     # What the softmax takes off every query's score gradients: sum over keys of p dp, which is that of o do.
     taken_BQH = jnp.sum(o_BQHC.astype(jnp.float32) * do_BQHC.astype(jnp.float32), axis=-1)
-    taken = jnp.pad(taken_BQH.transpose(0, 2, 1)[:, :, None], ((0, 0),) * 3 + ((0, q.shape[2] - q_BQHC.shape[1]),))
-    inputs = (q, k, v, do, logs_BH1Q, taken)
+    taken_BHQ = taken_BQH.transpose(0, 2, 1) if dlse_BHQ is None else taken_BQH.transpose(0, 2, 1) - dlse_BHQ
+    more = q.shape[2] - q_BQHC.shape[1]
+    taken = jnp.pad(taken_BHQ[:, :, None], ((0, 0),) * 3 + ((0, more),))
+    # A query whose numbers or keys are not finite has no finite logarithm already.
+    whole_BH1Q = whole_rows(do_BQHC).transpose(0, 2, 3, 1)
+    whole_BH1Q = jnp.pad(whole_BH1Q, ((0, 0),) * 3 + ((0, more),), constant_values=True)
+    inputs = (q, k, v, do, jnp.where(whole_BH1Q, logs_BH1Q, jnp.nan), taken)
     dq = _query_gradient(problem, blocks, rows, inputs, interpret)
     dk, dv = _key_gradients(problem, blocks, rows, inputs, interpret)
-    return rows.heads_last(dq, q_BQHC), rows.heads_last(dk, k_BSGC), rows.heads_last(dv, v_BSGC)
+    return rows.heads_last(dq, q_BQHC), rows.heads_last(dk, k_BSGC), rows.heads_last(dv, v_BSGC), None
 
 
 def _query_gradient(
@@ -198,9 +213,10 @@ def _forward_kernel(
 
     @pl.when((seen_ref[0, i] <= j) & (j <= seen_ref[1, i]))
     def _() -> None:
-        scores_JI = _scores(problem, blocks, q_ref, k_ref, ids_refs, j)
+        scores_JI, seen_JI, _ = _scores(problem, blocks, q_ref, k_ref, ids_refs, j)
+        scores_JI = _only(seen_JI, scores_JI, HIDDEN)
         most_1I = jnp.maximum(most_ref[...], jnp.max(scores_JI, axis=0, keepdims=True))
-        p_JI = jnp.exp2(scores_JI - most_1I)
+        p_JI = _only(seen_JI, jnp.exp2(scores_JI - most_1I), 0.0)
         shrink_1I = jnp.exp2(most_ref[...] - most_1I)
         most_ref[...] = most_1I
         sum_ref[...] = sum_ref[...] * shrink_1I + jnp.sum(p_JI, axis=0, keepdims=True)
@@ -209,8 +225,9 @@ def _forward_kernel(
 
     @pl.when(j == pl.num_programs(3) - 1)
     def _() -> None:
-        o_ref[...] = (o_acc_ref[...] / sum_ref[...]).T.astype(o_ref.dtype)
-        logs_ref[...] = most_ref[...] + jnp.log2(sum_ref[...])
+        some_1I = jnp.where(sum_ref[...] == 0, 1.0, sum_ref[...])
+        o_ref[...] = (o_acc_ref[...] / some_1I).T.astype(o_ref.dtype)
+        logs_ref[...] = jnp.where(sum_ref[...] == 0, -jnp.inf, most_ref[...] + jnp.log2(some_1I))
 
 
 def _query_gradient_kernel(
@@ -234,8 +251,7 @@ def _query_gradient_kernel(
 
     @pl.when((seen_ref[0, i] <= j) & (j <= seen_ref[1, i]))
     def _() -> None:
-        p_JI = jnp.exp2(_scores(problem, blocks, q_ref, k_ref, ids_refs, j) - logs_ref[...])
-        ds_JI = p_JI * (product(v_ref[...], do_ref[...], NT) - taken_ref[...]) * problem.scale
+        _, ds_JI = _gradients(problem, blocks, q_ref, k_ref, v_ref, do_ref, logs_ref, taken_ref, ids_refs, j)
         dq_acc_ref[...] += product(k_ref[...], ds_JI.astype(k_ref.dtype), TN)
 
     @pl.when(j == pl.num_programs(3) - 1)
@@ -265,10 +281,9 @@ def _key_gradients_kernel(
 
     @pl.when((seeing_ref[0, j] <= i) & (i <= seeing_ref[1, j]))
     def _() -> None:
+        p_JI, ds_JI = _gradients(problem, blocks, q_ref, k_ref, v_ref, do_ref, logs_ref, taken_ref, ids_refs, j)
         q_IC, do_IC = q_ref[...], do_ref[...]
-        p_JI = jnp.exp2(_scores(problem, blocks, q_ref, k_ref, ids_refs, j) - logs_ref[...])
         dv_acc_ref[...] += product(p_JI.astype(do_IC.dtype), do_IC, NN)
-        ds_JI = p_JI * (product(v_ref[...], do_IC, NT) - taken_ref[...]) * problem.scale
         dk_acc_ref[...] += product(ds_JI.astype(q_IC.dtype), q_IC, NN)
 
     @pl.when((n == pl.num_programs(3) - 1) & (i == pl.num_programs(4) - 1))
@@ -277,9 +292,44 @@ def _key_gradients_kernel(
         dv_ref[...] = dv_acc_ref[...].astype(dv_ref.dtype)
 
 
-def _scores(problem: Problem, blocks: Blocks, q_ref: Ref, k_ref: Ref, ids_refs: list[Ref], j: jax.Array) -> jax.Array:
-    """Returns a block of scores (J, I), times log2(e), `HIDDEN` where a query does not see a key."""
-    scores_JI = product(k_ref[...], q_ref[...], NT) * (problem.scale * LOG2E)
+def _gradients(
+    problem: Problem,
+    blocks: Blocks,
+    q_ref: Ref,
+    k_ref: Ref,
+    v_ref: Ref,
+    do_ref: Ref,
+    logs_ref: Ref,
+    taken_ref: Ref,
+    ids_refs: list[Ref],
+    j: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns a block of probabilities (J, I), and of gradients of what queries times keys are."""
+    scores_JI, seen_JI, slope_JI = _scores(problem, blocks, q_ref, k_ref, ids_refs, j)
+    p_JI = _only(seen_JI, jnp.exp2(scores_JI - logs_ref[...]), 0.0)
+    ds_JI = p_JI * (product(v_ref[...], do_ref[...], NT) - taken_ref[...]) * problem.scale
+    if slope_JI is not None:
+        ds_JI *= slope_JI
+    return p_JI, _only(seen_JI, ds_JI, 0.0)
+
+
+def _only(seen: jax.Array | None, x: jax.Array, otherwise: float) -> jax.Array:
+    return x if seen is None else jnp.where(seen, x, otherwise)
+
+
+def _scores(
+    problem: Problem, blocks: Blocks, q_ref: Ref, k_ref: Ref, ids_refs: list[Ref], j: jax.Array
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+    """Returns a block of scores (J, I), times log2(e), which of them are seen, and their slope.
+
+    None are all of them; the slope is that by what the soft cap is put on, None where there is none.
+    """
+    slope_JI = None
+    if problem.softcap is None:
+        scores_JI = product(k_ref[...], q_ref[...], NT) * (problem.scale * LOG2E)
+    else:
+        share_JI = jnp.tanh(product(k_ref[...], q_ref[...], NT) * (problem.scale / problem.softcap))
+        scores_JI, slope_JI = share_JI * (problem.softcap * LOG2E), 1.0 - share_JI * share_JI
     positions_ref, *segment_refs = ids_refs
     key_J1 = jax.lax.broadcasted_iota(jnp.int32, (blocks.keys, 1), 0) + j * blocks.keys
     seen_JI = None
@@ -298,7 +348,7 @@ def _scores(problem: Problem, blocks: Blocks, q_ref: Ref, k_ref: Ref, ids_refs: 
     if segment_refs:
         q_ids_1I, k_ids_1J = (ref[...] for ref in segment_refs)
         only(jnp.broadcast_to(k_ids_1J, (LANES, blocks.keys)).T[:, :1] == q_ids_1I)
-    return scores_JI if seen_JI is None else jnp.where(seen_JI, scores_JI, HIDDEN)
+    return scores_JI, seen_JI, slope_JI
 
 
 def _blocks(problem: Problem) -> Blocks:
@@ -308,16 +358,17 @@ def _blocks(problem: Problem) -> Blocks:
 class _Rows:
     """How arrays are laid out for the kernels: heads before positions, whole blocks of them."""
 
-    def __init__(self, problem: Problem, blocks: Blocks, segment_ids_BS: jax.Array | None):
+    def __init__(self, problem: Problem, blocks: Blocks, segments: Segments | None):
         self.blocks = blocks
         queries = len(problem.positions)
         self.more_queries, self.more_keys = -queries % blocks.queries, -problem.length % blocks.keys
         positions = np.pad(np.array(problem.positions, np.int32), (0, self.more_queries), mode="edge")
         self.arrays = [jnp.asarray(positions)[None, None]]
-        if segment_ids_BS is not None:
-            q_ids_BQ = segment_ids_BS[:, np.array(problem.positions)]
-            for ids, more in ((q_ids_BQ, self.more_queries), (segment_ids_BS, self.more_keys)):
-                self.arrays.append(jnp.pad(ids, ((0, 0), (0, more)), constant_values=NOWHERE)[:, None])
+        if segments is not None:
+            more, nowhere = (self.more_queries, self.more_keys), (OF_NO_QUERY, OF_NO_KEY)
+            for i, ids in enumerate(segments):
+                padded = jnp.pad(ids, ((0, 0), (0, more[i])), constant_values=nowhere[i])
+                self.arrays.append(padded[:, None])
 
     def heads_first(self, x_BSHC: jax.Array, block: int) -> jax.Array:
         x_BHSC = x_BSHC.transpose(0, 2, 1, 3)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxgen.kernels.attention.problem import LARGEST
+
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
 
 # Which dimension of the left and of the right factor is summed over.
@@ -20,3 +22,17 @@ def product(left: jax.Array, right: jax.Array, dimensions: Dimensions) -> jax.Ar
     return jax.lax.dot_general(
         left, right, dimensions, precision=precision, preferred_element_type=jnp.float32
     )  # fmt: skip
+
+
+def without(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns x with zeros for numbers that are not finite, and (rows, 1) bool: whether a row has none of these."""
+    # A TPU before v6e compares float32 alone.
+    numbers = x.astype(jnp.float32)
+    there = jnp.abs(numbers) <= LARGEST
+    missing = jnp.max(jnp.where(there, 0.0, 1.0), axis=1, keepdims=True)
+    return jnp.where(there, numbers, 0.0).astype(x.dtype), missing == 0
+
+
+def spoiled(x: jax.Array, whole: jax.Array) -> jax.Array:
+    """Returns x with nan for the rows that are not whole: so are their scores."""
+    return jnp.where(whole, x.astype(jnp.float32), jnp.nan).astype(x.dtype)

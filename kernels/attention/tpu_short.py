@@ -5,6 +5,9 @@ scores of a head are one matrix product of its rows with themselves, masked down
 gradient computes the probabilities again from queries and keys, and gives all three gradients from one kernel, in
 which every row of every gradient is written by one program alone.
 
+In such a product every row meets every other, and 0 * nan is nan. So numbers that are not finite are taken out of the
+factors of sums, and make the scores nan of those who see them; scores, probabilities and their gradients are selected.
+
 Products of float32 take float32's precision, those of bfloat16 add up in float32. Shape letters: see problem.py.
 """
 
@@ -17,12 +20,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from jaxgen.kernels.attention.packing import HIDDEN, Packing, pack
-from jaxgen.kernels.attention.problem import Problem
-from jaxgen.kernels.attention.tpu_products import NN, NT, TN, product
+from jaxgen.kernels.attention.problem import Problem, Segments
+from jaxgen.kernels.attention.tpu_products import NN, NT, TN, product, spoiled, without
 
 Ref = Any
 
@@ -61,13 +65,14 @@ def forward(
     q_BQHC: jax.Array,
     k_BSGC: jax.Array,
     v_BSGC: jax.Array,
-    segment_ids_BS: jax.Array | None,
+    segments: Segments | None,
+    bias_1HQS: jax.Array | None,
     *,
     interpret: bool = False,
-) -> tuple[jax.Array, None]:
-    """Returns the output (B, Q, H, C), and nothing that the gradient needs beside the inputs."""
-    outputs = _call(problem, _forward_kernel, (q_BQHC,), (k_BSGC, v_BSGC), 1, 0, segment_ids_BS, interpret)
-    return outputs[0], None
+) -> tuple[jax.Array, None, None]:
+    """Returns the output (B, Q, H, C), no logarithms, and nothing that the gradient needs beside the inputs."""
+    o, *_ = _call(problem, _forward_kernel, (q_BQHC,), (k_BSGC, v_BSGC), 1, 0, segments, bias_1HQS, interpret)
+    return o, None, None
 
 
 def backward(
@@ -75,18 +80,19 @@ def backward(
     q_BQHC: jax.Array,
     k_BSGC: jax.Array,
     v_BSGC: jax.Array,
-    segment_ids_BS: jax.Array | None,
+    segments: Segments | None,
+    bias_1HQS: jax.Array | None,
     o_BQHC: jax.Array,
     residual: None,
     do_BQHC: jax.Array,
+    dlse: None,
     *,
     interpret: bool = False,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the gradients of queries, keys and values."""
-    dq, dk, dv = _call(
-        problem, _backward_kernel, (q_BQHC, do_BQHC), (k_BSGC, v_BSGC), 1, 2, segment_ids_BS, interpret
-    )  # fmt: skip
-    return dq, dk, dv
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
+    """Returns the gradients of queries, keys, values and bias."""
+    of_queries, of_keys = (q_BQHC, do_BQHC), (k_BSGC, v_BSGC)
+    dq, dk, dv, *dbias = _call(problem, _backward_kernel, of_queries, of_keys, 1, 2, segments, bias_1HQS, interpret)
+    return dq, dk, dv, dbias[0] if dbias else None
 
 
 def _call(
@@ -96,12 +102,16 @@ def _call(
     of_keys: tuple[jax.Array, ...],
     query_outputs: int,
     key_outputs: int,
-    segment_ids_BS: jax.Array | None,
+    segments: Segments | None,
+    bias_1HQS: jax.Array | None,
     interpret: bool,
 ) -> list[jax.Array]:
-    """Runs `kernel` on arrays like the queries and like the keys, and returns as many like each."""
+    """Runs `kernel` on arrays like the queries and like the keys, and returns as many like each.
+
+    With a bias, and outputs like the keys, its gradient follows.
+    """
     q, k = of_queries[0], of_keys[0]
-    packing = pack(len(problem.positions), problem.length, sublanes=32 // k.dtype.itemsize, rows=TILE_ROWS)
+    packing = _packing(problem, k.dtype)
     kv_heads = _heads_of_a_program(problem)
     columns = kv_heads * problem.width
     q_bytes = packing.q_rows * columns * problem.group * k.dtype.itemsize
@@ -112,27 +122,45 @@ def _call(
 
     of_query = pl.BlockSpec((tiles * packing.q_rows, columns * problem.group), lambda i, j: (i, j))
     of_key = pl.BlockSpec((tiles * packing.k_rows, columns), lambda i, j: (i, j))
-    mask = jnp.asarray(packing.mask(problem))
     inputs = [packing.pad(x, packing.queries) for x in of_queries] + [packing.pad(x, packing.length) for x in of_keys]
-    specs = [of_query] * len(of_queries) + [of_key] * len(of_keys) + [pl.BlockSpec(mask.shape, lambda i, j: (0, 0))]
-    inputs.append(mask)
-    if segment_ids_BS is not None:
-        for ids in packing.segments(problem, segment_ids_BS, plan.grid[0] * tiles):
+    specs = [of_query] * len(of_queries) + [of_key] * len(of_keys)
+    shapes = [inputs[0]] * query_outputs + [inputs[len(of_queries)]] * key_outputs
+    outputs = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in shapes]
+    output_specs = [of_query] * query_outputs + [of_key] * key_outputs
+
+    inputs.append(jnp.asarray(packing.seen(problem).astype(np.int32)))
+    specs.append(pl.BlockSpec(inputs[-1].shape, lambda i, j: (0, 0)))
+    if segments is not None:
+        for ids in packing.segments(segments, plan.grid[0] * tiles):
             inputs.append(ids)
             specs.append(pl.BlockSpec((tiles, *ids.shape[1:]), lambda i, j: (i, 0, 0)))
-    shapes = [inputs[0]] * query_outputs + [inputs[len(of_queries)]] * key_outputs
-    outputs = pl.pallas_call(
+    if bias_1HQS is not None:
+        pairs = (kv_heads * problem.group, packing.q_rows, packing.k_rows)
+        inputs.append(packing.bias(problem, bias_1HQS))
+        alike = bias_1HQS.shape[1] == 1
+        specs.append(pl.BlockSpec((1 if alike else pairs[0], *pairs[1:]), lambda i, j: (0 if alike else j, 0, 0)))
+        if key_outputs:
+            outputs.append(jax.ShapeDtypeStruct((plan.grid[0], problem.heads, *pairs[1:]), jnp.float32))
+            output_specs.append(pl.BlockSpec((None, *pairs), lambda i, j: (i, j, 0, 0)))
+    found = pl.pallas_call(
         functools.partial(kernel, plan),
         grid=plan.grid,
         in_specs=specs,
-        out_specs=[of_query] * query_outputs + [of_key] * key_outputs,
-        out_shape=[jax.ShapeDtypeStruct(each.shape, each.dtype) for each in shapes],
+        out_specs=output_specs,
+        out_shape=outputs,
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel")),
         interpret=interpret,
         name=f"short_attention{kernel.__name__.removesuffix('_kernel')}",
     )(*inputs)
     likes = [q] * query_outputs + [k] * key_outputs
-    return [packing.unpad(x, like) for x, like in zip(outputs, likes, strict=True)]
+    results = [packing.unpad(x, like) for x, like in zip(found, likes, strict=False)]
+    if bias_1HQS is not None and key_outputs:
+        results.append(packing.of_bias(found[-1], bias_1HQS))
+    return results
+
+
+def _packing(problem: Problem, dtype: jnp.dtype) -> Packing:
+    return pack(len(problem.positions), problem.length, sublanes=32 // dtype.itemsize, rows=TILE_ROWS)
 
 
 def _heads_of_a_program(problem: Problem) -> int:
@@ -144,42 +172,59 @@ def _heads_of_a_program(problem: Problem) -> int:
     return problem.kv_heads
 
 
-def _forward_kernel(plan: _Plan, q_ref: Ref, k_ref: Ref, v_ref: Ref, mask_ref: Ref, *refs: Ref) -> None:
-    *ids_refs, o_ref = refs
+def _forward_kernel(plan: _Plan, q_ref: Ref, k_ref: Ref, v_ref: Ref, seen_ref: Ref, *refs: Ref) -> None:
+    *more_refs, o_ref = refs
     problem, width = plan.problem, plan.problem.width
-    read = functools.partial(_read, plan, pl.program_id(0))
+    ids_refs, bias_ref = _more(problem, more_refs)
 
     def tile(t: jax.Array, _: None) -> None:
-        hidden = _hidden(plan, t, mask_ref, ids_refs)
+        seen = _seen(plan, t, seen_ref, ids_refs)
         for g in range(plan.kv_heads):
-            k = read(k_ref, t, g)
-            v = read(v_ref, t, g)
+            (k, whole_k), (v, whole_v) = (without(_read(plan, ref, t, g)) for ref in (k_ref, v_ref))
+            k = spoiled(k, whole_k & whole_v)
             for h in range(g * problem.group, (g + 1) * problem.group):
-                p, total = _probabilities(problem, read(q_ref, t, h), k, hidden)
+                q = spoiled(*without(_read(plan, q_ref, t, h)))
+                p, total = _probabilities(*_scores(problem, q, k, seen, bias_ref, h)[:2])
                 o = product(p.astype(v.dtype), v, NN) / total
                 o_ref[_rows(plan, o_ref, t), h * width : (h + 1) * width] = o.astype(o_ref.dtype)
 
     jax.lax.fori_loop(0, plan.tiles, tile, None)
 
 
-def _backward_kernel(plan: _Plan, q_ref: Ref, do_ref: Ref, k_ref: Ref, v_ref: Ref, mask_ref: Ref, *refs: Ref) -> None:
-    *ids_refs, dq_ref, dk_ref, dv_ref = refs
+def _backward_kernel(plan: _Plan, q_ref: Ref, do_ref: Ref, k_ref: Ref, v_ref: Ref, seen_ref: Ref, *refs: Ref) -> None:
     problem, width = plan.problem, plan.problem.width
-    read = functools.partial(_read, plan, pl.program_id(0))
+    *others, dbias_ref = refs if problem.bias else (*refs, None)
+    *more_refs, dq_ref, dk_ref, dv_ref = others
+    if dbias_ref is not None:
+        dbias_ref[...] = jnp.zeros_like(dbias_ref)
+    ids_refs, bias_ref = _more(problem, more_refs)
+    program = pl.program_id(0)
 
     def tile(t: jax.Array, _: None) -> None:
-        hidden = _hidden(plan, t, mask_ref, ids_refs)
+        seen = _seen(plan, t, seen_ref, ids_refs)
+        if plan.partial and problem.bias:
+            # The bias is the one thing that places where no sequence is would reach.
+            first = (program * plan.tiles + t) * plan.packing.q_rows
+            row = jax.lax.broadcasted_iota(jnp.int32, seen.shape, 0) + first
+            seen &= row < plan.batch * plan.packing.queries
         for g in range(plan.kv_heads):
-            k = read(k_ref, t, g)
-            v = read(v_ref, t, g)
+            (k, whole_k), (v, whole_v) = (without(_read(plan, ref, t, g)) for ref in (k_ref, v_ref))
+            spoiled_k = spoiled(k, whole_k & whole_v)
             dk = dv = jnp.zeros(k.shape, jnp.float32)
             for h in range(g * problem.group, (g + 1) * problem.group):
-                q, do = read(q_ref, t, h), read(do_ref, t, h)
-                p, total = _probabilities(problem, q, k, hidden)
-                p /= total
-                dp = product(do, v, NT)
-                ds = p * (dp - jnp.sum(p * dp, axis=1, keepdims=True)) * problem.scale
-                ds = ds.astype(q.dtype)
+                (q, whole_q), (do, whole_do) = (without(_read(plan, ref, t, h)) for ref in (q_ref, do_ref))
+                spoiled_q = spoiled(q, whole_q & whole_do)
+                scores, visible, slope = _scores(problem, spoiled_q, spoiled_k, seen, bias_ref, h)
+                p, total = _probabilities(scores, visible)
+                p = jnp.where(visible, p / total, 0.0)
+                dp = jnp.where(visible, product(do, v, NT), 0.0)
+                ds = p * (dp - jnp.sum(p * dp, axis=1, keepdims=True))
+                if slope is not None:
+                    ds *= slope
+                ds = jnp.where(visible, ds, 0.0)
+                if dbias_ref is not None:
+                    dbias_ref[h] += ds
+                ds = (ds * problem.scale).astype(q.dtype)
                 dq_ref[_rows(plan, dq_ref, t), h * width : (h + 1) * width] = product(ds, k, NN).astype(dq_ref.dtype)
                 dk += product(ds, q, TN)
                 dv += product(p.astype(do.dtype), do, TN)
@@ -189,35 +234,50 @@ def _backward_kernel(plan: _Plan, q_ref: Ref, do_ref: Ref, k_ref: Ref, v_ref: Re
     jax.lax.fori_loop(0, plan.tiles, tile, None)
 
 
+def _more(problem: Problem, refs: list[Ref]) -> tuple[list[Ref], Ref | None]:
+    """Returns the references to segments, if there are any, and to the bias."""
+    return (refs[:-1], refs[-1]) if problem.bias else (refs, None)
+
+
 def _rows(plan: _Plan, ref: Ref, t: jax.Array) -> Any:
     rows = ref.shape[0] // plan.tiles
     return pl.ds(pl.multiple_of(t * rows, math.gcd(rows, LANES)), rows)
 
 
-def _read(plan: _Plan, program: jax.Array, ref: Ref, t: jax.Array, head: int) -> jax.Array:
-    """Returns the rows of a tile of a head; zeros where no sequence is, since memory there may hold nan."""
-    rows, width = _rows(plan, ref, t), plan.problem.width
-    x = ref[rows, head * width : (head + 1) * width]
-    if not plan.partial:
-        return x
-    there = plan.batch * (rows.size // plan.packing.sequences)
-    first = (program * plan.tiles + t) * rows.size
-    index = jax.lax.broadcasted_iota(jnp.int32, x.shape, 0) + first
-    return jnp.where(index < there, x, jnp.zeros_like(x))
+def _read(plan: _Plan, ref: Ref, t: jax.Array, head: int) -> jax.Array:
+    """Returns the rows of a tile of a head. Where no sequence is it is anything, nan for example."""
+    width = plan.problem.width
+    return ref[_rows(plan, ref, t), head * width : (head + 1) * width]
 
 
-def _hidden(plan: _Plan, t: jax.Array, mask_ref: Ref, ids_refs: list[Ref]) -> jax.Array:
-    """Returns what is added to the scores of a tile."""
-    hidden = mask_ref[...]
+def _seen(plan: _Plan, t: jax.Array, seen_ref: Ref, ids_refs: list[Ref]) -> jax.Array:
+    """Returns which rows of keys of a tile a row of queries sees."""
+    seen = seen_ref[...] != 0
     if ids_refs:
         q_ids, k_ids = (ref[t] for ref in ids_refs)
-        same = jnp.broadcast_to(q_ids, (LANES, q_ids.shape[1])).T[:, :1] == k_ids
-        hidden = jnp.where(same, hidden, HIDDEN)
-    return hidden
+        seen &= jnp.broadcast_to(q_ids, (LANES, q_ids.shape[1])).T[:, :1] == k_ids
+    return seen
 
 
-def _probabilities(problem: Problem, q: jax.Array, k: jax.Array, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns what the keys' probabilities are in proportion to, float32, and its sum over the keys."""
-    scores = product(q, k, NT) * problem.scale + hidden
-    p = jnp.exp(scores - jnp.max(scores, axis=1, keepdims=True))
-    return p, jnp.sum(p, axis=1, keepdims=True)
+def _scores(
+    problem: Problem, q: jax.Array, k: jax.Array, seen: jax.Array, bias_ref: Ref | None, head: int
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Returns scores, which of them are seen, and their slope by what the soft cap is put on, if there is one."""
+    slope: jax.Array | None = None
+    scores = product(q, k, NT) * problem.scale
+    if bias_ref is not None:
+        bias = bias_ref[min(head, bias_ref.shape[0] - 1)]
+        scores += bias
+        seen = seen & (bias != -jnp.inf)
+    if problem.softcap is not None:
+        share = jnp.tanh(scores / problem.softcap)
+        scores, slope = problem.softcap * share, 1.0 - share * share
+    return scores, seen, slope
+
+
+def _probabilities(scores: jax.Array, seen: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns what the keys' probabilities are in proportion to, float32, and its sum, 1 where no key is seen."""
+    scores = jnp.where(seen, scores, HIDDEN)
+    p = jnp.where(seen, jnp.exp(scores - jnp.max(scores, axis=1, keepdims=True)), 0.0)
+    total = jnp.sum(p, axis=1, keepdims=True)
+    return p, jnp.where(total == 0, 1.0, total)
