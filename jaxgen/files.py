@@ -127,12 +127,20 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def make_directory(path: Path) -> None:
-    """Makes a directory and those above it, and returns when they are on disk."""
+    """Makes a directory and those above it, all or none of them, and returns when they are on disk."""
     links.check(path)
-    if not path.is_dir():
-        make_directory(path.parent)
-        path.mkdir(exist_ok=True)
-        sync_directory(path.parent)
+    missing = [each for each in (path, *path.parents) if not each.is_dir()]
+    made: list[Path] = []
+    try:
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            made.append(each)
+            sync_directory(each.parent)
+    except OSError:
+        for each in reversed(made):
+            with contextlib.suppress(OSError):  # there is something in it by now
+                each.rmdir()
+        raise
 
 
 def remove_path(path: Path) -> None:

@@ -134,6 +134,7 @@ def test_what_is_refused_leaves_nothing_behind(options: list[str], said: str, ti
         ("afile", "expected"),
         ("afile/below", "File exists: afile"),
         ("n" * 300, "File name too long"),
+        ("new/of/mine/" + "n" * 300, "File name too long"),
         ("/proc/nowhere", "/proc/nowhere"),
         ("loop", "loop"),
         ("dangling", "dangling"),
