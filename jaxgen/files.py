@@ -52,7 +52,7 @@ def write_text(path: Path, text: str) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = str(path)  # the system names none where a write fails
         raise
     sync_directory(path.parent)
@@ -127,19 +127,29 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def make_directory(path: Path) -> None:
-    """Makes a directory and those above it, and returns when they are on disk.
+    """Makes a directory and those above it, all or none of them, and returns when they are on disk.
 
     Raises:
       UserError: there is a file, or a link within a run.
     """
     links.check(path)
-    if not path.is_dir():
-        make_directory(path.parent)
-        try:
-            path.mkdir(exist_ok=True)
-        except FileExistsError:
-            raise UserError(f"{path} is a file, expected a folder; put it elsewhere, or name another folder") from None
-        sync_directory(path.parent)
+    missing = [each for each in (path, *path.parents) if not each.is_dir()]
+    made: list[Path] = []
+    try:
+        for each in reversed(missing):
+            try:
+                each.mkdir(exist_ok=True)
+            except FileExistsError:
+                raise UserError(
+                    f"{each} is a file, expected a folder; put it elsewhere, or name another folder"
+                ) from None
+            made.append(each)
+            sync_directory(each.parent)
+    except (OSError, UserError):
+        for each in reversed(made):
+            with contextlib.suppress(OSError):  # there is something in it by now
+                each.rmdir()
+        raise
 
 
 def remove_path(path: Path) -> None:

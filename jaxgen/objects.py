@@ -123,15 +123,10 @@ def local_path(text: str) -> Path:
     """Returns the path of a file or folder of this machine.
 
     Raises:
-      UserError: it is empty, or no text that can be written and printed.
+      UserError: it is empty, not printable, or a place elsewhere.
     """
-    try:
-        text.encode()
-        rightful = bool(text) and "\0" not in text
-    except UnicodeEncodeError:
-        rightful = False
-    if not rightful:
-        raise UserError(f"got {shown(text)}, expected the path of a file or folder, in UTF-8")
+    if not text or not text.isprintable() or "://" in text:
+        raise UserError(f"got {shown(text)}, expected the path of a file or folder, of printable characters")
     return Path(text)
 
 

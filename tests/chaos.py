@@ -173,7 +173,9 @@ HANGS_AFTER_SECONDS = 240.0
 class Launched:
     """The processes of one run."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], count: int, cwd: Path, umask: int):
+    def __init__(
+        self, command: list[str], environment: Mapping[str, str], count: int, cwd: Path | None = None, umask: int = -1
+    ):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

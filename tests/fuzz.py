@@ -253,7 +253,8 @@ def a_place(draw: Draw) -> str:
 def paths(draw: Draw) -> Case:
     place = a_place(draw)
     command = draw.choice(["reproduce", "reproduce", "run", "report", "gallery", "new", "export", "submit"])
-    anywhere = (place,) if place.startswith(("runs", "r[", "read-only", "a b", "é", "-x", "~", "n")) else ()
+    first = place.partition("/")[0]
+    anywhere = (first,) if first and first not in ("..", "loop", "notes") else ()
     if command == "reproduce":
         return Case(["reproduce", ONE, "--scale", "smoke", "--seeds", "1", f"--runs={place}"], writes=anywhere)
     if command == "run":
@@ -521,7 +522,8 @@ def faults(made: Case, ran: Ran, before: dict[str, Any], after: dict[str, Any]) 
             found.append(f"refused, and left {changed[:5]}")
     else:
         writes = [os.path.normpath(each) for each in made.writes]
-        strange = [name for name in changed if not any(name == each or name.startswith(f"{each}/") for each in writes)]
+        rightful = lambda name: any(each == "." or name == each or name.startswith(f"{each}/") for each in writes)  # noqa: E731
+        strange = [name for name in changed if not rightful(name)]
         if strange:
             found.append(f"touched {strange[:5]}")
     if any(character in ran.output for character in "\x1b\x07") and "FORCE_COLOR" not in made.variables:

@@ -88,6 +88,9 @@ assert not slow, slow
         (["resume", "gs://a"], ["got 'gs://a', expected a folder, gs://BUCKET/FOLDER"]),
         (["resume", "a\0b"], ["expected the path of a file or folder"]),
         (["reproduce", "tiny-paper/main", "--runs", ""], ["got '', expected the path of a file or folder"]),
+        (["new", "my-paper", "--into", "gs://a"], ["got 'gs://a', expected the path of a file or folder"]),
+        (["gallery", "s3://bucket/page.md"], ["expected the path of a file or folder"]),
+        (["gallery", "new/" + "n" * 300], ["File name too long"]),
     ],
 )  # fmt: skip
 def test_a_users_mistake_is_one_line_and_exit_code_2(args: list[str], parts: list[str], tiny: Path) -> None:
@@ -134,6 +137,7 @@ def test_what_is_refused_leaves_nothing_behind(options: list[str], said: str, ti
         ("afile", "expected"),
         ("afile/below", "File exists: afile"),
         ("n" * 300, "File name too long"),
+        ("new/of/mine/" + "n" * 300, "File name too long"),
         ("/proc/nowhere", "/proc/nowhere"),
         ("loop", "loop"),
         ("dangling", "dangling"),
@@ -268,6 +272,10 @@ def test_reproduce_report_resume_checkpoints(tiny: Path) -> None:
     results = json.loads((run / "results.json").read_text())
     assert [claim["outcome"] for claim in results["claims"]] == ["reproduced", "not reproduced"]
     (run / "report.html").unlink()
+    (tiny / "afile").write_text("")
+    for place in ("afile/below.html", "papers"):
+        assert invoke("report", str(run), "--to", place).exit_code == 2
+    assert not (run / "report.html").exists()
     assert invoke("report", str(run)).exit_code == 0
     assert (run / "report.html").exists()
     assert invoke("resume", str(run)).exit_code == 0

@@ -1,7 +1,6 @@
 """Jobs on this machine: started again where they should be, and never where they should not."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import filelock
 import pytest
 
+from jaxgen.files import read_sealed, write_sealed
 from jaxgen.launch.job import Job, State
 from jaxgen.launch.local import Local, Supervisor
 from jaxgen.launch.spec import Devices, JobSpec, Secret, Variable
@@ -35,7 +35,7 @@ def job(run: Path, script: str, processes: int = 1, restarts: int = 3, **changes
 def _no_job_is_left(tmp_path: Path) -> Iterator[None]:
     yield
     for file in tmp_path.glob("**/job.json"):
-        with contextlib.suppress(ProcessLookupError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
             os.killpg(int(file.read_text().partition('"number": "')[2].partition('"')[0]), signal.SIGKILL)
 
 
@@ -119,7 +119,7 @@ def test_a_process_that_does_not_run_the_job_is_never_signalled(tmp_path: Path) 
     file = started.directory / "job.json"
     with subprocess.Popen(["sleep", "100"]) as bystander, filelock.FileLock(started.directory / "lock"):
         for number in ("-1", "0", "1", str(bystander.pid), str(os.getpid()), "9" * 5000, "²", ""):
-            file.write_text(json.dumps(json.loads(file.read_text()) | {"number": number}))
+            write_sealed(file, read_sealed(file) | {"number": number})
             done = invoke("cancel", str(tmp_path / "run"))
             assert done.exit_code == 2, done.output
             assert "does not run this job, and is left alone" in done.stderr

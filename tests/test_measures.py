@@ -507,7 +507,7 @@ def test_progress_measures_need_one_layer_and_addition(task: Task, model: ModelC
 
 def test_a_config_without_a_function_is_refused() -> None:
     snapshots = members(addition(7), squared_mlp(4))
-    with pytest.raises(UserError, match="measures: got Measure, expected one of Accuracy"):
+    with pytest.raises(UserError, match="Measure: expected one of its kinds, AUC, Accuracy"):
         measure(Measure(), snapshots.evaluation(0))
-    with pytest.raises(UserError, match="analyses: got Analysis, expected one of PruneNeurons"):
+    with pytest.raises(UserError, match="Analysis: expected one of its kinds, Perturb"):
         analyse(Analysis(), snapshots)

@@ -429,7 +429,7 @@ def test_an_mlp_gives_one_answer():
 
 
 def test_an_unknown_configuration_is_named():
-    with pytest.raises(UserError, match="got ModelConfig, expected EmbeddingMLPConfig, EnsembleConfig, MLPConfig"):
+    with pytest.raises(UserError, match="ModelConfig: expected one of its kinds, EmbeddingMLPConfig, EnsembleConfig"):
         build_model(ModelConfig(), task_shape())
 
 

@@ -155,8 +155,8 @@ def test_a_stopping_rule_needs_its_patience() -> None:
     constants = stack_constants(members(condition), [None, None])
     state = program.init(constants, None)
     for expected in (True, False):
-        _, changed = program.measure(state, constants, True)
-        state = state._replace(**changed)
+        _, ends = program.measure(state, constants, True)
+        state = state._replace(**ends._asdict())
         assert np.asarray(state.active).tolist() == [expected, expected]
     before = np.asarray(state.params["output"]["kernel"])
     state, reached = program.advance(state, constants, np.int32(3))

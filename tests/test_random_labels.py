@@ -21,7 +21,7 @@ MIXTURE = GaussianMixtureTask(train=300, test=200, dimensions=6, classes=4, sign
 
 @given(
     task=st.sampled_from([MIXTURE, DigitsTask(train=300), MNIST1DTask(train=300, test=200)]),
-    corruption=st.floats(0, 1),
+    corruption=st.floats(0, 1, width=32, allow_subnormal=False),
     seed=st.integers(0, 2**32),
 )
 def test_the_first_training_labels_are_drawn_and_no_others(task: Task, corruption: float, seed: int) -> None:

@@ -12,6 +12,7 @@ import jinja2
 import jaxgen.experiments
 from jaxgen.discovery import FOLDERS_VARIABLE, discover
 from jaxgen.errors import UserError
+from jaxgen.files import make_directory
 
 
 def new_paper(slug: str, into: Path) -> None:
@@ -28,7 +29,7 @@ def new_paper(slug: str, into: Path) -> None:
     if folder.exists():
         raise UserError(f"{folder} is there already; choose another slug or remove it")
     template = (importlib.resources.files("jaxgen") / "templates" / "paper.py.jinja").read_text(encoding="utf-8")
-    folder.mkdir(parents=True)
+    make_directory(folder)
     text = jinja2.Template(template, keep_trailing_newline=True).render(slug=slug)
     (folder / "__init__.py").write_text(text, encoding="utf-8")
     click.echo(f"wrote {folder / '__init__.py'}")

@@ -118,8 +118,9 @@ def status_command(run: Path) -> None:
     state = BACK_ENDS[job.back_end].state(job)
     echo(f"{job.back_end} job {job.number}, submitted {job.submitted} on {job.host}: {state}")
     run_ = Run(path)
-    run_.trained()  # whether they are what they say
-    run_.check_whole()
+    if objects.exists(path / "run.json"):  # else it has not begun, or lies elsewhere
+        run_.trained()  # whether they are what they say
+        run_.check_whole()
     for directory in run_.populations():
         status = directory.status()
         conditions = dict.fromkeys(each["condition"] for each in directory.run()["members"])

@@ -22,7 +22,7 @@ from jaxgen.config import coerce
 from jaxgen.discovery import FoundPaper, find
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
-from jaxgen.files import write_text
+from jaxgen.files import make_directory, write_text
 from jaxgen.reproduce import Reproduction, check, collect, reproduce, resolve, train_all
 from jaxgen.runs import Request, load_run, run_directory
 from jaxgen.train import environment, processes
@@ -170,7 +170,12 @@ def report_command(run_path: Path, to: Path | None) -> None:
     environment.check_devices()
     run = load_run(run_path)
     found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
-    done = collect(run.path, experiments[0], resolve(experiments[0], run.request), SilentObserver())
+    conditions = resolve(experiments[0], run.request)
+    if to is not None:
+        make_directory(to.parent)
+        if to.is_dir() or not os.access(to.parent, os.W_OK):
+            raise UserError(f"--to: {to} cannot be written, expected a file in a folder that can be")
+    done = collect(run.path, experiments[0], conditions, SilentObserver())
     console = Console()
     _conclude(found, done, console)
     if to is not None:

@@ -469,8 +469,8 @@ class _Training:
         return feed.end
 
     def _measured(self, step: int, state: State) -> tuple[State, dict[str, Any]]:
-        row, changed = self.measure(state, self.constants, np.bool_(step in self.scheduled))
-        return state._replace(**changed), row
+        row, ends = self.measure(state, self.constants, np.bool_(step in self.scheduled))
+        return state._replace(**ends._asdict()), row
 
     def _read(self, chunk: _Chunk) -> None:
         """Waits for a chunk, and writes its rows: those of members that have come as far as its step."""

@@ -52,6 +52,14 @@ class State(NamedTuple):
     hits: jax.Array  # () int32: measuring steps running at which the stopping rule held
 
 
+class Ends(NamedTuple):
+    """The fields of a state that tell whether its member goes on."""
+
+    active: jax.Array
+    failed: jax.Array
+    hits: jax.Array
+
+
 class Feed(NamedTuple):
     """Training batches that the host made, of steps that follow each other."""
 
@@ -312,8 +320,8 @@ class Program:
 
     def _measure_member(
         self, state: State, constants: Constants, scheduled: jax.Array
-    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        """Returns the measured values, and the fields of the state that change: what has failed or is to stop.
+    ) -> tuple[dict[str, jax.Array], Ends]:
+        """Returns the measured values, and what has failed or is to stop.
 
         The stopping rule looks at the steps of the schedule alone (`scheduled`, () bool): the end of a run may be
         another step, and where it lies must not matter to a run that is extended.
@@ -340,4 +348,4 @@ class Program:
             hits = jnp.where(scheduled, held, hits)
             active &= hits < stop.patience
         row |= {"failed": failed, "active": active}
-        return row, {"failed": failed | False, "active": active | False, "hits": hits}
+        return row, Ends(active=active | False, failed=failed | False, hits=hits)

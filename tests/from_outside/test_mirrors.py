@@ -27,10 +27,10 @@ def test_a_mirror_that_cannot_be_written_blocks_no_training(tiny: Path, monkeypa
     assert [path.name for path in outside.iterdir()] == ["kept"]
     board.unlink()
 
-    def refusing(path: str) -> None:
-        raise PermissionError(13, "Permission denied", path)
+    def refusing(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(mirrors, "EventsWriter", refusing)
+    monkeypatch.setattr(mirrors.TensorBoard, "_append", refusing)
     result = invoke("reproduce", "tiny-paper/main", "--scale", "smoke", "--runs", str(tiny / "runs"))
     assert result.exit_code == 0
     assert "TensorBoard is left out until the run is resumed: [Errno 13] Permission denied" in result.output

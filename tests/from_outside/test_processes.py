@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,7 +87,7 @@ def test_a_run_made_afresh_or_elsewhere_has_an_id_of_its_own(tiny: Path, monkeyp
         begun.append(what["id"])
         return SimpleNamespace(step=0, log=lambda *_, **__: None, finish=lambda: None)
 
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, __spec__=ModuleSpec("wandb", None)))
 
     def ids(*options: str) -> list[str]:
         begun.clear()
