@@ -526,7 +526,7 @@ def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--damages", type=int, default=304)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="the number of one damage")
+    parser.add_argument("--only", type=int, nargs="*", help="the numbers of some damages")
     given = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="damage-") as folder:
@@ -551,7 +551,7 @@ def run() -> int:
         assert all(whole[name]["resume"] == one for name in ("one21", "one22")), "not damaged, and not equal"
         print(f"{len(samples)} runs made in {time.monotonic() - began:.0f} s", flush=True)
         outcomes = []
-        for number in range(given.damages) if given.only is None else [given.only]:
+        for number in range(given.damages) if given.only is None else given.only:
             outcome = try_one(number, given.seed, root, samples, whole)
             outcomes.append(outcome)
             if number % 50 == 49:

@@ -480,6 +480,16 @@ def test_a_run_without_a_job_and_a_damaged_one(tiny: Path, login_node: Path) -> 
     assert f"{file} is damaged: Devices has no field" in done.stderr
 
 
+@pytest.mark.parametrize("damaged", [b"0 75 2024-01", b"0 \xb1 2024-01-01T00:00:00+00:00\n"])
+def test_a_damaged_line_of_a_start_is_one_line(tmp_path: Path, damaged: bytes) -> None:
+    job = Job(tmp_path, "local", "1", "here", "2024-01-01", JobSpec(name="tiny", title="tiny", command=("true",)))
+    (tmp_path / "starts").write_bytes(b"0 75 2024-01-01T00:00:00+00:00\n")
+    assert job.last_start().word == "failed"
+    (tmp_path / "starts").write_bytes(damaged)
+    with pytest.raises(UserError, match="starts is damaged"):
+        job.last_start()
+
+
 def test_what_is_stopped_is_what_a_stopped_run_says() -> None:
     assert STARTED_AGAIN[:2] == (signals.STOPPED, processes.LOST)
 

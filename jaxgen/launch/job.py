@@ -74,7 +74,7 @@ class Job:
     def last_start(self) -> State:
         """Returns how the last start ended that did; `gone` where none is known to have."""
         starts = self.directory / "starts"
-        text = starts.read_text(encoding="utf-8") if starts.exists() else ""
+        text = starts.read_text(encoding="utf-8", errors="replace") if starts.exists() else ""
         if not text:
             return State("gone", "no start of it has ended")
         if not text.endswith("\n"):
