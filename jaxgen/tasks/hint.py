@@ -322,7 +322,7 @@ def _written(expressions: _Expressions) -> Sentences:
     powers = 10 ** np.arange(len(str(np.max(answer_M, initial=0))))
     digits_M = np.maximum((answer_M[:, None] >= powers[None]).sum(axis=1), 1)
     source_M = width_MP[:, 0]
-    symbols_ML = np.zeros((count, int((source_M + digits_M).max(initial=0))), dtype=np.int32)
+    symbols_ML = np.zeros((count, int(np.max(source_M + digits_M, initial=0))), dtype=np.int32)
     np.put_along_axis(symbols_ML, place_MP, symbol_MP.astype(np.int32), axis=1)
     rows, nodes_N = np.nonzero(wrapped_MP)
     symbols_ML[rows, start_MP[rows, nodes_N] - 1] = _OPEN
