@@ -10,7 +10,7 @@ RUN := $(VENV)/bin
 reproduce: setup
 	$(RUN)/jaxgen reproduce corrupted-modadd --scale paper
 
-# Lint, format, types, and every test. About 11 minutes on 2 cores, two of them to set up and lint.
+# Lint, format, types, and every test.
 test: setup lint
 	$(RUN)/python -m pytest -n 3 --dist worksteal
 
