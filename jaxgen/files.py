@@ -110,11 +110,12 @@ def read_json(path: Path, fields: Mapping[str, type] | None = None) -> Any:
     return data
 
 
-def check_fields(path: Path, data: Any, fields: Mapping[str, type]) -> None:
+def check_fields(path: Path, data: Any, fields: Mapping[str, type | tuple[type, ...]]) -> None:
     """Raises `UserError` where data read from a file has not these fields, of these kinds."""
     for name, kind in fields.items():
         if not isinstance(data, dict) or not isinstance(data.get(name), kind):
-            raise UserError(f"{path} is damaged: expected '{name}' ({kind.__name__}); restore it from a copy")
+            kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+            raise UserError(f"{path} is damaged: expected '{name}' ({kinds}); restore it from a copy")
 
 
 @contextlib.contextmanager

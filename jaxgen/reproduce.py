@@ -14,6 +14,7 @@ from jaxgen import objects
 from jaxgen.config import digest, to_json
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Condition, Curves, Experiment, Figure, Trajectory, populations, trajectories
+from jaxgen.files import reading
 from jaxgen.measures.build import analyse
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.models.build import build_model
@@ -383,12 +384,16 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
 
 def _timing(directory: PopulationDirectory, status: Mapping[str, Any]) -> Timing:
     members = directory.run()["members"]
-    return Timing(
+    timing = Timing(
         conditions=tuple(dict.fromkeys(each["condition"] for each in members)),
         members=len(members),
         seconds=status["seconds"],
         throughput=status["throughput"],
     )
+    with reading(directory.status_file):
+        if timing.milliseconds():
+            timing.rate()
+    return timing
 
 
 def _missing_keys(figure: Figure, table: Table) -> list[str]:

@@ -288,6 +288,16 @@ def test_analyses_and_verdicts_are_those_that_were_written(made: Path, tiny: Pat
     assert load_run(path).verdicts == load_run(made / "short").verdicts
 
 
+@pytest.mark.parametrize("part", [{"throughput": {"step_seconds": {"50": 1.0}}}, {"seconds": {"training": "long"}}])
+def test_a_status_of_another_form_is_refused_by_name(made: Path, tiny: Path, part: dict) -> None:
+    path = copy(made, "short", tiny)
+    file = population(path, "dense") / "status.json"
+    write_sealed(file, read_sealed(file) | part)
+    result = invoke("report", str(path))
+    assert result.exit_code == 2
+    assert f"{file} is damaged" in result.output
+
+
 def test_a_lost_status_is_that_of_the_newest_checkpoint(made: Path, tiny: Path) -> None:
     path = copy(made, "cut", tiny)
     (directory,) = load_run(path).populations()

@@ -478,6 +478,8 @@ def test_a_run_without_a_job_and_a_damaged_one(tiny: Path, login_node: Path) -> 
     done = invoke("status", str(file.parents[1]))
     assert done.exit_code == 2
     assert f"{file} is damaged: Devices has no field" in done.stderr
+    write_sealed(file, data | {"submitted": "yesterday"})
+    assert f"{file} is damaged" in invoke("status", str(file.parents[1])).stderr
 
 
 @pytest.mark.parametrize("damaged", [b"0 75 2024-01", b"0 \xb1 2024-01-01T00:00:00+00:00\n"])

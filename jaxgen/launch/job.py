@@ -102,6 +102,7 @@ def read_job(run: Path) -> Job | None:
     data = read_sealed(file, {"to": str, "number": str, "host": str, "submitted": str, "spec": dict})
     try:
         with reading(file):
+            datetime.datetime.fromisoformat(data["submitted"])
             spec = from_json(data["spec"])
     except UserError as error:
         raise UserError(f"{file} is damaged: {error}") from None

@@ -126,6 +126,8 @@ class PopulationDirectory:
             kept = read_sealed(self.status_file, fields)
             for member in kept["members"]:
                 check_fields(self.status_file, member, {"step": int, "state": str})
+            for activity in kept["seconds"]:
+                check_fields(self.status_file, kept["seconds"], {activity: (int, float)})
         status: dict[str, Any] = {
             "step": None, "horizon": 0, "finished": False, "members": [], "drift": [], "metrics": None, "snapshots": {},
             "recovery": {}, "run": None, "seconds": {}, "throughput": {}, **(kept or {}),
