@@ -135,7 +135,7 @@ def test_what_is_refused_leaves_nothing_behind(options: list[str], said: str, ti
     ("runs", "said"),
     [
         ("afile", "expected"),
-        ("afile/below", "File exists: afile"),
+        ("afile/below", "afile is a file, expected a folder"),
         ("n" * 300, "File name too long"),
         ("new/of/mine/" + "n" * 300, "File name too long"),
         ("/proc/nowhere", "/proc/nowhere"),

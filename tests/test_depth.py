@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -266,11 +265,7 @@ def test_a_run_goes_on_with_the_savings_that_it_began_with(tmp_path):
     with pytest.raises(UserError, match="remat was block, is none"):
         run("saving", 4, remat="none")
 
-    run("before there were any", 2)
-    file = tmp_path / "before there were any" / "run.json"
-    begun = json.loads(file.read_text())
-    assert (begun.pop("remat"), begun.pop("microbatches")) == ("none", 1)
-    file.write_text(json.dumps(begun))
-    run("before there were any", 3)
+    run("without any", 2)
+    run("without any", 3)
     with pytest.raises(UserError, match="microbatches was 1, is 2"):
-        run("before there were any", 4, microbatches=2)
+        run("without any", 4, microbatches=2)

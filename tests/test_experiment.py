@@ -56,6 +56,7 @@ SCIENCE: list[tuple[str, Any]] = [
     ("task.format", "a b"),
     ("task.corruption", 0.3),
     ("task.split_seed", 0),
+    ("task.rounding", "nearest"),
     ("task", PermutationTask(degree=3, train_fraction=0.5)),
     ("model.layers", 2),
     ("model.width", 32),

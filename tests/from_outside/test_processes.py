@@ -16,6 +16,7 @@ import pytest
 from tests.test_launch_local import job
 from tests.tiny_paper import invoke
 
+ROOT = Path(__file__).parents[2]
 FEEDS = """
 import multiprocessing, time
 from jaxgen.experiment import Condition, Trajectory
@@ -50,7 +51,10 @@ def lives(pid: int) -> bool:
 @pytest.mark.report("Oneflow-Inc/oneflow#7409")
 def test_workers_end_with_a_process_that_was_killed(tmp_path: Path) -> None:
     (tmp_path / "feeds.py").write_text(FEEDS)
-    process = subprocess.Popen([sys.executable, str(tmp_path / "feeds.py")], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "feeds.py")], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+    )  # fmt: skip
     assert process.stdout is not None
     workers = [int(pid) for pid in process.stdout.readline().split()]
     assert len(workers) == 2
