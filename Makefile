@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test test-newest smoke chaos chaos-distributed chaos-store damage fuzz endurance compile-tpu compile-cuda \
+.PHONY: reproduce test test-newest test-long smoke chaos chaos-distributed chaos-store damage fuzz endurance compile-tpu compile-cuda \
 	lint bench bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins audit
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
 	$(RUN)/jaxgen reproduce corrupted-modadd --scale paper
 
-# Lint, format, types, and every test.
+# Lint, format, types, and the tests.
 test: setup lint
 	$(RUN)/python -m pytest -n 3 --dist worksteal
 
@@ -18,7 +18,11 @@ test: setup lint
 test-newest:
 	$(MAKE) test VENV=.venv-newest
 
-# The smoke run of every experiment of every paper; make test has three of them. About 7 minutes.
+# The tests of whole runs that take longer than some fifteen seconds each. About 15 minutes.
+test-long: setup
+	$(RUN)/python -m pytest -n 3 --dist worksteal -m long
+
+# The smoke run of every experiment of every paper; make test has two of them. About 7 minutes.
 smoke: setup
 	$(RUN)/python -m pytest -n 2 -m "smoke or not smoke" tests/test_experiments.py
 

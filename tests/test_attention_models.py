@@ -47,7 +47,7 @@ CONDITION = Condition(
     [
         ({}, False),
         ({"layers": 1, "causal": False, "mup": True, "norm": "pre"}, True),
-        ({"layers": 3, "scan_layers": True}, False),
+        pytest.param({"layers": 3, "scan_layers": True}, False, marks=pytest.mark.long),
     ],
 )
 def test_a_model_with_a_kernel_is_the_one_without(changes: dict, remat: bool) -> None:
@@ -84,6 +84,7 @@ def test_what_is_measured_can_be_tapped() -> None:
     assert found["block_0/attention/pattern"].shape == (3, 4, 3, 3)
 
 
+@pytest.mark.long
 def test_a_population_trains_on_a_mesh_as_without_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     condition = dataclasses.replace(CONDITION, model=dataclasses.replace(MODEL, layers=1))
 

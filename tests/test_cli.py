@@ -316,6 +316,7 @@ def test_a_claim_that_is_mistyped_is_told_already_at_smoke(tiny: Path) -> None:
     assert kept.read_text() == notebook.read_text()
 
 
+@pytest.mark.long
 def test_a_whole_paper_gets_one_report(tiny: Path) -> None:
     result = invoke("reproduce", "arxiv:0000.00001", "--seeds", "1")
     assert result.exit_code == 0, result.output

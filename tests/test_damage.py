@@ -345,6 +345,7 @@ def test_rows_that_were_changed_are_not_built_upon(tiny: Path) -> None:
     assert_same_runs(tiny / "whole", tiny / "cut")
 
 
+@pytest.mark.long
 def test_without_an_intact_checkpoint_a_run_refuses_unless_it_may_start_over(tiny: Path) -> None:
     run(tiny / "whole")
     with pytest.raises(Interrupted):
@@ -408,6 +409,7 @@ def test_the_state_of_other_runs_is_refused(tiny: Path) -> None:
         run(tiny / "run")
 
 
+@pytest.mark.long
 def test_other_versions_are_refused_without_allow_drift(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):
         run(tiny / "run", Stopper(5))

@@ -48,7 +48,9 @@ def by_hand(module, variables, inputs_BS: np.ndarray, targets_BS: np.ndarray) ->
     return answers
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=pytest.mark.long) if each == "learned" else each for each in MODELS]
+)
 def test_kept_keys_and_values_give_what_the_whole_sequence_does(name: str) -> None:
     module, variables = made(MODELS[name])
     split = TASK.table(0)["train"]

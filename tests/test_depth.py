@@ -67,7 +67,9 @@ def randomised(config=DEEP):
     return jax.tree.map(lambda leaf: jnp.array(rng.normal(0.1, 0.4, leaf.shape), jnp.float32), shapes(config))
 
 
-@pytest.mark.parametrize(("norm", "batch", "remat"), [("pre", 4, True), ("post", 30, False)])
+@pytest.mark.parametrize(
+    ("norm", "batch", "remat"), [pytest.param("pre", 4, True, marks=pytest.mark.long), ("post", 30, False)]
+)
 def test_scanned_and_recomputed_layers_are_the_same_function(norm, batch, remat):
     config = dataclasses.replace(DEEP, norm=norm)
     params, tokens = randomised(config), draw_tokens(batch)
@@ -200,8 +202,13 @@ def stepped(name, mesh=None, savings=None):
     [
         ("mlp", None, Savings(microbatches=2)),
         ("mlp", None, Savings(microbatches=4)),
-        ("transformer", None, Savings(microbatches=4)),
-        ("scanned", MeshSizes(data=2, fsdp=2, tensor=2), Savings(microbatches=2, remat="block")),
+        pytest.param("transformer", None, Savings(microbatches=4), marks=pytest.mark.long),
+        pytest.param(
+            "scanned",
+            MeshSizes(data=2, fsdp=2, tensor=2),
+            Savings(microbatches=2, remat="block"),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_step_that_saves_memory_is_the_same_step(name, mesh, savings):
@@ -211,6 +218,7 @@ def test_a_step_that_saves_memory_is_the_same_step(name, mesh, savings):
     assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_recomputed_blocks_need_less_memory():
     deep = scanned(dataclasses.replace(DEEP, layers=9, width=16))
     tokens = jax.ShapeDtypeStruct((256, SHAPE.length), jnp.int32)
@@ -237,6 +245,7 @@ def test_a_batch_that_cannot_be_taken_in_parts(name, parts, mesh, said):
         Savings(microbatches=parts).check(CONDITIONS[name], mesh)
 
 
+@pytest.mark.long
 def test_a_begun_run_is_not_given_other_savings(tiny):
     def command(*options):
         result = invoke("reproduce", "tiny-paper/main", "--scale", "smoke", *options)

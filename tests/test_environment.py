@@ -84,6 +84,7 @@ def test_nothing_that_a_checkout_names_is_run(checkout: Path, tmp_path: Path) ->
     assert not heard.exists()
 
 
+@pytest.mark.long
 def test_a_run_writes_named_variables_down_and_no_secrets(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("JAX_MY_TOKEN", "XLA_PASSWORD", "LIBTPU_CREDENTIALS", "JAX_SOMETHING"):
         monkeypatch.setenv(name, "hunter2")

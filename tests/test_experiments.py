@@ -26,22 +26,16 @@ EXPERIMENTS = [
     for experiment in found.paper.experiments
 ]
 # `make smoke` has the smoke runs of all experiments, and every kind of condition at paper scale. Among the tests are
-# the smoke runs of three papers' first experiments (a chain, a stream, features), and the kinds of first experiments.
-AMONG_THE_TESTS = ("grokking-tickets", "nanda-modadd", "xor-benign")
+# those of two papers' first experiments.
+AMONG_THE_TESTS = ("nanda-modadd", "xor-benign")
 
 
-def is_first(found: FoundPaper, experiment: Experiment) -> bool:
-    return experiment is found.paper.experiments[0]
+def marks(found: FoundPaper, experiment: Experiment) -> Any:
+    sampled = experiment is found.paper.experiments[0] and found.paper.slug in AMONG_THE_TESTS
+    return () if sampled else pytest.mark.smoke
 
 
-SMOKES = [
-    pytest.param(
-        *each.values,
-        id=each.id,
-        marks=() if is_first(*each.values) and each.values[0].paper.slug in AMONG_THE_TESTS else pytest.mark.smoke,
-    )
-    for each in EXPERIMENTS
-]
+SMOKES = [pytest.param(*each.values, id=each.id, marks=marks(*each.values)) for each in EXPERIMENTS]
 WITHOUT_GRIDS = [each for each in EXPERIMENTS if not any(isinstance(c, Sweep) for c in each.values[1].conditions)]
 
 
@@ -63,8 +57,7 @@ def kinds_first_seen() -> list[Any]:
         kinds = one_of_each_kind(each.values[1], "paper")
         new = [condition for kind, condition in kinds.items() if kind not in seen]
         seen |= kinds.keys()
-        marks = () if is_first(*each.values) else pytest.mark.smoke
-        found += [pytest.param(new, id=each.id, marks=marks)] if new else []
+        found += [pytest.param(new, id=each.id, marks=marks(*each.values))] if new else []
     return found
 
 

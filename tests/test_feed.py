@@ -128,6 +128,7 @@ def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> Non
         assert one[name].tobytes() == other[name].tobytes(), name
 
 
+@pytest.mark.long
 def test_neither_chunks_nor_feeds_nor_an_interruption_change_a_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +141,7 @@ def test_neither_chunks_nor_feeds_nor_an_interruption_change_a_bit(
     assert seconds["input"] > 0
 
 
+@pytest.mark.long
 def test_a_host_task_trains_on_what_it_says(tmp_path: Path) -> None:
     """Three steps of plain gradient descent over the batches of `host_batch`, written out."""
     short = dataclasses.replace(CONDITION, steps=3, seeds=(3,))
@@ -174,6 +176,7 @@ def test_a_host_task_trains_on_what_it_says(tmp_path: Path) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_buckets_of_a_host_task_train(tmp_path: Path) -> None:
     task = Buckets(of=(Part(name="a", task=TASK), Part(name="b", task=ReversalTask(least=5, longest=6), weight=2)))
     model = dataclasses.replace(CONDITION.model, positions="sinusoidal")

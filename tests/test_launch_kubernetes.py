@@ -147,6 +147,7 @@ def test_a_job_set_is_submitted_followed_and_cancelled(server: Server, tmp_path:
     assert f"go on with: jaxgen resume --as-submitted {path}" in done.stdout
 
 
+@pytest.mark.long
 def test_a_run_in_a_bucket_needs_no_volume_and_is_known_anywhere(server: Server) -> None:
     with emulator("s3") as bucket:
         where = ["--to", "kubernetes", "--image", "a/b:1", "--runs", f"{bucket}/runs"]

@@ -71,10 +71,10 @@ def trained(of: Condition, mesh: str | None, layout="sequential") -> tuple[State
 @pytest.mark.parametrize(
     ("model", "layout", "mesh"),
     [
-        ("transformer", "sequential", "data=8"),
+        pytest.param("transformer", "sequential", "data=8", marks=pytest.mark.long),
         ("transformer", "vmap", "data=2,fsdp=2,tensor=2"),
-        ("mlp", "vmap", "member=4,tensor=2"),
-        ("embedding_mlp", "sequential", "member=2,fsdp=4"),
+        pytest.param("mlp", "vmap", "member=4,tensor=2", marks=pytest.mark.long),
+        pytest.param("embedding_mlp", "sequential", "member=2,fsdp=4", marks=pytest.mark.long),
     ],
 )
 def test_every_mesh_trains_as_one_device_does(model: str, layout, mesh: str) -> None:
@@ -152,6 +152,7 @@ def collectives_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+@pytest.mark.long
 def test_what_devices_tell_each_other() -> None:
     """A change shows as a difference in tests/golden/collectives.txt, which `python -m tests.test_mesh` writes."""
     assert collectives_table() == COLLECTIVES.read_text(encoding="utf-8")
@@ -237,6 +238,7 @@ def run(path: Path, of: Condition, observer: SilentObserver, **arguments) -> Non
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_run_resumes_on_its_mesh_bit_for_bit_and_on_another_if_allowed(tmp_path: Path) -> None:
     of, mesh = condition(MLP), MeshSizes.parse("member=2,fsdp=2")
     run(tmp_path / "whole", of, SilentObserver(), mesh=mesh)
@@ -266,6 +268,7 @@ def test_the_command_line_takes_a_mesh(tiny: Path) -> None:
 INVARIANT = dataclasses.replace(condition(MLPConfig(hidden=(32, 16), dropout=0.1)), numerics=Numerics(logical_shards=8))
 
 
+@pytest.mark.long
 def test_logical_shards_give_the_same_bits_on_another_topology() -> None:
     alone, losses_alone = trained(INVARIANT, None)
     spread, losses = trained(INVARIANT, "member=2,data=4")

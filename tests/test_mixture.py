@@ -78,7 +78,7 @@ def test_a_curriculum_goes_on_with_its_last_part() -> None:
     assert [int(jax.jit(lambda s: task.part_at(s, jnp))(jnp.int32(step))) for step in (1, 2, 9)] == [0, 1, 1]
 
 
-@pytest.mark.parametrize("layout", ["sequential", "vmap"])
+@pytest.mark.parametrize("layout", ["sequential", pytest.param("vmap", marks=pytest.mark.long)])
 def test_parts_of_different_lengths_train_in_one_program(layout) -> None:
     """A step on a batch of one part is the step that this part alone would make."""
     steps = 3

@@ -16,12 +16,12 @@ from jaxgen.errors import UserError
 from jaxgen.train import claim
 from jaxgen.train.loop import Interrupted
 from tests.chaos import differences
-from tests.emulators import SCHEMES, copy, emulator, forget
+from tests.emulators import copy, emulator, forget
 from tests.test_reproduce import Stopper, assert_same_runs, run
 from tests.tiny_paper import invoke, write_tiny_paper
 
 
-@pytest.fixture(scope="module", params=SCHEMES)
+@pytest.fixture(scope="module", params=["s3", pytest.param("gs", marks=pytest.mark.long)])
 def bucket(request: pytest.FixtureRequest) -> Iterator[str]:
     with emulator(request.param) as url:
         yield url
@@ -97,6 +97,7 @@ def test_a_run_goes_on_from_a_store_wherever_it_stopped(s3: str, tiny: Path, who
     assert_same_runs(whole, copy(url, tiny / "copied"))
 
 
+@pytest.mark.long
 def test_a_run_moves_between_a_disk_and_a_store(s3: str, tiny: Path, whole: Path) -> None:
     with pytest.raises(Interrupted):
         run(tiny / "here", Stopper(9))
@@ -111,6 +112,7 @@ def test_a_run_moves_between_a_disk_and_a_store(s3: str, tiny: Path, whole: Path
     assert_same_runs(whole, back)
 
 
+@pytest.mark.long
 def test_what_is_damaged_in_a_store_is_left_out(s3: str, tiny: Path, whole: Path) -> None:
     url = f"{s3}/damaged"
     for step in (9, 23):
@@ -154,6 +156,7 @@ def test_a_store_that_fails_for_a_while_stops_no_training(
     assert_same_runs(whole, copy(f"{s3}/failing", tiny / "copied"))
 
 
+@pytest.mark.long
 def test_what_the_one_before_saved_last_is_gone_on_from(
     s3: str, tiny: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +189,7 @@ except Interrupted:
     assert_same_runs(whole, copied)
 
 
+@pytest.mark.long
 def test_a_process_that_was_thought_gone_ends_with_its_next_save(s3: str, tiny: Path, whole: Path) -> None:
     url = f"{s3}/two"
 

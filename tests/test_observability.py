@@ -45,6 +45,7 @@ def test_a_profile_that_cannot_be_read(text: str) -> None:
         Profile.parse(text)
 
 
+@pytest.mark.long
 def test_a_profiled_run_is_the_same_and_leaves_a_trace(tiny: Path) -> None:
     run(tiny / "plain")
     run(tiny / "traced", profile=Profile.parse("7:13"))
@@ -52,6 +53,7 @@ def test_a_profiled_run_is_the_same_and_leaves_a_trace(tiny: Path) -> None:
     assert list((tiny / "traced").rglob("profile/**/*.xplane.pb"))
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_within_a_trace_ends_it(tiny: Path) -> None:
     with pytest.raises(Interrupted):
         run(tiny / "cut", Stopper(9), profile=Profile.parse("5:30"))

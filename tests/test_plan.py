@@ -69,6 +69,7 @@ def test_a_step_of_an_mlp_has_the_operations_that_it_must(mesh: str) -> None:
     assert matmul_flops(jaxpr) == 4 * 2 * B * (2 * D * H + 3 * H * V)
 
 
+@pytest.mark.long
 def test_operations_agree_with_the_compilers_own_count() -> None:
     """The compiler counts every operation, so a little more than matrix products, which are nearly all of this step."""
     wide = dataclasses.replace(

@@ -113,6 +113,7 @@ SIGNALS = [
 ]
 
 
+@pytest.mark.long
 def test_a_signal_ends_the_run_wherever_it_is_and_nothing_is_lost(whole: Path) -> None:
     for what, code, says in SIGNALS:
         done = drive(what, "--runs", "cut")
@@ -161,6 +162,7 @@ def test_a_terminal_that_closes_stops_the_run_saved_and_under_nohup_nothing_does
     assert_same_runs(whole, Path("cut/tiny-paper/main/paper"))
 
 
+@pytest.mark.long
 def test_sigusr1_saves_and_goes_on(whole: Path) -> None:
     what = """
 def do(call, self, step, rows):
@@ -177,6 +179,7 @@ before(manifest, "publish", lambda call, path, *_: print("saved", path))
     assert_same_runs(whole, Path("cut/tiny-paper/main/paper"))
 
 
+@pytest.mark.long
 def test_a_second_process_is_told_who_the_first_is_and_a_killed_one_holds_nothing(whole: Path) -> None:
     stay = """
 before(progress.ProgressDisplay, "advanced", lambda call, self, step, rows: stuck() if step > 4 else None)

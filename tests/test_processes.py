@@ -88,6 +88,7 @@ def codes(launched: Launched) -> list[int]:
     return [each.returncode for each in launched.processes]
 
 
+@pytest.mark.long
 def test_a_signal_to_one_of_two_stops_both_and_they_come_back_bit_for_bit(tmp_path: Path) -> None:
     """The first ones have a disk in common; those that are stopped have none, and a bucket."""
     papers = write_tiny_paper(tmp_path)

@@ -377,6 +377,7 @@ MANY = tuple(
 )
 
 
+@pytest.mark.long
 def test_the_page_shows_so_many_conditions_as_can_be_told_apart_and_says_so() -> None:
     table = table_of(MANY)
     figures = (CURVES, TOGETHER)

@@ -70,7 +70,7 @@ def assert_same_runs(one: Path, other: Path) -> None:
             np.testing.assert_array_equal(leaf, others[name][path], err_msg=path)
 
 
-@pytest.mark.parametrize("layout", ["sequential", "vmap"])
+@pytest.mark.parametrize("layout", ["sequential", pytest.param("vmap", marks=pytest.mark.long)])
 def test_an_interrupted_run_resumes_bit_for_bit(tiny: Path, layout: str) -> None:
     run(tiny / "whole", layout=layout)
     for step in (1, 9, 23):
@@ -123,6 +123,7 @@ def test_a_seed_can_be_added_without_retraining(tiny: Path) -> None:
     assert run(tiny / "run", seeds=2).table.seeds() == [0, 1]
 
 
+@pytest.mark.long
 def test_what_members_share_is_written_and_read_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else thousands of members cost the square of their number."""
     calls: list[str] = []
@@ -195,6 +196,7 @@ def test_a_member_that_diverges_is_frozen_and_the_others_go_on(tiny: Path) -> No
     assert (stopping.iloc[:-1] < 0.3).all()
 
 
+@pytest.mark.long
 def test_a_begun_run_keeps_its_layout(tiny: Path) -> None:
     with pytest.raises(Interrupted):
         run(tiny / "run", Stopper(5), layout="vmap")

@@ -13,7 +13,7 @@ import click
 
 from jaxgen import __version__, objects
 from jaxgen.cli.backend import import_jax
-from jaxgen.cli.text import echo, tolerate_encodings
+from jaxgen.cli.text import echo, forgive_terminals
 from jaxgen.config import INT32
 from jaxgen.errors import UserError, nearest
 from jaxgen.train import processes
@@ -65,7 +65,7 @@ class Group(click.Group):
             self._fail(error)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        tolerate_encodings()
+        forgive_terminals()
         return super().main(*args, **kwargs)
 
     def _fail(self, error: Exception) -> NoReturn:

@@ -1,8 +1,7 @@
 """What the user or the machine asks of a run by signals, wherever the program is.
 
 SIGTERM, SIGHUP (unless it is ignored, as under nohup) and the first SIGINT ask it to save and stop; it exits with
-`STOPPED`. SIGUSR1 asks it to save
-and go on. A second SIGINT ends it at once: what was saved stays.
+`STOPPED`. SIGUSR1 asks it to save and go on. A second SIGINT ends it at once: what was saved stays.
 
 Python runs its signal handlers between two of its instructions, so not before a compilation ends.
 Here the system writes each signal to a pipe at once, and a thread reads it. While nothing would be
@@ -13,12 +12,10 @@ program has not stopped after most of the grace time. Files are whole at any mom
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import signal
 import sys
-import termios
 import threading
 import time
 from collections.abc import Callable
@@ -83,8 +80,6 @@ class Preemption:
                 if not numbers:
                     return
                 for number in numbers:
-                    if number == signal.SIGHUP:
-                        _leave_lost_terminal()
                     if number == signal.SIGUSR1:
                         self._save_requested = True
                     elif self.stop_requested and number == signal.SIGINT:
@@ -104,15 +99,3 @@ class Preemption:
         with contextlib.suppress(OSError):  # whoever read it may be gone
             os.write(1, f"{cursor}\n{text}{self.way_back and '; go on with: '}{self.way_back}\n".encode())
         os._exit(code)
-
-
-def _leave_lost_terminal() -> None:
-    """Has what is written to a terminal that is gone lead nowhere, where it would be an error."""
-    for output in (1, 2):
-        try:
-            termios.tcgetattr(output)
-        except termios.error as error:
-            if error.args[0] == errno.EIO:
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, output)
-                os.close(nowhere)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 import sys
+from typing import Any, TextIO
 
 import click
 
@@ -24,8 +26,30 @@ def echo(text: str, *, newline: bool = True, err: bool = False) -> None:
     click.echo(harmless(text), nl=newline, err=err)
 
 
-def tolerate_encodings() -> None:
-    """Has characters that the output cannot encode be written as `\\u2265`, since none may end a run."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+def forgive_terminals() -> None:
+    """Has no output end a run: what it cannot encode is written as `\\u2265`, and what a closed terminal no longer
+    takes is dropped."""
+    sys.stdout, sys.stderr = _forgiving(sys.stdout), _forgiving(sys.stderr)
+
+
+class _Terminal(io.FileIO):
+    """A terminal that may close at any moment."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return memoryview(data).nbytes
+
+
+def _forgiving(stream: TextIO) -> TextIO:
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.reconfigure(errors="backslashreplace")
+    if not stream.isatty():
+        return stream
+    stream.flush()
+    output = io.BufferedWriter(_Terminal(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(output, encoding=stream.encoding, errors="backslashreplace", line_buffering=True)

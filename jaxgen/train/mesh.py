@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
@@ -119,7 +118,7 @@ def put(tree: Tree, shardings: Tree) -> Tree:
     def place(leaf: Any, sharding: NamedSharding) -> jax.Array:
         leaf = np.asarray(leaf)
         parts = [
-            jax.device_put(jnp.array(leaf[index], copy=True), device)
+            jax.device_put(leaf[index], device, may_alias=False)
             for device, index in sharding.addressable_devices_indices_map(leaf.shape).items()
         ]
         return jax.make_array_from_single_device_arrays(leaf.shape, sharding, parts)

@@ -459,6 +459,7 @@ def corpus() -> dict[str, list[tuple[list[str], list[str]]]]:
     return read
 
 
+@pytest.mark.long
 def test_the_words_alone_are_the_published_ones() -> None:
     lines = sorted("\t".join(map(" ".join, pair)) for pair in corpus()["main"] if len(pair[0]) == 1)
     assert len(lines) == 143

@@ -62,6 +62,7 @@ def test_members_have_file_names_of_their_own_however_their_conditions_are_calle
         condition(name="n" * 301)
 
 
+@pytest.mark.long
 @pytest.mark.report("OpenNMT/OpenNMT-py#1430")
 def test_conditions_whose_names_meet_or_are_long_train_side_by_side(tiny: Path) -> None:
     notebook = tiny / "papers" / "tiny_paper" / "__init__.py"

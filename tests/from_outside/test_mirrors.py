@@ -11,6 +11,7 @@ from tests.test_reproduce import Stopper, run
 from tests.tiny_paper import invoke
 
 
+@pytest.mark.long
 @pytest.mark.report("pytorch/kineto#331")
 def test_a_mirror_that_cannot_be_written_blocks_no_training(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):

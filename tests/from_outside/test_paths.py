@@ -38,6 +38,7 @@ def test_what_is_saved_below_any_folder_is_read(tmp_path: Path, name: str) -> No
     np.testing.assert_array_equal(CheckpointStore(tmp_path / name / "c").load(1)["w"], TREE["w"])
 
 
+@pytest.mark.long
 @pytest.mark.report("tensorflow/tensorflow#34290")
 def test_a_run_below_such_a_folder_resumes(tiny: Path) -> None:
     run(tiny / "whole", seeds=1)

@@ -81,6 +81,7 @@ def test_processes_of_a_local_job_are_stopped_with_a_supervisor_that_was_killed(
     assert started.log_file.read_text().split()[1:] == ["saved"]
 
 
+@pytest.mark.long
 @pytest.mark.report("wandb/wandb#5632")
 @pytest.mark.report("ray-project/ray#29916")
 def test_a_run_made_afresh_or_elsewhere_has_an_id_of_its_own(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,6 +137,7 @@ def constants_of(condition: Condition):
     return stack_constants([Trajectory(condition, 0, "")], [None])
 
 
+@pytest.mark.long
 @pytest.mark.report("AI-Hypercomputer/maxtext#5285")
 def test_pruned_weights_get_no_noise() -> None:
     noisy = NoisyAdamW(learning_rate=0.1, weight_noise=10.0)
@@ -194,6 +195,7 @@ def test_a_start_that_is_not_finite_has_failed() -> None:
     assert (first.failed, first.active, last.step) == (True, False, 0)
 
 
+@pytest.mark.long
 @pytest.mark.report("vllm-project/speculators#898")
 def test_an_extended_run_stops_where_the_longer_run_stops(tmp_path: Path) -> None:
     stopping = dataclasses.replace(BASE, steps=60, stop=Stop(split="train", at_least=0.0, patience=3))
