@@ -18,11 +18,11 @@ test: setup lint
 test-newest:
 	$(MAKE) test VENV=.venv-newest
 
-# The tests of whole runs that take longer than some fifteen seconds each. About 15 minutes.
+# The tests that take longest, most of them of whole runs. About 15 minutes.
 test-long: setup
 	$(RUN)/python -m pytest -n 3 --dist worksteal -m long
 
-# The smoke run of every experiment of every paper; make test has two of them. About 7 minutes.
+# The smoke run of every experiment of every paper; make test has one of them. About 7 minutes.
 smoke: setup
 	$(RUN)/python -m pytest -n 2 -m "smoke or not smoke" tests/test_experiments.py
 

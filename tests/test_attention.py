@@ -212,6 +212,7 @@ def test_gradients_agree_with_finite_differences() -> None:
         assert difference == pytest.approx(float(jnp.sum(gradients[i] * direction)), rel=2e-3, abs=2e-3)
 
 
+@pytest.mark.long
 def test_it_composes() -> None:
     """A population under vmap, within scan, remat, jit and shard_map, gives what members alone give."""
     members, batch = 2, 4

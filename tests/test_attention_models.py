@@ -46,7 +46,7 @@ CONDITION = Condition(
     ("changes", "remat"),
     [
         ({}, False),
-        ({"layers": 1, "causal": False, "mup": True, "norm": "pre"}, True),
+        pytest.param({"layers": 1, "causal": False, "mup": True, "norm": "pre"}, True, marks=pytest.mark.long),
         pytest.param({"layers": 3, "scan_layers": True}, False, marks=pytest.mark.long),
     ],
 )
@@ -76,6 +76,7 @@ def test_an_encoder_with_a_kernel_does_not_see_padding_either() -> None:
     np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.long
 def test_what_is_measured_can_be_tapped() -> None:
     program = Program(dataclasses.replace(CONDITION, model=dataclasses.replace(MODEL, attention="auto")), "vmap")
     tokens = jnp.zeros((3, 3), jnp.int32)
@@ -114,6 +115,7 @@ def test_runs_of_before_keep_their_identity() -> None:
     assert digest(plain) != digest(MODEL)
 
 
+@pytest.mark.long
 def test_run_json_tells_what_was_taken(tmp_path: Path) -> None:
     condition = dataclasses.replace(CONDITION, model=dataclasses.replace(MODEL, attention="auto"), measures=())
     train(

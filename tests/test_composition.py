@@ -172,6 +172,7 @@ def test_only_the_probes_are_measured() -> None:
     assert {key for key in row if "/" in key} == {f"{m}/{split}" for m in ("accuracy", "loss") for split in PROBES}
 
 
+@pytest.mark.long
 def test_a_position_alone_is_of_the_examples_that_it_asks() -> None:
     # All of one probe ignore the same position; train mixes both kinds.
     module = build_model(CONDITION.model, TASK.shape())

@@ -437,6 +437,7 @@ class Planted:
         return (Path.write_text, (self.trace, EXPLOIT))
 
 
+@pytest.mark.long
 def test_reading_a_run_executes_nothing_of_it(tiny: Path) -> None:
     """Plants pickles and odd paths in every place that is read."""
     run(tiny / "run")
@@ -532,6 +533,7 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
+@pytest.mark.long
 def test_a_link_at_any_level_is_refused_by_name(made: Path, tiny: Path) -> None:
     there = outside(tiny)
     mine = contents(there)

@@ -49,7 +49,7 @@ def by_hand(module, variables, inputs_BS: np.ndarray, targets_BS: np.ndarray) ->
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=pytest.mark.long) if each == "learned" else each for each in MODELS]
+    "name", [pytest.param(each, marks=pytest.mark.long) if each != "scanned" else each for each in MODELS]
 )
 def test_kept_keys_and_values_give_what_the_whole_sequence_does(name: str) -> None:
     module, variables = made(MODELS[name])
@@ -78,6 +78,7 @@ def test_what_is_kept_for_later_positions_never_reaches_earlier_ones() -> None:
     np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.long
 def test_decoding_of_a_population() -> None:
     module, _ = made(BASE)
     split = TASK.table(0)["test"]
@@ -137,6 +138,7 @@ def test_tokens_and_lengths_are_counted_as_they_stand() -> None:
         assert values[f"accuracy.to_{edge}/test"] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.long
 def test_greedy_accuracy_is_that_of_the_models_own_answers() -> None:
     module, variables = made(BASE)
     split = TASK.table(0)["train"]

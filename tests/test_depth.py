@@ -91,6 +91,7 @@ def test_scanned_and_recomputed_layers_are_the_same_function(norm, batch, remat)
         assert_close(found_gradients, gradients)
 
 
+@pytest.mark.long
 def test_every_scanned_layer_starts_from_draws_of_its_own():
     wide = dataclasses.replace(DEEP, width=64, mlp_width=128, init="gpt2")
     found = jax.jit(build_model(scanned(wide), SHAPE).init)(jax.random.key(0), draw_tokens(1))["params"]["blocks"]
@@ -122,6 +123,7 @@ def test_each_scanned_layer_draws_its_own_dropout():
     np.testing.assert_allclose(counts / counts.sum(), [1 / 4, 1 / 2, 1 / 4], atol=0.06)
 
 
+@pytest.mark.long
 def test_a_tap_of_scanned_layers_is_stacked_and_patched_in_all_of_them():
     params, tokens = randomised(), draw_tokens(6)
     plain, scan = build_model(DEEP, SHAPE), build_model(scanned(DEEP), SHAPE)
@@ -260,6 +262,7 @@ def test_a_begun_run_is_not_given_other_savings(tiny):
     assert "cannot go on bit for bit: remat was block, is none" in " ".join(said.split())
 
 
+@pytest.mark.long
 def test_a_run_goes_on_with_the_savings_that_it_began_with(tmp_path):
     condition = CONDITIONS["mlp"]
 

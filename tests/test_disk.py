@@ -58,6 +58,7 @@ class Filler(Listener):
             self.waste.unlink()
 
 
+@pytest.mark.long
 def test_a_full_disk_stops_no_training_and_loses_nothing(
     tiny: Path,
     small_disk: Path,
@@ -75,6 +76,7 @@ def test_a_full_disk_stops_no_training_and_loses_nothing(
     assert_same_runs(tiny / "whole", small_disk / "run")
 
 
+@pytest.mark.long
 def test_a_save_that_fails_is_said_and_tried_again(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a disk that can only be read for a while; where no disk can be mounted, too."""
     monkeypatch.setattr(loop, "RETRY_SECONDS", 0.1)

@@ -204,6 +204,7 @@ def advance(condition: Condition, steps: int, params=None, members: int = 1):
     return start, state, program, constants
 
 
+@pytest.mark.long
 def test_members_of_an_ensemble_train_as_each_would_alone_and_answer_by_their_mean() -> None:
     plain = dataclasses.replace(CONDITION, batch_size=None)
     ensemble = dataclasses.replace(plain, model=EnsembleConfig(members=2, member=MLPConfig(hidden=(6,))))

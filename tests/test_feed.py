@@ -76,6 +76,7 @@ def test_finite_data_of_a_host_task_is_a_table() -> None:
     assert [each is None for each in feeds] == [False, True]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mesh", ["data=1", "member=2,data=4"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_feed_goes_on_anywhere(mesh: str, workers: int) -> None:

@@ -157,6 +157,7 @@ def test_any_sizes(trained_operators, more, trained_value, larger, test_examples
             assert row.largest <= trained_value + larger
 
 
+@pytest.mark.long
 def test_no_expression_is_drawn_twice() -> None:
     # There are few of these, so that they come again and again.
     few = dataclasses.replace(TASK, most_value=41, test_examples=400, same_answer=1.0)

@@ -156,6 +156,7 @@ def test_a_supervisor_that_was_killed_is_gone_and_the_job_can_be_submitted_again
     assert wait(again).word == "finished"
 
 
+@pytest.mark.long
 def test_an_experiment_trains_in_the_background_and_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

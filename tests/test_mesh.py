@@ -72,8 +72,8 @@ def trained(of: Condition, mesh: str | None, layout="sequential") -> tuple[State
     ("model", "layout", "mesh"),
     [
         pytest.param("transformer", "sequential", "data=8", marks=pytest.mark.long),
-        ("transformer", "vmap", "data=2,fsdp=2,tensor=2"),
-        pytest.param("mlp", "vmap", "member=4,tensor=2", marks=pytest.mark.long),
+        pytest.param("transformer", "vmap", "data=2,fsdp=2,tensor=2", marks=pytest.mark.long),
+        ("mlp", "vmap", "member=4,tensor=2"),
         pytest.param("embedding_mlp", "sequential", "member=2,fsdp=4", marks=pytest.mark.long),
     ],
 )
@@ -85,6 +85,7 @@ def test_every_mesh_trains_as_one_device_does(model: str, layout, mesh: str) -> 
     assert len(jax.tree.leaves(state.params)[0].sharding.device_set) == MeshSizes.parse(mesh).devices
 
 
+@pytest.mark.long
 def test_members_on_devices_of_their_own_start_alike() -> None:
     of = condition(TRANSFORMER)
     ours, theirs = (
@@ -278,6 +279,7 @@ def test_logical_shards_give_the_same_bits_on_another_topology() -> None:
         assert np.asarray(leaf).tobytes() == other.tobytes(), jax.tree_util.keystr(path)
 
 
+@pytest.mark.long
 def test_logical_shards_are_the_same_step_up_to_rounding() -> None:
     plain = condition(EmbeddingMLPConfig(embedding=16, hidden=32))
     _, losses = trained(dataclasses.replace(plain, numerics=Numerics(logical_shards=8)), None)

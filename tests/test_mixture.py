@@ -63,6 +63,7 @@ def test_a_mixture_has_its_shares_in_every_batch(seed: int) -> None:
         np.testing.assert_array_equal(whole, np.concatenate(cut))
 
 
+@pytest.mark.long
 def test_a_mixture_is_the_same_on_the_device() -> None:
     task = Mixture(of=parts(1, 3))
     words = np.random.default_rng(0).integers(2**32, size=(8, task.stream_words()), dtype=np.uint32)
@@ -78,7 +79,8 @@ def test_a_curriculum_goes_on_with_its_last_part() -> None:
     assert [int(jax.jit(lambda s: task.part_at(s, jnp))(jnp.int32(step))) for step in (1, 2, 9)] == [0, 1, 1]
 
 
-@pytest.mark.parametrize("layout", ["sequential", pytest.param("vmap", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("layout", ["sequential", "vmap"])
 def test_parts_of_different_lengths_train_in_one_program(layout) -> None:
     """A step on a batch of one part is the step that this part alone would make."""
     steps = 3

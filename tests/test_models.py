@@ -173,6 +173,7 @@ def test_gradients_are_those_of_the_plain_forward(batch, norm):
         np.testing.assert_allclose(value, leaf, rtol=3e-3, atol=3e-3, err_msg=jax.tree_util.keystr(path))
 
 
+@pytest.mark.long
 def test_computing_by_vocabulary_changes_no_gradient():
     # A batch of 8 is computed as it is, the same rows repeated to 40 by vocabulary: the mean loss is one.
     config, tokens = small(norm="pre", positions="sinusoidal"), draw_tokens(8)

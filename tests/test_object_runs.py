@@ -87,6 +87,7 @@ def test_a_run_in_a_store_is_the_run_on_a_disk(bucket: str, tiny: Path, whole: P
     assert f"report: {runs}/tiny-paper/main/smoke/report.html\n" in done.stdout
 
 
+@pytest.mark.long
 def test_a_run_goes_on_from_a_store_wherever_it_stopped(s3: str, tiny: Path, whole: Path) -> None:
     url = f"{s3}/cut"
     for step in (1, 9, 23):
@@ -136,6 +137,7 @@ def _step(name: str) -> int:
     return int(name.partition("/")[0])
 
 
+@pytest.mark.long
 def test_a_store_that_fails_for_a_while_stops_no_training(
     s3: str, tiny: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

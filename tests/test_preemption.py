@@ -141,6 +141,7 @@ before(progress.ProgressDisplay, "advanced", do)
 """
 
 
+@pytest.mark.long
 def test_a_terminal_that_closes_stops_the_run_saved_and_under_nohup_nothing_does(whole: Path) -> None:
     terminal, inside = os.openpty()
     code = DRIVER.replace("{what}", CLOSES_ITS_TERMINAL)

@@ -137,6 +137,7 @@ def test_a_shuffle_is_a_permutation(count: int, seed: int) -> None:
     assert sorted(np.asarray(shuffled).tolist()) == list(range(count))
 
 
+@pytest.mark.long
 def test_a_shuffle_leaves_no_trace_of_the_order() -> None:
     count = 1000
     keys = [jax.random.fold_in(jax.random.key(0), epoch) for epoch in range(50)]

@@ -102,6 +102,7 @@ def test_the_length_of_chunks_never_matters(tiny: Path) -> None:
     assert_same_runs(tiny / "long", tiny / "short")
 
 
+@pytest.mark.long
 def test_a_run_can_be_extended_and_equals_the_longer_run(tiny: Path) -> None:
     run(tiny / "run", experiment="faults")
     once = {(name, row["step"], row["member"]): row for name, row in rows_of(tiny / "run")}
@@ -147,6 +148,7 @@ def test_what_members_share_is_written_and_read_once(tiny: Path, monkeypatch: py
         assert list(data["settings"]) == list(dict.fromkeys(member["condition"] for member in data["members"]))
 
 
+@pytest.mark.long
 def test_a_seed_that_is_no_longer_asked_for_has_the_settings_it_was_begun_with(tiny: Path) -> None:
     run(tiny / "run", seeds=2)
     assert run(tiny / "run", seeds=1, extend=50).table.seeds() == [0]
@@ -262,6 +264,7 @@ def test_first_starts_a_child_at_the_step_it_names(tiny: Path) -> None:
     assert done.table.seed(0).at("ticket", "weight_norm", 0) == pytest.approx(norms[reached], rel=1e-6)
 
 
+@pytest.mark.long
 def test_a_run_shows_the_members_last_asked_for(tiny: Path) -> None:
     run(tiny / "run", seeds=1)
     _, (found,) = find("tiny-paper/main")

@@ -92,6 +92,7 @@ def test_patches_add_up():
     assert np.any(patch(model, variables, tokens, {}) != patch(model, variables, other, {}))
 
 
+@pytest.mark.long
 def test_under_jit_and_vmap():
     model, variables, tokens = setup()
     members = jax.tree.map(lambda x: jnp.stack([x, 1.1 * x, -x]), variables)

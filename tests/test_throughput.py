@@ -62,6 +62,7 @@ def test_devices_by_the_names_that_jax_gives_them() -> None:
     assert named("NVIDIA H100 PCIe") is None  # slower than the module of the same name
 
 
+@pytest.mark.long
 def test_a_run_says_how_fast_it_was(tiny: Path) -> None:
     (dense, ticket) = run(tiny / "run").timings
     assert (dense.conditions, dense.members) == (("dense",), 2)

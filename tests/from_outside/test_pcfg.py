@@ -71,6 +71,7 @@ def distance(counts: collections.Counter, published: Mapping) -> float:
     return sum(abs(counts[value] / n - published.get(value, 0) / m) for value in {*counts, *published}) / 2
 
 
+@pytest.mark.long
 def test_functions_and_depths_together() -> None:
     published = {(many, deep): count for many, depths in DEPTHS.items() for deep, count in depths.items()}
     ours = collections.Counter((len(functions(source)), depth(source)) for source, _ in corpus())

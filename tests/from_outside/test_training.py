@@ -85,6 +85,7 @@ def test_a_child_has_the_running_statistics_of_its_parent(tmp_path: Path) -> Non
         assert table.at("child", key, 0) == table.at("parent", key, 20)
 
 
+@pytest.mark.long
 @pytest.mark.report("AI-Hypercomputer/maxtext#5285")
 @pytest.mark.parametrize(
     "optimizer",
@@ -220,6 +221,7 @@ def test_what_a_seed_draws_depends_on_no_setting_of_jax() -> None:
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
 @pytest.mark.report("huggingface/transformers#44146", "PrimeIntellect-ai/prime-rl#864")
 def test_every_condition_is_measured_at_its_own_end(tmp_path: Path) -> None:
     short, long = (dataclasses.replace(BASE, name=name, steps=steps) for name, steps in (("short", 25), ("long", 60)))
