@@ -145,7 +145,11 @@ before(progress.ProgressDisplay, "advanced", do)
 def test_a_terminal_that_closes_stops_the_run_saved_and_under_nohup_nothing_does(whole: Path) -> None:
     terminal, inside = os.openpty()
     code = DRIVER.replace("{what}", CLOSES_ITS_TERMINAL)
-    lead = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{code}"
+    # The tests themselves may run under nohup.
+    lead = (
+        "import fcntl, signal, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        f"signal.signal(signal.SIGHUP, signal.SIG_DFL)\n{code}"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", lead, "--runs", "cut", "--save-every", "1000"],
         stdin=inside, stdout=inside, stderr=inside, start_new_session=True,
