@@ -45,7 +45,7 @@ chaos-store: setup
 	$(RUN)/python -m tests.chaos --kills 36 --steps 1000 --processes 1 --processes 2 --store s3 --store gs
 
 # Five hundred commands with random settings, names, paths, options and variables of the environment: each does what it
-# says or refuses it in a line, and leaves nothing behind. About 15 minutes.
+# says or refuses it in a line, and leaves nothing behind. About 13 minutes.
 fuzz: setup
 	$(RUN)/python -m tests.fuzz
 

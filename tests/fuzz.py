@@ -255,6 +255,7 @@ def paths(draw: Draw) -> Case:
     command = draw.choice(["reproduce", "reproduce", "run", "report", "gallery", "new", "export", "submit"])
     first = place.partition("/")[0]
     anywhere = (first,) if first and first not in ("..", "loop", "notes") else ()
+    file = (*anywhere, "notes") if place == "notes" else anywhere  # what is named to be written, is
     if command == "reproduce":
         return Case(["reproduce", ONE, "--scale", "smoke", "--seeds", "1", f"--runs={place}"], writes=anywhere)
     if command == "run":
@@ -262,9 +263,9 @@ def paths(draw: Draw) -> Case:
             [draw.choice(["resume", "report", "checkpoints", "status", "logs", "cancel"]), "--", place], writes=()
         )
     if command == "report":
-        return Case(["report", "finished/tiny-paper/main/smoke", f"--to={place}"], writes=("finished", *anywhere))
+        return Case(["report", "finished/tiny-paper/main/smoke", f"--to={place}"], writes=("finished", *file))
     if command == "gallery":
-        return Case(["gallery", "--", place], writes=anywhere)
+        return Case(["gallery", "--", place], writes=file)
     if command == "new":
         return Case(["new", "my-paper", f"--into={place}"], writes=anywhere)
     if command == "export":
