@@ -18,14 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.experiment import Condition, Trajectory
+from jaxgen.condition import Condition, Trajectory
+from jaxgen.distributed.environment import cpu_name
+from jaxgen.distributed.mesh import one_device
 from jaxgen.models.config import TransformerConfig
+from jaxgen.optimizers import SGD
 from jaxgen.tasks.base import TRAINING_STREAM, Task, words_at
 from jaxgen.tasks.examples import EXAMPLES
-from jaxgen.train.config import SGD
-from jaxgen.train.environment import cpu_name
 from jaxgen.train.feed import HostFeed
-from jaxgen.train.mesh import one_device
 
 BATCH = 512
 ROUNDS, SECONDS = 5, 0.5

@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.models.build import build_model
+from jaxgen.distributed.environment import describe, device_name
 from jaxgen.models.config import TransformerConfig
 from jaxgen.models.decoding import greedy
 from jaxgen.tasks.base import IGNORED, TaskShape
-from jaxgen.train.environment import describe, device_name
 
 SEQUENCES, LENGTH, PROMPT, VOCABULARY = 512, 100, 20, 32
 ROUNDS = 3
@@ -25,7 +24,7 @@ ROUNDS = 3
 
 def main() -> None:
     shape = TaskShape(vocabulary=VOCABULARY, length=LENGTH, readout=tuple(range(LENGTH)), sizes=(("train", 1),))
-    model = build_model(TransformerConfig(layers=2, width=64, heads=2, mlp_width=256, norm="pre"), shape)
+    model = TransformerConfig(layers=2, width=64, heads=2, mlp_width=256, norm="pre").build(shape)
     variables = model.init(jax.random.key(0), shape.blank())
     words = np.random.default_rng(0).integers(VOCABULARY, size=(SEQUENCES, LENGTH + 1)).astype(np.int32)
     inputs, targets = words[:, :-1], np.where(np.arange(LENGTH) < PROMPT - 1, IGNORED, words[:, 1:])

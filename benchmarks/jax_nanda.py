@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgen.experiment import Condition, Trajectory
-from jaxgen.models.build import build_model
-from jaxgen.train.loop import stack_constants
-from jaxgen.train.losses import cross_entropy
+from jaxgen.condition import Condition, Trajectory
+from jaxgen.objectives.losses import cross_entropy
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
 
 
@@ -34,7 +33,7 @@ class ByHand:
     def __init__(self, condition: Condition):
         train = condition.task.table(0)["train"]
         inputs, targets = jnp.asarray(train.inputs), jnp.asarray(train.targets)
-        module = build_model(condition.model, condition.task.shape())
+        module = condition.model.build(condition.task.shape())
         config = condition.optimizer
         optimizer = optax.adamw(
             lambda count: config.learning_rate * jnp.minimum(1.0, (count + 1) / config.warmup),

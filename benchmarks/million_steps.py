@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.survival_paper import write_survival_paper
-from jaxgen.discovery import find
-from jaxgen.reproduce import reproduce
-from jaxgen.runs import Request, Run
-from jaxgen.train.loop import RunArguments, SilentObserver
-from jaxgen.train.manifest import published_steps
+from jaxgen.ledger.discovery import find
+from jaxgen.ledger.reproduce import reproduce
+from jaxgen.ledger.runs import Request, Run
+from jaxgen.run.arguments import RunArguments, SilentObserver
+from jaxgen.run.manifest import published_steps
 
 EVERY = 100_000
 LIMIT_MB = 20.0

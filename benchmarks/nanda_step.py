@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 
 def work(name: str, pipe: Connection) -> None:
-    from jaxgen.discovery import find
+    from jaxgen.ledger.discovery import find
 
     _, (experiment,) = find("nanda-modadd/mainline")
     condition = next(each for each in experiment.at_scale("paper") if each.name == "decay")

@@ -12,9 +12,9 @@ import os
 import sys
 import time
 
-from jaxgen.discovery import find
+from jaxgen.condition import Trajectory, populations, trajectories
 from jaxgen.errors import UserError
-from jaxgen.experiment import Trajectory, populations, trajectories
+from jaxgen.ledger.discovery import find
 
 EXPERIMENT = "power-grok/division"
 COMMON = (
@@ -47,9 +47,9 @@ def population(model: str, *settings: str) -> list[Trajectory]:
 
 def main() -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
+    from jaxgen.distributed.mesh import MeshSizes
     from jaxgen.plan.compile import plan
     from jaxgen.plan.topology import read_topology
-    from jaxgen.train.mesh import MeshSizes
 
     print(
         "| model | topology | mesh | fits | GB a device | TFLOP a step | bound | us a step | compiled in | CPU time |"

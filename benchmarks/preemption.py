@@ -54,12 +54,12 @@ main(["reproduce", *sys.argv[5:]])
 # What it is doing, the experiment, the function whose call begins it, which call, and how long after.
 PHASES = [
     ("importing jax", "shallow", "start", "-", 1, 0.3),
-    ("compiling 24 layers", "deep", "jaxgen.train.loop", "_Training._compile", 1, 2.0),
-    ("in a chunk of 24 layers", "deep", "jaxgen.train.loop", "_Training._read", 3, 0.5),
-    ("measuring", "shallow", "jaxgen.train.loop", "_Training._measured", 9, 0.0),
-    ("saving 300 MB", "300 MB", "jaxgen.train.loop", "_Training._begin_save", 1, 0.2),
-    ("in a chunk, with 300 MB to save", "300 MB", "jaxgen.train.loop", "_Training._read", 9, 0.1),
-    ("analysing", "shallow", "jaxgen.reproduce", "analyse", 1, 0.0),
+    ("compiling 24 layers", "deep", "jaxgen.run.loop", "_Training._compile", 1, 2.0),
+    ("in a chunk of 24 layers", "deep", "jaxgen.run.reader", "Reader.read", 3, 0.5),
+    ("measuring", "shallow", "jaxgen.run.loop", "_Training._measured", 9, 0.0),
+    ("saving 300 MB", "300 MB", "jaxgen.run.keeper", "Keeper.begin_save", 1, 0.2),
+    ("in a chunk, with 300 MB to save", "300 MB", "jaxgen.run.reader", "Reader.read", 9, 0.1),
+    ("analysing", "shallow", "jaxgen.ledger.reproduce", "_analyse", 1, 0.0),
     ("writing the report", "shallow", "jaxgen.cli.train", "_write_report", 1, 0.0),
 ]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.survival_paper import write_survival_paper
-from jaxgen.discovery import find
-from jaxgen.reproduce import reproduce
-from jaxgen.runs import Request, Run
-from jaxgen.train.goodput import goodput
-from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
-from jaxgen.train.manifest import all_steps, published_steps, verify
+from jaxgen.ledger.discovery import find
+from jaxgen.ledger.reproduce import reproduce
+from jaxgen.ledger.runs import Request, Run
+from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
+from jaxgen.run.goodput import goodput
+from jaxgen.run.manifest import all_steps, published_steps, verify
 
 SECONDS = 200.0  # so three saves
 

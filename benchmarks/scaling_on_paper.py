@@ -19,8 +19,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from benchmarks.plans import population
-from jaxgen.report.axes import STYLE, legend, name_axes, panels, step_text
-from jaxgen.report.palette import MUTED, SERIES
+from jaxgen.figures.axes import STYLE, legend, name_axes, panels, step_text
+from jaxgen.figures.palette import MUTED, SERIES
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLE, FIGURE = DOCS / "scaling-on-paper.csv", DOCS / "scaling-on-paper.svg"
@@ -44,9 +44,9 @@ def wanted() -> list[tuple[str, int, int]]:
 
 
 def compile_point(mesh: str, chips: int, batch: int) -> dict[str, float | str]:
+    from jaxgen.distributed.mesh import MeshSizes
     from jaxgen.plan.compile import plan
     from jaxgen.plan.topology import read_topology
-    from jaxgen.train.mesh import MeshSizes
 
     # The exchanges are the partitioner's, whatever the effort of the passes after it.
     topology = dataclasses.replace(

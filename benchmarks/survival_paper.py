@@ -6,11 +6,13 @@ from pathlib import Path
 
 SOURCE = '''"""Runs to be stopped, saved and resumed."""
 
-from jaxgen.experiment import Claim, Condition, Experiment, Paper, Scale, at_least
+from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least
+from jaxgen.condition import Condition
 from jaxgen.measures.config import Accuracy, Loss, ProgressMeasures
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.tasks import ModularTask
-from jaxgen.train.config import AdamW, Every
+from jaxgen.optimizers import AdamW
+from jaxgen.condition import Every
 
 
 def transformer(layers, **changes):

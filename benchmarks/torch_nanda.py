@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from jaxgen.experiment import Condition
+from jaxgen.condition import Condition
 
 
 class Transformer(nn.Module):

@@ -1,1 +1,1 @@
-"""The ledger: one folder a paper, found by `jaxgen.discovery`."""
+"""The ledger: one folder a paper, found by `jaxgen.ledger.discovery`."""

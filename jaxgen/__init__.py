@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from jaxgen.runs import Run, load_run
+    from jaxgen.ledger.runs import Run, load_run
 
 __all__ = ["Run", "__version__", "load_run"]
 
@@ -13,7 +13,7 @@ __all__ = ["Run", "__version__", "load_run"]
 def __getattr__(name: str) -> Any:
     # Imported when asked for: `jaxgen list` must not wait for jax.
     if name in ("Run", "load_run"):
-        from jaxgen import runs
+        from jaxgen.ledger import runs
 
         return getattr(runs, name)
     raise AttributeError(f"module 'jaxgen' has no attribute '{name}'")

@@ -9,12 +9,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from jaxgen.errors import UserError, nearest, shown, suggestion
+
+
+class UnknownKind(UserError):
+    """Saved settings name a kind of config that is not there: perhaps a paper brings it."""
+
 
 # What the device counts in: steps, seeds, rows and sizes are int32 there, and numbers float32.
 INT32 = 2**31 - 1
@@ -65,6 +71,9 @@ Fraction = Annotated[float, Range(at_least=0, at_most=1)]
 Rate = Annotated[float, Range(at_least=0, below=1)]
 
 
+# Where discovery puts the modules of a paper's folder: those of the wheel, and those of a user's folders.
+_PAPER_MODULE = re.compile(r"jaxgen(?:\.experiments\.|_experiments_)([A-Za-z0-9_]+)")
+
 _field_types: dict[type, dict[str, Any]] = {}
 
 
@@ -72,7 +81,11 @@ def field_types(cls: Any) -> dict[str, Any]:
     """Returns the resolved annotation of every field of a config class."""
     if cls not in _field_types:
         hints = typing.get_type_hints(cls, include_extras=True)
-        _field_types[cls] = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+        types = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+        marked = [name for name, hint in types.items() if PerMember in typing.get_args(hint)]
+        if marked and not cls.takes_scalars:
+            raise TypeError(f"{cls.__name__}.{marked[0]}: nothing gives a {cls.__name__} numbers marked PerMember")
+        _field_types[cls] = types
     return _field_types[cls]
 
 
@@ -87,13 +100,25 @@ class Config:
 
     kinds: ClassVar[dict[str, type[Config]]] = {}
     is_family: ClassVar[bool] = True
+    # What saved settings call it: the name of the class, after `slug/` where a paper's folder brings it. A part that
+    # has moved keeps its old name by `saved_as: ClassVar[str] = "..."`.
+    saved_as: ClassVar[str]
+    # Whether numbers marked `PerMember` reach it: of each member its own.
+    takes_scalars: ClassVar[bool] = False
+    # A kind without fields may be written as this one word.
+    word: ClassVar[str | None] = None
 
     def __init_subclass__(cls, family: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.is_family = family
-        if cls.__name__ in Config.kinds:
-            raise TypeError(f"there is a config named {cls.__name__} already; a saved run could not tell them apart")
-        Config.kinds[cls.__name__] = cls
+        paper = _PAPER_MODULE.match(cls.__module__)
+        own_name = f"{paper[1].replace('_', '-')}/{cls.__name__}" if paper else cls.__name__
+        cls.saved_as = cls.__dict__.get("saved_as", own_name)
+        there = Config.kinds.get(cls.saved_as)
+        # A paper that is imported again brings its classes again, and a dataclass with slots is made twice.
+        if there is not None and (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"there is a config named {cls.saved_as} already; a saved run could not tell them apart")
+        Config.kinds[cls.saved_as] = cls
 
     def __post_init__(self) -> None:
         if self.is_family:
@@ -105,6 +130,9 @@ class Config:
 
     def validate(self) -> None:
         """Raises `UserError` where fields contradict each other."""
+
+    def check(self, condition: Any) -> None:
+        """Raises `UserError` where this part cannot do its work within `condition`, or would be without effect."""
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -155,20 +183,66 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
     exact = (bool, int, float, str)
     if (type(value) is hint) if hint in exact else isinstance(value, hint):
         return value
-    name = "nothing" if hint is types.NoneType else hint.__name__
-    raise UserError(f"{path}: got {shown(value)} ({type(value).__name__}), expected {name}")
+    if isinstance(value, str) and isinstance(hint, type) and issubclass(hint, Config):
+        return _config_of_word(value, hint, path)
+    raise UserError(f"{path}: got {shown(value)} ({type(value).__name__}), expected {_named(hint)}")
+
+
+def _kinds_of(family: type[Config]) -> dict[str, type[Config]]:
+    """Returns the kinds that may stand where `family` is expected, by their saved names."""
+    return {name: cls for name, cls in Config.kinds.items() if issubclass(cls, family) and not cls.is_family}
+
+
+def _config_of_word(word: str, family: type[Config], path: str) -> Config:
+    """Returns the kind that `word` stands for: the word of one without fields, or the name of one that needs none."""
+    kinds = _kinds_of(family)
+    for name, cls in kinds.items():
+        if word in (name, cls.word):
+            missing = sorted(_needed(cls))
+            if missing:
+                example = ", ".join([f'"kind": "{name}"', *(f'"{each}": ...' for each in missing)])
+                raise UserError(f"{path}: got {shown(word)}, which needs {', '.join(missing)}; expected {{{example}}}")
+            return cls()
+    words = [cls.word or name for name, cls in kinds.items()]
+    raise UserError(f"{path}: got {shown(word)}, expected {_named(family)}{suggestion(word, [*words, *kinds])}")
+
+
+def _named(hint: Any) -> str:
+    """Returns what a value of a type is called in a message."""
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        return _named(_bare(hint))
+    if origin is Literal:
+        return " or ".join(repr(each) for each in typing.get_args(hint))
+    if origin is tuple:
+        return f"a list of {_named(typing.get_args(hint)[0])}"
+    if hint is types.NoneType:
+        return "nothing"
+    if isinstance(hint, type) and issubclass(hint, Config) and hint.is_family:
+        # Those of papers are too many to list.
+        engine = [cls.word or name for name, cls in _kinds_of(hint).items() if "/" not in name]
+        return f"one of {', '.join(sorted(engine))}"
+    return str(hint.__name__)
 
 
 def _coerce_union(value: Any, members: tuple[Any, ...], path: str) -> Any:
-    # The last problem is told: unions are written `X | None`, and for None no one needs help.
-    problem: UserError | None = None
+    problems: dict[Any, UserError] = {}
     for member in sorted(members, key=lambda each: each is not types.NoneType):
         try:
             return coerce(value, member, path)
         except UserError as error:
-            problem = error
-    assert problem is not None
-    raise problem
+            problems[member] = error
+    # A problem within the alternative that was meant is told; else what there is to choose from.
+    wanted = [member for member in problems if member is not types.NoneType]
+    meant = [each for each in wanted if _bare(each) is type(value)]
+    if len(wanted) > 1 and not meant:
+        raise UserError(f"{path}: got {shown(value)}, expected {' or '.join(map(_named, members))}")
+    raise problems[(meant or wanted)[0]]
+
+
+def _bare(hint: Any) -> Any:
+    """Returns a type without its marks."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
 
 
 def to_json(value: Any, *, complete: bool = False) -> Any:
@@ -179,7 +253,7 @@ def to_json(value: Any, *, complete: bool = False) -> Any:
       complete: whether to show `added` fields, too, that have their default.
     """
     if isinstance(value, Config):
-        return without(value, complete=complete)
+        return value.word or without(value, complete=complete)
     if isinstance(value, (tuple, list)):
         return [to_json(each, complete=complete) for each in value]
     if isinstance(value, Mapping):
@@ -209,21 +283,27 @@ def _from_json(data: Any) -> Any:
             return {key: _from_json(each) for key, each in data.items()}
         kind = data["kind"]
         if not isinstance(kind, str) or kind not in Config.kinds:
-            told = nearest(kind, Config.kinds) if isinstance(kind, str) else ", expected its name"
-            raise UserError(f"unknown kind of config {shown(kind)}{told}")
+            if isinstance(kind, str) and "/" in kind:
+                slug = kind.partition("/")[0]
+                raise UnknownKind(f"unknown kind of config {shown(kind)}: the paper '{slug}' is not there, or lacks it")
+            told = suggestion(kind, Config.kinds) if isinstance(kind, str) else ", expected its name"
+            raise UnknownKind(f"unknown kind of config {shown(kind)}{told}")
         cls = Config.kinds[kind]
         fields = {key: _from_json(each) for key, each in data.items() if key != "kind"}
         unknown = set(fields) - set(field_types(cls))
         if unknown:
             name = sorted(unknown)[0]
             raise UserError(f"{kind} has no field '{name}'{nearest(name, field_types(cls))}")
-        needed = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
-        if needed - fields.keys():
-            raise UserError(f"{kind} lacks {sorted(needed - fields.keys())}")
+        if missing := _needed(cls) - fields.keys():
+            raise UserError(f"{kind} lacks {sorted(missing)}")
         return cls(**fields)
     if isinstance(data, list):
         return tuple(_from_json(each) for each in data)
     return data
+
+
+def _needed(cls: type[Config]) -> set[str]:
+    return {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
 
 
 def nested(config: Config) -> Iterator[Config]:
@@ -308,4 +388,4 @@ def without(config: Config, *names: str, complete: bool = False) -> dict[str, An
     """Returns the JSON of a config less the fields `names`; `complete` as in `to_json`."""
     shown = [f.name for f in dataclasses.fields(config) if complete or not _is_as_before(config, f)]
     fields = {name: to_json(getattr(config, name), complete=complete) for name in shown if name not in names}
-    return {"kind": type(config).__name__, **fields}
+    return {"kind": config.saved_as, **fields}

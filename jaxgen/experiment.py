@@ -7,164 +7,26 @@ shrink them, `Claim`s judged on one tidy table, and `Figure`s. See docs/add-a-pa
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
-import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from jaxgen.config import (
-    Config,
-    NonNegativeInt,
-    PositiveInt,
-    coerce,
-    digest,
-    nested,
-    override,
-    parse_setting,
-    per_member_values,
-    to_json,
-    without,
-)
+from jaxgen.condition import NAME, Condition
+from jaxgen.config import Config, PositiveInt, coerce, digest, override, parse_setting
 from jaxgen.errors import UserError, nearest, shown
+from jaxgen.figures.base import Figure
 from jaxgen.machine import check_memory
-from jaxgen.measures.config import Accuracy, Analysis, Loss, Measure
-from jaxgen.models.config import ModelConfig
-from jaxgen.tasks import Task
-from jaxgen.train.config import (
-    Adversarial,
-    Every,
-    From,
-    Init,
-    LogSpaced,
-    LossName,
-    Mask,
-    NoisyAdamW,
-    Numerics,
-    OptimizerConfig,
-    OptimizerWrapper,
-    ScaledInit,
-    Stop,
-    masked,
-)
 
 if TYPE_CHECKING:
     from jaxgen.table import SeedTable
 
 SCALES = ("smoke", "mini", "paper")
-NAME = re.compile(r"[A-Za-z0-9=.,_ +-]{1,300}")
 # Of experiments: part of an ID, of a directory's name and of a file's.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-# So often a condition may be measured: its rows are in memory when it is judged.
-MOST_ROWS = 10_000_000
 # What a member takes at least, before anything of it is trained.
 _MEMBER_BYTES = 4096
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Condition(Config):
-    """A named setting of an experiment, with its seeds and its start."""
-
-    name: str
-    task: Task
-    model: ModelConfig
-    optimizer: OptimizerWrapper | OptimizerConfig
-    steps: PositiveInt
-    loss: Adversarial | LossName = "cross_entropy"
-    batch_size: PositiveInt | None = None  # None: the whole training split; else shuffled epochs
-    start: Init | ScaledInit | From = Init()
-    seeds: tuple[NonNegativeInt, ...] = (0, 1, 2)
-    numerics: Numerics = Numerics()
-    measures: tuple[Measure, ...] = (Accuracy(), Loss())
-    measure_at: LogSpaced | Every = LogSpaced()
-    stop: Stop | None = None
-    snapshots: tuple[NonNegativeInt, ...] = ()  # steps whose parameters are kept; the last one always is
-    analyses: tuple[Analysis, ...] = ()
-
-    def validate(self) -> None:
-        if not NAME.fullmatch(self.name):
-            rule = "letters, digits, spaces and any of = . , _ + -, 1 to 300 of them"
-            raise UserError(f"name: got {shown(self.name)}, expected {rule}")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"seeds: got {list(self.seeds)}, expected at least one, each once")
-        if (rows := self.measure_at.most(self.steps)) > MOST_ROWS:
-            raise UserError(
-                f"measure_at: {rows:,} measurements in {self.steps:,} steps, expected at most {MOST_ROWS:,}; "
-                "measure more rarely"
-            )
-        shape = self.task.shape()
-        if shape.real_targets != (self.loss == "squared_error"):
-            kind, expected = (
-                ("real numbers", "'squared_error'") if shape.real_targets else ("tokens", "'cross_entropy' or 'mse'")
-            )
-            raise UserError(f"loss: got '{self.loss}', expected {expected}: the targets of the task are {kind}")
-        train = dict(shape.sizes)["train"]
-        if self.task.kind() != "table":
-            if self.batch_size is None:
-                raise UserError(
-                    "batch_size: got nothing, expected a number: the examples of every step are made for it"
-                )
-            self.task.check_batch_size(self.batch_size)
-        elif self.batch_size is not None and self.batch_size > train:
-            raise UserError(f"batch_size: got {self.batch_size}, expected at most the {train} training examples")
-        if shape.padding is None and not getattr(self.model, "causal", True) and "<pad>" in self.task.token_names():
-            raise UserError(
-                "model.causal: got false, expected true: the task has a token '<pad>', which its shape does not "
-                "tell as `padding`, so an encoder would attend to it"
-            )
-        if isinstance(self.loss, Adversarial) and not self.task.shape().features:
-            raise UserError("loss: adversarial training moves features, and the task gives tokens")
-
-    def identity_fields(self) -> dict[str, Any]:
-        """Returns what, with a seed and the parent's identity, makes a trajectory what it is.
-
-        Left out are the name, the other seeds, what only looks at the run (snapshots, analyses),
-        and the horizon: no schedule depends on it, so a run can be extended.
-        """
-        fields = without(self, "name", "seeds", "snapshots", "analyses", "steps")
-        fields["task_version"] = type(self.task).version
-        versions = {type(each).__name__: type(each).version for each in nested(self.task) if isinstance(each, Task)}
-        if newer := {kind: version for kind, version in versions.items() if version > 1}:
-            fields["part_versions"] = newer
-        if corrections := self._corrections():
-            fields["corrections"] = corrections
-        return fields
-
-    def _corrections(self) -> list[str]:
-        """Returns which faults of earlier versions of the engine this condition had: its runs of then are others."""
-        optimizer, start, found = self.optimizer, self.start, []
-        noisy = isinstance(optimizer, NoisyAdamW)
-        if isinstance(optimizer, NoisyAdamW) and optimizer.weight_noise > 0:
-            found.append("weight noise is drawn apart from masks")
-        if isinstance(start, From):
-            if self.model.keeps_state():
-                found.append("the model's state comes along from the parent")
-            if masked(start.transforms) and (noisy or isinstance(optimizer, OptimizerWrapper)):
-                found.append("what is masked is in no norm and gets no noise")
-            if sum(isinstance(each, Mask) for each in start.transforms) > 1:
-                found.append("scores do not see what is masked")
-        if self.task.shape().padding is not None and not getattr(self.model, "causal", True):
-            found.append("an encoder does not see padding")
-        return found
-
-    def static_signature(self) -> str:
-        """Returns a digest that is equal for conditions which one compiled program can train."""
-        fields = without(self, "name", "seeds", "analyses", "task", complete=True)
-        for path, value in per_member_values(self).items():
-            *parts, name = path.split(".")
-            if parts[0] != "task":
-                # At zero what it controls (dropout, say) is left out of the program.
-                functools.reduce(operator.getitem, parts, fields)[name] = value > 0
-        if isinstance(self.start, From):
-            # A program is given the parameters and the mask; how they were made is not in it.
-            fields["start"] = {"kind": "From", "masked": masked(self.start.transforms)}
-        # Of the task, a program sees the tables' shapes alone, and how a stream is drawn.
-        fields["task"] = dataclasses.asdict(self.task.shape()) | {"corrupts": self.task.corrupts()}
-        if self.task.kind() != "table":
-            fields["task"]["stream"] = to_json(self.task)
-        return digest(fields)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -188,6 +50,8 @@ class Sweep:
 def _named(value: Any) -> str:
     """Returns a value of a sweep as a condition's name says it."""
     if isinstance(value, Config):
+        if value.word is not None:
+            return value.word
         shown = [_named(getattr(value, field.name)) for field in dataclasses.fields(value)]
         return ",".join([type(value).__name__, *shown])
     if isinstance(value, (tuple, list)):
@@ -273,64 +137,16 @@ class Claim:
     seeds: Literal["each", "median"] = "each"
     note: str = ""  # why it came out as recorded; readings that are unverified
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A view over trajectories."""
-
-    name: str
-    caption: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Curves(Figure):
-    """Values against the step on a log axis: one panel a condition or, with `together`, one panel a
-    key with a line for each condition. The band spans the seeds, the line is their median."""
-
-    keys: tuple[str, ...]
-    conditions: tuple[str, ...] | None = None  # None: all
-    together: bool = False
-    y_label: str = ""  # empty: the measures of `keys`
-    log_y: bool = False
-    paper: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)  # condition -> key -> value
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Profile(Figure):
-    """The last values of measures named `<prefix>.<number>/<split>` against that number."""
-
-    prefixes: tuple[str, ...]
-    splits: tuple[str, ...]
-    conditions: tuple[str, ...] | None = None
-    x_label: str = ""
-    y_label: str = "accuracy"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BySetting(Figure):
-    """Numbers of each condition against one of its settings: a line a number, a dot a seed.
-
-    The line is the median over the seeds, the band their range, where the number came for all of them.
-    """
-
-    x: str  # a dotted setting: task.train_fraction, start.transforms.0.keep
-    values: Mapping[str, Callable[[SeedTable, str], float]]  # name of the line -> number of a condition by its name
-    conditions: tuple[str, ...] | None = None  # None: all that have the setting
-    x_label: str = ""  # empty: the setting's name
-    y_label: str
-    log_x: bool = False
-    log_y: bool = False
-    paper: Mapping[str, Mapping[float, float]] = dataclasses.field(default_factory=dict)  # line -> setting -> value
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CellMap(Figure):
-    """Conditions as cells over two of their settings, coloured by a label such as the phase."""
-
-    x: str
-    y: str
-    label: Callable[[SeedTable, Condition], str]
-    labels: tuple[str, ...]
+    def __post_init__(self) -> None:
+        if not isinstance(self.expect, Expect):
+            raise UserError(
+                f"claim {shown(self.name)}: got expect={shown(self.expect)}, expected YES, at_least(...), "
+                "at_most(...) or within(...)"
+            )
+        if not callable(self.value):
+            raise UserError(
+                f"claim {shown(self.name)}: got value={shown(self.value)}, expected a function of a SeedTable"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -347,6 +163,13 @@ class Experiment:
     accelerator: bool = False
 
     def __post_init__(self) -> None:
+        _require_tuple(self.name, "conditions", self.conditions, (Condition, Sweep))
+        _require_tuple(self.name, "claims", self.claims, (Claim,))
+        _require_tuple(self.name, "figures", self.figures, (Figure,))
+        for what, parts in (("claims", self.claims), ("figures", self.figures)):
+            names = [each.name for each in parts]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise UserError(f"{self.name}: got two {what} named {shown(twice[0])}, expected one of each name")
         for name in (self.name, *(figure.name for figure in self.figures)):
             if not _ID.fullmatch(name):
                 rule = "1 to 100 letters, digits and any of . _ -, a letter or digit first: files are named so"
@@ -354,6 +177,9 @@ class Experiment:
         for scale in self.scales:
             if scale not in SCALES:
                 raise UserError(f"{self.name} defines a scale '{scale}', expected some of {', '.join(SCALES)}")
+
+    def _all_conditions(self) -> list[Condition]:
+        return [each for part in self.conditions for each in (part.conditions() if isinstance(part, Sweep) else [part])]
 
     def at_scale(
         self, scale: str, settings: Sequence[str] = (), seeds: int | None = None, extend: int | None = None
@@ -371,9 +197,9 @@ class Experiment:
         """
         if scale not in self.scales:
             raise UserError(f"{self.name} has no scale '{scale}'{nearest(scale, self.scales)}")
-        conditions = [
-            each for part in self.conditions for each in (part.conditions() if isinstance(part, Sweep) else [part])
-        ]
+        conditions = self._all_conditions()
+        for figure in self.figures:
+            figure.check(conditions)
         chosen = self.scales[scale]
         if chosen.only is not None:
             for name in chosen.only:
@@ -403,8 +229,8 @@ class Experiment:
         for each in conditions:
             if names.count(each.name) > 1:
                 raise UserError(f"{self.name} has two conditions '{each.name}', expected one of each name")
-            if isinstance(each.start, From):
-                _require_name(each.start.condition, conditions)
+            if (parent := each.start.parent()) is not None:
+                _require_name(parent, conditions)
         return tuple(conditions)
 
 
@@ -418,6 +244,23 @@ class Paper:
     year: int
     arxiv: str
     experiments: tuple[Experiment, ...]
+
+    def __post_init__(self) -> None:
+        _require_tuple(self.slug, "experiments", self.experiments, (Experiment,))
+        names = [each.name for each in self.experiments]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"{self.slug}: got two experiments named {shown(twice[0])}, expected one of each name")
+
+
+def _require_tuple(owner: str, field: str, value: Any, kinds: tuple[type, ...]) -> None:
+    """Raises `UserError` where a field is no tuple of such things: often a comma is missing."""
+    names = " or ".join(kind.__name__ for kind in kinds)
+    if not isinstance(value, tuple):
+        comma = "; of one write (x,), with a comma" if isinstance(value, kinds) else ""
+        raise UserError(f"{owner}: got {field}={type(value).__name__}, expected a tuple of {names}{comma}")
+    for i, each in enumerate(value):
+        if not isinstance(each, kinds):
+            raise UserError(f"{owner}: got {field}[{i}]={shown(each)}, expected {names}")
 
 
 def _require_name(name: str, conditions: Sequence[Condition]) -> None:
@@ -443,96 +286,3 @@ def _apply(conditions: Sequence[Condition], settings: Mapping[str, Any]) -> list
         for name in [scope] if colon else changes:
             changes[name][bare] = value
     return [override(each, changes[each.name]) if changes[each.name] else each for each in conditions]
-
-
-@dataclasses.dataclass(frozen=True)
-class Trajectory:
-    """One seed of one condition; its identity decides whether it has been trained already."""
-
-    condition: Condition
-    seed: int
-    identity: str
-    parent: Trajectory | None = None
-
-    def depth(self) -> int:
-        """Returns how many ancestors it starts from."""
-        return 0 if self.parent is None else 1 + self.parent.depth()
-
-
-def identity_of(
-    condition: Condition, seed: int, parent: tuple[str, int] | None, own_fields: Mapping[str, Any] | None = None
-) -> str:
-    """Returns the identity of a trajectory.
-
-    Args:
-      condition: its settings.
-      seed: its seed.
-      parent: the identity and the last step of the trajectory that it starts from.
-      own_fields: the condition's `identity_fields`, for who asks for many seeds, or for those of an earlier version.
-    """
-    fields = {**(own_fields or condition.identity_fields()), "seed": seed, "parent": parent and parent[0]}
-    if parent is not None and isinstance(condition.start, From):
-        # The parent's identity stands for its name.
-        fields["start"] = without(condition.start, "condition")
-        if condition.start.at == "end":
-            fields["start"]["at"] = parent[1]
-    return digest(fields)
-
-
-def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
-    """Returns every trajectory of the conditions, parents before children.
-
-    Raises:
-      UserError: a start refers to itself, in a circle, or lacks a seed of its child.
-    """
-    by_name = {each.name: each for each in conditions}
-    own_fields = {each.name: each.identity_fields() for each in conditions}
-    made: dict[tuple[str, int], Trajectory] = {}
-
-    def make(condition: Condition, seed: int, below: tuple[str, ...]) -> Trajectory:
-        if condition.name in below:
-            raise UserError(f"start: the conditions {' -> '.join((*below, condition.name))} start from each other")
-        key = (condition.name, seed)
-        if key not in made:
-            parent = None
-            if isinstance(condition.start, From):
-                source = by_name[condition.start.condition]
-                if seed not in source.seeds:
-                    raise UserError(f"start: '{condition.name}' has seed {seed}, which '{source.name}' lacks")
-                if isinstance(condition.start.at, int) and condition.start.at > source.steps:
-                    raise UserError(
-                        f"start: '{condition.name}' starts at step {condition.start.at} of '{source.name}', "
-                        f"which ends at step {source.steps}"
-                    )
-                parent = make(source, seed, (*below, condition.name))
-            above = (parent.identity, parent.condition.steps) if parent else None
-            made[key] = Trajectory(
-                condition, seed, identity_of(condition, seed, above, own_fields[condition.name]), parent
-            )
-        return made[key]
-
-    for condition in conditions:
-        for seed in condition.seeds:
-            make(condition, seed, ())
-    return list(made.values())
-
-
-def populations(members: Sequence[Trajectory]) -> list[list[Trajectory]]:
-    """Groups trajectories that one compiled program can train, parents' groups before children's.
-
-    Trajectories of one identity (conditions that differ in name or horizon alone) are trained once, as
-    far as the longest.
-    """
-    longest: dict[str, Trajectory] = {}
-    for member in members:
-        kept = longest.setdefault(member.identity, member)
-        if member.condition.steps > kept.condition.steps:
-            longest[member.identity] = member
-    groups: dict[tuple[int, str], list[Trajectory]] = {}
-    signatures: dict[str, str] = {}
-    for member in longest.values():
-        condition = member.condition
-        if condition.name not in signatures:
-            signatures[condition.name] = condition.static_signature()
-        groups.setdefault((member.depth(), signatures[condition.name]), []).append(member)
-    return [group for _, group in sorted(groups.items(), key=lambda item: item[0][0])]

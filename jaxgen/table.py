@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from jaxgen.errors import UserError, nearest
-from jaxgen.files import write_text
 
 COLUMNS = ["condition", "seed", "step", "split", "measure", "value"]
 
@@ -119,8 +118,8 @@ class Table:
         at = at[(at["measure"] == measure) & (at["split"] == split)]
         return at.pivot(index="step", columns="seed", values="value").sort_index()
 
-    def save(self, path: Path) -> None:
-        """Writes CSV with one column a key, values to six digits: small, and readable in a diff. No cell is a formula.
+    def csv(self) -> str:
+        """Returns CSV with one column a key, values to six digits: small, and readable in a diff. No cell is a formula.
 
         An empty cell was not measured; `nan` was, and is not a number.
         """
@@ -129,11 +128,12 @@ class Table:
         rows["text"] = [f"{value:.6g}" for value in self.rows["value"]]
         rows["key"], rows["condition"] = rows["key"].map(_as_text), rows["condition"].map(_as_text)
         wide = rows.pivot(index=["condition", "seed", "step"], columns="key", values="text")
-        write_text(path, wide.sort_index().to_csv(lineterminator="\n"))
+        text: str = wide.sort_index().to_csv(lineterminator="\n")
+        return text
 
     @staticmethod
     def load(path: Path) -> Table:
-        """Reads what `save` wrote."""
+        """Reads a file of what `csv` gave."""
         wide = pd.read_csv(path, dtype=str, keep_default_na=False)
         long = wide.melt(id_vars=["condition", "seed", "step"], var_name="key")
         measured = long[long["value"] != ""]

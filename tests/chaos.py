@@ -32,12 +32,12 @@ import click
 import numpy as np
 from tensorboardX.proto.event_pb2 import Event
 
-from jaxgen import objects
 from jaxgen.errors import UserError
-from jaxgen.runs import Run, load_run
-from jaxgen.train.checkpoint import CheckpointStore
-from jaxgen.train.directory import PopulationDirectory
-from jaxgen.train.manifest import all_steps, published_steps
+from jaxgen.ledger.runs import Run, load_run
+from jaxgen.run.checkpoint import CheckpointStore
+from jaxgen.run.directory import PopulationDirectory
+from jaxgen.run.manifest import all_steps, published_steps
+from jaxgen.storage import objects
 from tests.emulators import SCHEMES, emulator
 
 KINDS = ("population", "transformer", "chain")
@@ -46,11 +46,14 @@ PAPER = '''"""Runs of three kinds, of some seconds each."""
 
 import dataclasses
 
-from jaxgen.experiment import Claim, Condition, Experiment, Paper, Scale, at_least
+from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least
+from jaxgen.condition import Condition
 from jaxgen.measures.config import Accuracy, Loss, WeightNorm
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.tasks import ModularTask
-from jaxgen.train.config import AdamW, Every, From, MagnitudeMask, Rewind, ScaleParams
+from jaxgen.optimizers import AdamW
+from jaxgen.condition import Every
+from jaxgen.starts import From, MagnitudeMask, Rewind, ScaleParams
 
 NAMES = DRAWN
 mlp = Condition(

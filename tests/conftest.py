@@ -24,7 +24,7 @@ hypothesis.settings.load_profile("jaxgen")
 @pytest.fixture(scope="session", autouse=True)
 def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Shares compiled programs between the tests, and between the processes that run them."""
-    from jaxgen.train import environment
+    from jaxgen.distributed import environment
 
     root = tmp_path_factory.getbasetemp()
     os.environ[environment.CACHE_VARIABLE] = str(

@@ -35,14 +35,14 @@ from click.testing import CliRunner
 
 from jaxgen.cli import main
 from jaxgen.config import to_json
-from jaxgen.discovery import find
+from jaxgen.distributed import environment
 from jaxgen.errors import UserError
-from jaxgen.files import digest_of_json, write_sealed
 from jaxgen.launch.spec import JobSpec
-from jaxgen.reproduce import reproduce
-from jaxgen.runs import Request, load_run
-from jaxgen.train import environment
-from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
+from jaxgen.ledger.discovery import find
+from jaxgen.ledger.reproduce import reproduce
+from jaxgen.ledger.runs import Request, load_run
+from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
+from jaxgen.storage.files import digest_of_json, write_sealed
 from tests.tiny_paper import SOURCE, write_tiny_paper
 
 Answer = Any

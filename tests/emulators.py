@@ -14,7 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from jaxgen import objects as stores
+from jaxgen.storage import objects as stores
 
 SCHEMES = ("s3", "gs")
 _numbers = itertools.count()

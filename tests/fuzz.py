@@ -36,11 +36,11 @@ from typing import Annotated, Any, Literal
 import click
 
 from jaxgen.cli import main as jaxgen
+from jaxgen.condition import Condition, Numerics
 from jaxgen.config import Config, field_types
-from jaxgen.experiment import Condition
 from jaxgen.models.config import MLPConfig
+from jaxgen.optimizers import AdamW
 from jaxgen.tasks import ModularTask
-from jaxgen.train.config import AdamW, Numerics
 from tests.tiny_paper import write_tiny_paper
 
 # Documented: done; what was looked for is not well (checkpoints, doctor, plan); refused; a process or a store is lost;
@@ -543,7 +543,7 @@ def main(cases: int, seed: int, first: int, only: int | None) -> None:
     # Imported once, and no device is asked for: a child of a process that has its devices cannot use them.
     import jaxgen.cli.plan
     import jaxgen.cli.train
-    import jaxgen.record
+    import jaxgen.ledger.record
     import jaxgen.report.html  # noqa: F401
 
     began = time.monotonic()

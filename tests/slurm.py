@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 
 from jaxgen.launch.job import read_job
-from jaxgen.train.manifest import published_steps
+from jaxgen.run.manifest import published_steps
 from tests.chaos import PAPER, differences
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")

@@ -16,7 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax.experimental import pallas as pl
 
-from jaxgen.experiment import Condition, Trajectory
+from jaxgen.condition import Condition, Trajectory
+from jaxgen.distributed.mesh import MeshSizes
 from jaxgen.kernels.attention import Interpreter, Problem, Unsupported, attention, choose
 from jaxgen.kernels.attention.blocks import Blocks
 from jaxgen.kernels.attention.capability import KERNELS
@@ -24,11 +25,10 @@ from jaxgen.kernels.attention.gpu_products import HAS_INTERPRETER
 from jaxgen.kernels.attention.packing import pack
 from jaxgen.kernels.attention.ranges import key_blocks, query_blocks
 from jaxgen.models.config import TransformerConfig
+from jaxgen.optimizers import SGD
 from jaxgen.plan.compile import plan
 from jaxgen.plan.topology import read_topology
 from jaxgen.tasks.modular import ModularTask
-from jaxgen.train.config import SGD
-from jaxgen.train.mesh import MeshSizes
 
 TPU, GPU = Interpreter("tpu"), Interpreter("gpu")
 # How far from float64 a result of a type may be, of numbers about 1.

@@ -4,28 +4,29 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxgen.train.program
+from jaxgen.condition import Condition, Trajectory
 from jaxgen.config import digest, to_json
+from jaxgen.distributed.mesh import MeshSizes
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition, Trajectory
 from jaxgen.kernels.attention import Interpreter, attention
 from jaxgen.measures.config import Loss
 from jaxgen.models.attention import attention_choices, kernels_taken
-from jaxgen.models.build import build_model
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.models.taps import capture
+from jaxgen.optimizers import SGD
+from jaxgen.run.arguments import RunArguments, SilentObserver
+from jaxgen.run.loop import train
 from jaxgen.tasks import ModularTask
 from jaxgen.tasks.base import TaskShape
-from jaxgen.train.config import SGD
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.flops import matmul_flops
-from jaxgen.train.loop import RunArguments, SilentObserver, stack_constants, train
-from jaxgen.train.mesh import MeshSizes
 from jaxgen.train.program import Program
 
 TPU = Interpreter("tpu")
@@ -42,6 +43,7 @@ CONDITION = Condition(
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changes", "remat"),
     [
@@ -52,8 +54,8 @@ CONDITION = Condition(
 )
 def test_a_model_with_a_kernel_is_the_one_without(changes: dict, remat: bool) -> None:
     config = dataclasses.replace(MODEL, **changes)
-    plain = build_model(config, SHAPE)
-    model = build_model(config, SHAPE, remat=remat, attention_device=TPU)
+    plain = config.build(SHAPE)
+    model = config.build(SHAPE, remat=remat, attention_device=TPU)
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, 11, (6, 5)), jnp.int32)
     variables = jax.jit(plain.init)(jax.random.key(0), tokens)
 
@@ -65,10 +67,11 @@ def test_a_model_with_a_kernel_is_the_one_without(changes: dict, remat: bool) ->
     assert "pallas_call" in str(jax.make_jaxpr(lambda v: loss(v, model))(variables))
 
 
+@pytest.mark.long
 def test_an_encoder_with_a_kernel_does_not_see_padding_either() -> None:
     config = dataclasses.replace(MODEL, causal=False)
     shape = dataclasses.replace(SHAPE, padding=10)
-    plain, model = build_model(config, shape), build_model(config, shape, attention_device=TPU)
+    plain, model = config.build(shape), config.build(shape, attention_device=TPU)
     tokens = np.random.default_rng(0).integers(0, 10, (6, 5)).astype(np.int32)
     tokens[np.arange(5) >= np.array([1, 2, 3, 4, 5, 5])[:, None]] = 10
     variables = jax.jit(plain.init)(jax.random.key(0), tokens)
@@ -97,15 +100,17 @@ def test_a_population_trains_on_a_mesh_as_without_a_kernel(monkeypatch: pytest.M
         row, _ = program.measure(state, constants, True)
         return np.asarray(row["loss/train"])
 
-    def build(*args, attention_device=None, **how):
-        return build_model(*args, attention_device=attention_device and TPU, **how)
+    build = TransformerConfig.build
+
+    def on(device: Any) -> Any:
+        return lambda *args, attention_device=None, **how: build(
+            *args, attention_device=attention_device and device, **how
+        )
 
     with monkeypatch.context() as patched:
-        patched.setattr(
-            jaxgen.train.program, "build_model", lambda *args, attention_device=None, **how: build(*args, **how)
-        )
+        patched.setattr(TransformerConfig, "build", on(None))
         wanted = trained("member=1")
-    monkeypatch.setattr(jaxgen.train.program, "build_model", build)
+    monkeypatch.setattr(TransformerConfig, "build", on(TPU))
     np.testing.assert_allclose(trained("member=2,data=2,tensor=2"), wanted, rtol=1e-4)
 
 
@@ -150,7 +155,8 @@ def test_a_resumed_run_must_take_the_same_kernels() -> None:
     taken = kernels_taken(attention_choices(MODEL, SHAPE, "float32", TPU))
     assert taken == {"attention of last_layer": "tpu_short", "attention of layers_before": "tpu_short"}
     assert kernels_taken(attention_choices(dataclasses.replace(MODEL, attention="xla"), SHAPE, "float32", TPU)) == {}
-    assert kernels_taken(attention_choices(MLPConfig(hidden=(3,)), SHAPE, "float32", TPU)) == {}
+    assert MLPConfig(hidden=(3,)).kernels(SHAPE, "float32", TPU) == {}
+    assert kernels_taken({}) == {}
 
 
 def test_operations_of_a_kernel_are_counted_over_its_grid() -> None:

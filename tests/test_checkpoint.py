@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import UserError
-from jaxgen.train.checkpoint import CheckpointStore, SaveError, nest
-from jaxgen.train.manifest import Damaged
-from jaxgen.train.metrics import MetricsFile, check_rows, metric_row, read_rows
-from jaxgen.train.mirrors import TensorBoard, WeightsAndBiases
+from jaxgen.run.checkpoint import CheckpointStore, SaveError, nest
+from jaxgen.run.manifest import Damaged
+from jaxgen.run.mirrors import TensorBoard, WeightsAndBiases
+from jaxgen.run.rows import MetricsFile, check_rows, metric_row, read_rows
 
 TREE = {"params": {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(2, jnp.bfloat16)}, "step": jnp.int32(7)}
 

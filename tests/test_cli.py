@@ -154,6 +154,7 @@ def test_a_place_that_is_none_is_told_in_one_line(runs: str, said: str, tiny: Pa
     assert sorted(each.name for each in tiny.iterdir()) == ["afile", "dangling", "loop", "papers"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
@@ -308,11 +309,14 @@ def test_a_claim_that_is_mistyped_is_told_already_at_smoke(tiny: Path) -> None:
         .replace('t.final("dense"', 't.final("dnese"')
     )
     notebook.write_text(text.replace('keys=("accuracy/train", "accuracy/test")', 'keys=("acuracy/train",)'))
-    output = invoke("reproduce", "tiny-paper/main", "--scale", "smoke").output
-    assert "'fits too well': its code failed: AttributeError" in output
+    done = invoke("reproduce", "tiny-paper/main", "--scale", "smoke")
+    output = done.output
+    assert done.exit_code == 2
+    assert "claim 'fits too well': its code failed at tiny_paper/__init__.py, line " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
     assert "'fits': seed 0: no condition 'dnese'; did you mean 'dense'?" in output
     assert "figure 'accuracy': no key 'acuracy/train'; did you mean 'accuracy/train'?" in output
-    kept = tiny / "runs" / "tiny-paper" / "main" / "smoke" / "notebook.py"
+    kept = tiny / "runs" / "tiny-paper" / "main" / "smoke" / "paper" / "__init__.py"
     assert kept.read_text() == notebook.read_text()
 
 

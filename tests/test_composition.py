@@ -11,19 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxgen.condition import Condition, Trajectory
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition, Trajectory
-from jaxgen.measures.build import measure
 from jaxgen.measures.config import ByPosition
 from jaxgen.measures.evaluation import Evaluation
-from jaxgen.models.build import build_model
 from jaxgen.models.config import TransformerConfig
+from jaxgen.objectives.losses import cross_entropy
+from jaxgen.optimizers import AdamW
 from jaxgen.tasks.base import IGNORED, Split
 from jaxgen.tasks.composition import PROBES, CompositionTask
-from jaxgen.train.config import AdamW
-from jaxgen.train.loop import stack_constants
-from jaxgen.train.losses import cross_entropy
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
 
 # More probes than there are examples, so that every split is whole.
@@ -175,14 +173,14 @@ def test_only_the_probes_are_measured() -> None:
 @pytest.mark.long
 def test_a_position_alone_is_of_the_examples_that_it_asks() -> None:
     # All of one probe ignore the same position; train mixes both kinds.
-    module = build_model(CONDITION.model, TASK.shape())
+    module = CONDITION.model.build(TASK.shape())
     table = TASK.table(0)
     splits = {name: Split(*map(jnp.asarray, table[name])) for name in ("train", "id_atomic")}
     variables = jax.jit(module.init)(jax.random.key(1), splits["train"].inputs)
     evaluation = Evaluation(
         module=module, variables=variables, splits=splits, shape=TASK.shape(), loss=cross_entropy, corruption=False
     )
-    values = jax.jit(measure, static_argnums=0)(ByPosition(), evaluation)
+    values = jax.jit(ByPosition().values)(evaluation)
     for name, split in splits.items():
         log_p = np.asarray(jax.nn.log_softmax(jax.jit(module.apply)(variables, split.inputs)))
         for k in range(3):
@@ -196,7 +194,7 @@ def test_a_position_alone_is_of_the_examples_that_it_asks() -> None:
 
 def test_what_follows_the_end_changes_no_answer_that_is_asked_for() -> None:
     split = TASK.table(0)["id_atomic"]
-    module = build_model(CONDITION.model, TASK.shape())
+    module = CONDITION.model.build(TASK.shape())
     tokens = jnp.asarray(split.inputs)
     variables = jax.jit(module.init)(jax.random.key(0), tokens)
     other = tokens.at[:, 3].set(0)

@@ -7,26 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxgen.condition import Condition, Every, LogSpaced, Numerics, Stop
 from jaxgen.config import Config, added, digest, from_json, override, parse_value, per_member_values, to_json
 from jaxgen.errors import UserError, nearest
-from jaxgen.experiment import Condition
-from jaxgen.measures.config import Accuracy, NeuronIPR, PruneNeurons
+from jaxgen.measures.config import Accuracy, Loss, PruneNeurons, WithinError
 from jaxgen.models.config import MLPConfig, TransformerConfig
+from jaxgen.objectives import MeanSquaredError
+from jaxgen.optimizers import SGD, AdamW
+from jaxgen.starts import First, From, Init, MagnitudeMask, Rewind, ScaleParams
 from jaxgen.tasks.modular import ModularTask, PermutationTask
-from jaxgen.train.config import (
-    SGD,
-    AdamW,
-    Every,
-    First,
-    From,
-    Init,
-    LogSpaced,
-    MagnitudeMask,
-    Numerics,
-    Rewind,
-    ScaleParams,
-    Stop,
-)
 
 CONDITION = Condition(
     name="wd=5",
@@ -88,13 +77,12 @@ CONDITIONS = st.builds(
     loss=st.sampled_from(["cross_entropy", "mse"]),
     start=STARTS,
     seeds=st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=4, unique=True),
-    measures=st.lists(st.sampled_from([Accuracy(), NeuronIPR(threshold=0.3)]), max_size=2),
+    measures=st.lists(st.sampled_from([Loss(), WithinError(below=0.3)]), max_size=2).map(
+        lambda each: [Accuracy(), *each]
+    ),
     measure_at=st.builds(LogSpaced, per_decade=st.integers(1, 50)) | st.builds(Every, interval=st.integers(1, 50)),
     stop=st.none() | st.builds(Stop, patience=st.integers(1, 5)),
     snapshots=st.lists(st.integers(0, 100), max_size=3),
-    analyses=st.lists(
-        st.builds(PruneNeurons, order=st.just("lowest"), fractions=st.lists(st.floats(0, 1), max_size=3)), max_size=1
-    ),
 )
 
 
@@ -144,7 +132,8 @@ def test_overrides_reach_nested_settings() -> None:
         ("batch_size", "20", 20),
         ("batch_size", "null", None),
         ("seeds", "[3, 4]", (3, 4)),
-        ("loss", "mse", "mse"),
+        ("loss", "mse", MeanSquaredError()),
+        ("stop", "Stop", Stop()),
         ("model.causal", "false", False),
         ("optimizer.weight_decay", "1", 1.0),
         ("optimizer.learning_rate", "1e-4", 1e-4),
@@ -180,7 +169,9 @@ def test_values_of_the_command_line(key: str, text: str, value: Any) -> None:
         ("optimizer.weight_decay", float("nan"), "optimizer.weight_decay: got nan, expected a finite number"),
         ("steps", 0, "steps: got 0, expected a number at least 1"),
         ("task.train_fraction", 1.0, "task.train_fraction: got 1.0, expected a number above 0 and below 1"),
-        ("loss", "mes", r"loss: got 'mes', expected one of \['cross_entropy', 'mse', .*; did you mean 'mse'\?"),
+        ("loss", "mes", r"loss: got 'mes', expected one of Adversarial, cross_entropy, mse, .*; did you mean 'mse'\?"),
+        ("stop", "Stopp", r"stop: got 'Stopp', expected Stop; did you mean 'Stop'\?"),
+        ("start", "x", "start: got 'x', expected one of From, Init, ScaledInit"),
         ("seeds", 3, "seeds: got 3, expected a list"),
         ("seeds", [0, "1"], r"seeds\[1\]: got '1' \(str\), expected int"),
         ("seeds", [], r"seeds: got \[\], expected at least one"),
@@ -190,7 +181,7 @@ def test_values_of_the_command_line(key: str, text: str, value: Any) -> None:
         ("stop", 3, r"stop: got 3 \(int\), expected Stop"),
         ("model.heads", 3, "model.width: got 16, expected a multiple of heads=3"),
         ("task.operation", "x-z", r"task.operation: got 'x-z', expected one of .* did you mean 'x-y'\?"),
-        ("optimizer", {"kind": "Accuracy"}, r"optimizer: got Accuracy\(\) \(Accuracy\), expected OptimizerConfig"),
+        ("optimizer", {"kind": "Accuracy"}, r"optimizer: got Accuracy\(\) \(Accuracy\), expected one of AdamL2, AdamW"),
     ],
 )
 def test_a_bad_override_is_refused_with_its_rule(key: str, value: Any, message: str) -> None:
@@ -262,7 +253,8 @@ def test_the_numbers_of_a_member() -> None:
 
 def test_every_config_can_be_found_by_its_kind() -> None:
     for kind, cls in Config.kinds.items():
-        assert cls.__name__ == kind
+        assert cls.saved_as == kind
+        assert kind.rpartition("/")[2] == cls.__name__
 
 
 def test_nearest() -> None:

@@ -15,17 +15,18 @@ import jax.numpy as jnp
 import pytest
 
 import jaxgen
-from jaxgen.discovery import find
+from jaxgen.distributed import environment
 from jaxgen.errors import UserError
-from jaxgen.files import read_sealed, write_sealed
-from jaxgen.reproduce import collect, reproduce, resolve
-from jaxgen.runs import Request, load_run
+from jaxgen.ledger.discovery import find
+from jaxgen.ledger.reproduce import collect, reproduce, resolve
+from jaxgen.ledger.runs import Request, load_run
+from jaxgen.run import manifest
+from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
+from jaxgen.run.checkpoint import CheckpointStore, SaveError
+from jaxgen.run.directory import PopulationDirectory
+from jaxgen.run.manifest import Damaged
+from jaxgen.storage.files import read_sealed, write_sealed
 from jaxgen.tasks import ModularTask
-from jaxgen.train import environment, manifest
-from jaxgen.train.checkpoint import CheckpointStore, SaveError
-from jaxgen.train.directory import PopulationDirectory
-from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
-from jaxgen.train.manifest import Damaged
 from tests.test_reproduce import Stopper, assert_same_runs, run
 from tests.tiny_paper import invoke, write_tiny_paper
 
@@ -245,6 +246,7 @@ def test_a_child_does_not_start_from_another_runs_snapshots(made: Path, tiny: Pa
     assert "snapshots/" in result.output
 
 
+@pytest.mark.long
 def test_rows_are_those_that_were_saved(made: Path, tiny: Path) -> None:
     path = copy(made, "short", tiny)
     rows = population(path, "dense") / "metrics.jsonl"
@@ -449,7 +451,7 @@ def test_reading_a_run_executes_nothing_of_it(tiny: Path) -> None:
     pickle.loads(payload)
     assert trace.read_text() == EXPLOIT  # it works where somebody reads it
     trace.unlink()
-    (tiny / "run" / "notebook.py").write_text(f"open({str(trace)!r}, 'w').write('planted')")
+    (tiny / "run" / "paper" / "__init__.py").write_text(f"open({str(trace)!r}, 'w').write('planted')")
     # One of each kind: not of every step, member and population.
     found = {re.sub(r"[0-9a-f]{16,}|[0-9]+", "#", str(path)): path for path in sorted((tiny / "run").rglob("*"))}
     places = [path for path in found.values() if path.is_file()]
@@ -463,7 +465,7 @@ def test_reading_a_run_executes_nothing_of_it(tiny: Path) -> None:
         yield lambda: (path.unlink(), os.mkfifo(path))
         if path.suffix == ".json":
             yield lambda: path.write_text("[" * 100_000)
-            for odd in ("../../outside/kept", str(outside / "kept"), "jaxgen.train.config:Init"):
+            for odd in ("../../outside/kept", str(outside / "kept"), "jaxgen.starts.base:Init"):
                 yield lambda odd=odd: path.write_text(json.dumps(odder(json.loads(kept[path]), odd)))
 
     for path in places:
@@ -542,9 +544,10 @@ def test_a_link_at_any_level_is_refused_by_name(made: Path, tiny: Path) -> None:
     newest = directory.path / "recovery" / str(directory.status()["step"])
     places = [
         path / "populations", directory.path, newest.parent, newest, directory.path / "snapshots", path / "job",
+        path / "paper",
         *(directory.path / name for name in ("profile", "wandb", "claims", "run.json", "metrics.jsonl", "status.json",
                                              "analyses.json", "events.jsonl", "owner.json", "lock")),
-        *(path / name for name in ("run.json", "results.json", "table.csv", "report.html", "notebook.py")),
+        *(path / name for name in ("run.json", "results.json", "table.csv", "report.html")),
     ]  # fmt: skip
     for place in places:
         for target in (there, tiny / "hold"):  # elsewhere, and to what it was

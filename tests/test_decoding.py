@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.condition import Condition
 from jaxgen.errors import UserError
-from jaxgen.measures.build import measure
 from jaxgen.measures.config import Accuracy, AccuracyByLength, GreedyAccuracy, TokenAccuracy
 from jaxgen.measures.evaluation import Evaluation
-from jaxgen.models.build import build_model
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.models.decoding import greedy, likeliest
 from jaxgen.models.transformer import Decoding
+from jaxgen.objectives.losses import cross_entropy
+from jaxgen.optimizers import SGD
 from jaxgen.tasks.base import IGNORED
 from jaxgen.tasks.modular import ModularTask
-from jaxgen.train.losses import cross_entropy
 from tests.host_task import END, ReversalTask
 
 TASK = ReversalTask(least=1, longest=4)
@@ -32,7 +32,7 @@ MODELS = {
 
 
 def made(config: TransformerConfig, seed: int = 0):
-    module = build_model(config, TASK.shape())
+    module = config.build(TASK.shape())
     return module, module.init(jax.random.key(seed), TASK.shape().blank())
 
 
@@ -48,6 +48,7 @@ def by_hand(module, variables, inputs_BS: np.ndarray, targets_BS: np.ndarray) ->
     return answers
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", [pytest.param(each, marks=pytest.mark.long) if each != "scanned" else each for each in MODELS]
 )
@@ -97,10 +98,10 @@ def test_decoding_of_a_population() -> None:
     ],
 )
 def test_what_cannot_be_decoded_is_refused(config, task) -> None:
-    module, shape = build_model(config, task.shape()), task.shape()
-    split = task.table(0)["train"]
-    with pytest.raises(UserError, match="expected a causal transformer"):
-        greedy(module, {}, shape, jnp.asarray(split.inputs), jnp.asarray(split.targets))
+    with pytest.raises(UserError, match="GreedyAccuracy lets the model write its answers, expected a causal"):
+        Condition(
+            name="a", task=task, model=config, optimizer=SGD(learning_rate=1), steps=1, measures=(GreedyAccuracy(),)
+        )
 
 
 def evaluation(logits_of) -> Evaluation:
@@ -117,6 +118,7 @@ def evaluation(logits_of) -> Evaluation:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_tokens_and_lengths_are_counted_as_they_stand() -> None:
     split = TASK.table(0)["test"]
     answers = np.where(split.targets == IGNORED, 0, split.targets)
@@ -126,11 +128,11 @@ def test_tokens_and_lengths_are_counted_as_they_stand() -> None:
     of = evaluation(lambda _: jax.nn.one_hot(wrong, TASK.shape().vocabulary))
     asked = split.targets != IGNORED
     expected = ((wrong == split.targets) & asked).sum() / asked.sum()
-    assert measure(TokenAccuracy(), of)["token_accuracy/test"] == pytest.approx(expected)
-    assert measure(Accuracy(), of)["accuracy/test"] == pytest.approx(1 / len(asked))
+    assert TokenAccuracy().values(of)["token_accuracy/test"] == pytest.approx(expected)
+    assert Accuracy().values(of)["accuracy/test"] == pytest.approx(1 / len(asked))
     # A question of n digits and an end is answered after n + 1 tokens.
     before = asked.argmax(axis=1) + 1
-    values = measure(AccuracyByLength(edges=(2, 4, 9)), of)
+    values = AccuracyByLength(edges=(2, 4, 9)).values(of)
     for low, edge in ((0, 2), (2, 4), (4, 9)):
         here = (before > low) & (before <= edge)
         assert values[f"share.to_{edge}/test"] == pytest.approx(here.mean())
@@ -153,8 +155,8 @@ def test_greedy_accuracy_is_that_of_the_models_own_answers() -> None:
         shape=TASK.shape(), loss=cross_entropy, corruption=False,
     )  # fmt: skip
     assert not ((answers == split.targets) | ~asked)[1::2].all(axis=1).any()
-    assert measure(GreedyAccuracy(), of)["greedy_accuracy/train"] == pytest.approx(0.5)
-    greedily = measure(AccuracyByLength(edges=(20,), greedy=True), of)
+    assert GreedyAccuracy().values(of)["greedy_accuracy/train"] == pytest.approx(0.5)
+    greedily = AccuracyByLength(edges=(20,), greedy=True).values(of)
     assert greedily["accuracy.to_20/train"] == pytest.approx(0.5)
 
 

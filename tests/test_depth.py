@@ -8,19 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.condition import Condition, Trajectory
+from jaxgen.distributed.mesh import MeshSizes
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition, Trajectory
-from jaxgen.models.build import build_model
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.models.stacked import matrices
 from jaxgen.models.taps import capture, patch
+from jaxgen.optimizers import SGD
+from jaxgen.run.arguments import RunArguments, SilentObserver
+from jaxgen.run.loop import train
 from jaxgen.tasks.base import TaskShape
 from jaxgen.tasks.modular import ModularTask
-from jaxgen.train.config import SGD
-from jaxgen.train.loop import RunArguments, SilentObserver, stack_constants, train
-from jaxgen.train.memory import Savings
-from jaxgen.train.mesh import MeshSizes
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
+from jaxgen.train.savings import Savings
 from tests.tiny_paper import invoke
 
 LAYERS, VOCABULARY = 3, 11
@@ -58,7 +59,7 @@ def assert_close(found, expected, rtol=1e-4, atol=1e-5):
 
 
 def shapes(config=DEEP):
-    return jax.eval_shape(build_model(config, SHAPE).init, jax.random.key(0), draw_tokens(1))["params"]
+    return jax.eval_shape(config.build(SHAPE).init, jax.random.key(0), draw_tokens(1))["params"]
 
 
 def randomised(config=DEEP):
@@ -67,6 +68,7 @@ def randomised(config=DEEP):
     return jax.tree.map(lambda leaf: jnp.array(rng.normal(0.1, 0.4, leaf.shape), jnp.float32), shapes(config))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("norm", "batch", "remat"), [pytest.param("pre", 4, True, marks=pytest.mark.long), ("post", 30, False)]
 )
@@ -76,7 +78,7 @@ def test_scanned_and_recomputed_layers_are_the_same_function(norm, batch, remat)
 
     def outcome(config, params, remat=False):
         def loss(params):
-            logits = build_model(config, SHAPE, remat=remat).apply({"params": params}, tokens)
+            logits = config.build(SHAPE, remat=remat).apply({"params": params}, tokens)
             return jnp.mean(jnp.sin(logits)), logits
 
         return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
@@ -94,7 +96,7 @@ def test_scanned_and_recomputed_layers_are_the_same_function(norm, batch, remat)
 @pytest.mark.long
 def test_every_scanned_layer_starts_from_draws_of_its_own():
     wide = dataclasses.replace(DEEP, width=64, mlp_width=128, init="gpt2")
-    found = jax.jit(build_model(scanned(wide), SHAPE).init)(jax.random.key(0), draw_tokens(1))["params"]["blocks"]
+    found = jax.jit(scanned(wide).build(SHAPE).init)(jax.random.key(0), draw_tokens(1))["params"]["blocks"]
     out = 0.02 / np.sqrt(2 * LAYERS)
     for part, name, std in (
         ("attention", "query", 0.02), ("attention", "output", out), ("mlp", "in", 0.02), ("mlp", "out", out)
@@ -115,7 +117,7 @@ def test_each_scanned_layer_draws_its_own_dropout():
     @jax.jit
     def logits(tokens):
         rngs = {"dropout": jax.random.key(0)}
-        return build_model(config, SHAPE).apply({"params": params}, tokens, train=True, dropout_rate=0.5, rngs=rngs)
+        return config.build(SHAPE).apply({"params": params}, tokens, train=True, dropout_rate=0.5, rngs=rngs)
 
     # The last layer adds nothing: the sums are of two layers, each 0 or 2; were they alike, 0 or 4.
     values, counts = np.unique(np.asarray(logits(draw_tokens(40)))[..., :8], return_counts=True)
@@ -126,7 +128,7 @@ def test_each_scanned_layer_draws_its_own_dropout():
 @pytest.mark.long
 def test_a_tap_of_scanned_layers_is_stacked_and_patched_in_all_of_them():
     params, tokens = randomised(), draw_tokens(6)
-    plain, scan = build_model(DEEP, SHAPE), build_model(scanned(DEEP), SHAPE)
+    plain, scan = DEEP.build(SHAPE), scanned(DEEP).build(SHAPE)
     every, stacked = {"params": params}, {"params": restacked(params)}
     names = [f"block_{i}/{name}" for i in range(LAYERS) for name in TAPS]
     expected = jax.jit(lambda v: capture(plain, v, tokens, names))(every)
@@ -226,7 +228,7 @@ def test_recomputed_blocks_need_less_memory():
     tokens = jax.ShapeDtypeStruct((256, SHAPE.length), jnp.int32)
 
     def temporaries(remat):
-        model = build_model(deep, SHAPE, remat=remat)
+        model = deep.build(SHAPE, remat=remat)
         gradient = jax.jit(jax.grad(lambda params, tokens: jnp.mean(model.apply({"params": params}, tokens))))
         return gradient.lower(shapes(deep), tokens).compile().memory_analysis().temp_size_in_bytes
 

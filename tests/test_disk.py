@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxgen.runs import load_run
-from jaxgen.train import loop
-from jaxgen.train.checkpoint import CheckpointStore, SaveError
-from jaxgen.train.loop import Interrupted
+from jaxgen.ledger.runs import load_run
+from jaxgen.run import keeper, rows
+from jaxgen.run.arguments import Interrupted
+from jaxgen.run.checkpoint import CheckpointStore, SaveError
 from tests.test_damage import Listener
 from tests.test_reproduce import Stopper, assert_same_runs, run
 from tests.tiny_paper import invoke
@@ -64,7 +64,7 @@ def test_a_full_disk_stops_no_training_and_loses_nothing(
     small_disk: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loop, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(keeper, "RETRY_SECONDS", 0.1)
     run(tiny / "whole", seeds=1)
     with pytest.raises(Interrupted):
         run(small_disk / "run", Stopper(9), seeds=1)
@@ -79,7 +79,7 @@ def test_a_full_disk_stops_no_training_and_loses_nothing(
 @pytest.mark.long
 def test_a_save_that_fails_is_said_and_tried_again(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a disk that can only be read for a while; where no disk can be mounted, too."""
-    monkeypatch.setattr(loop, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(keeper, "RETRY_SECONDS", 0.1)
     run(tiny / "whole", seeds=1)
 
     def refusing(original, failures):
@@ -92,7 +92,7 @@ def test_a_save_that_fails_is_said_and_tried_again(tiny: Path, monkeypatch: pyte
 
     listener = Listener()
     with monkeypatch.context() as patch:
-        patch.setattr(loop.MetricsFile, "sync", refusing(loop.MetricsFile.sync, iter([True])))
+        patch.setattr(rows.MetricsFile, "sync", refusing(rows.MetricsFile.sync, iter([True])))
         patch.setattr(os, "pwrite", refusing(os.pwrite, iter([True] * 3)))
         run(tiny / "cut", listener, seeds=1)
     assert any("could not save: [Errno 30] Read-only file system" in note for note in listener.notes)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen.train import environment, variables
+from jaxgen.distributed import environment, variables
 from tests.test_reproduce import run
 
 DIRTY = {

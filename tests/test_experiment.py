@@ -5,22 +5,21 @@ from typing import Any
 
 import pytest
 
+from jaxgen.condition import Condition, Every, Stop, Trajectory, populations, trajectories
 from jaxgen.config import digest, from_json, override, to_json
 from jaxgen.errors import UserError
-from jaxgen.experiment import (
-    Condition,
-    Experiment,
-    Scale,
-    Sweep,
-    Trajectory,
-    populations,
-    trajectories,
-    within,
-)
-from jaxgen.measures.config import Accuracy, PruneNeurons
+from jaxgen.experiment import Experiment, Scale, Sweep, within
+from jaxgen.measures.config import Accuracy, ProgressMeasures
 from jaxgen.models.config import MLPConfig, TransformerConfig
+from jaxgen.optimizers import SGD, AdamW, Schedule
+from jaxgen.starts import First, From, Init, MagnitudeMask, MatchNorm, RandomMask, Rewind
 from jaxgen.tasks.modular import ModularTask, PermutationTask
-from jaxgen.train.config import SGD, AdamW, Every, First, From, Init, MagnitudeMask, MatchNorm, RandomMask, Rewind, Stop
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Halving(Schedule):
+    def factor(self, count: Any, horizon: int) -> Any:
+        return 0.5
 
 
 def condition(name: str = "base", **changes: Any) -> Condition:
@@ -83,6 +82,7 @@ SCIENCE: list[tuple[str, Any]] = [
     ("optimizer.b1", 0.8),
     ("optimizer.b2", 0.9),
     ("optimizer.eps", 1e-7),
+    ("optimizer.schedule", Halving()),
     ("optimizer", SGD(learning_rate=1e-3)),
     ("loss", "mse"),
     ("batch_size", 10),
@@ -98,7 +98,7 @@ LOOKS: list[tuple[str, Any]] = [
     ("steps", 200),
     ("seeds", (0, 7)),
     ("snapshots", (5, 10)),
-    ("analyses", (PruneNeurons(order="lowest", fractions=(0.5,)),)),
+    ("analyses", (ProgressMeasures(),)),
 ]
 
 
@@ -313,8 +313,8 @@ def test_settings_come_after_the_scale_and_may_name_a_condition() -> None:
     assert second.optimizer == condition().optimizer
     (stopping, _) = one.at_scale("mini", ['wd=1 a:stop={"kind": "Stop", "patience": 2}'])
     assert stopping.stop == Stop(patience=2)
-    for each in one.at_scale("mini", ['stop={"kind": "Stop"}', "stop.measure=a:b"]):
-        assert each.stop == Stop(measure="a:b")
+    with pytest.raises(UserError, match="measures no 'a:b/test'"):  # a colon in a value names no condition
+        one.at_scale("mini", ['stop={"kind": "Stop"}', "stop.measure=a:b"])
 
 
 @pytest.mark.parametrize(

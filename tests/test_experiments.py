@@ -6,18 +6,20 @@ from typing import Any
 import jax
 import pytest
 
+from jaxgen.condition import Condition, trajectories
 from jaxgen.config import digest, from_json, to_json
-from jaxgen.discovery import FoundPaper, discover
-from jaxgen.experiment import SCALES, Condition, Experiment, Sweep, trajectories
-from jaxgen.record import refuse_to_record
-from jaxgen.reproduce import reproduce
-from jaxgen.results import read_results, table_file
-from jaxgen.runs import Request
+from jaxgen.experiment import SCALES, Experiment, Sweep
+from jaxgen.ledger.discovery import FoundPaper, discover
+from jaxgen.ledger.record import refuse_to_record
+from jaxgen.ledger.reproduce import reproduce
+from jaxgen.ledger.results import read_results, table_file
+from jaxgen.ledger.runs import Request
+from jaxgen.ledger.verdict import judge_all
+from jaxgen.run.arguments import RunArguments, SilentObserver
+from jaxgen.starts import From
 from jaxgen.table import Table
-from jaxgen.train.config import From
-from jaxgen.train.loop import RunArguments, SilentObserver, stack_constants
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
-from jaxgen.verdict import judge_all
 
 FOUND = discover()
 EXPERIMENTS = [

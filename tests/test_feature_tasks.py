@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxgen.condition import Condition
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition
 from jaxgen.measures.config import Loss, WithinError
 from jaxgen.models.config import MLPConfig
+from jaxgen.optimizers import SGD
 from jaxgen.tasks import DigitsTask, Split, Task, TeacherTask
 from jaxgen.tasks.base import random_normals, random_uniforms
-from jaxgen.train.config import SGD
 
 TEACHER = TeacherTask(inputs=3, outputs=2, hidden=(4, 6), train=5, test=7)
 

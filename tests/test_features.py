@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxgen.condition import Condition, Trajectory
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition, Trajectory
-from jaxgen.measures.build import analyse, measure
-from jaxgen.measures.config import AUC, Accuracy, Attack, LinearFit, Perturb
+from jaxgen.measures.config import AUC, Accuracy, LinearFit, Perturb
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
-from jaxgen.measures.perturbation import part_along, strongest
+from jaxgen.measures.perturbation import part_along
 from jaxgen.measures.scores import area_under_roc
-from jaxgen.models.build import build_model
 from jaxgen.models.config import EnsembleConfig, MLPConfig, TwoLayerConfig
+from jaxgen.objectives import Adversarial, Attack
+from jaxgen.objectives.attack import strongest
+from jaxgen.objectives.losses import cross_entropy
+from jaxgen.optimizers import SGD
 from jaxgen.tasks import ModularTask, SlabTask, Split, TaskShape, XORClusterTask
 from jaxgen.tasks.base import random_normals, random_uniforms
-from jaxgen.train.config import SGD, Adversarial
-from jaxgen.train.loop import stack_constants
-from jaxgen.train.losses import cross_entropy
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
 
 XOR = XORClusterTask(train=2000, test=2000, dimensions=6, signal=4.0, label_noise=0.2)
@@ -164,7 +164,7 @@ def test_slab_tasks_that_make_no_sense_are_refused() -> None:
 
 def test_a_two_layer_network_is_its_sum_and_cross_entropy_its_logistic_loss() -> None:
     shape = XOR.shape()
-    model = build_model(TwoLayerConfig(width=8, init_std=0.5), shape)
+    model = TwoLayerConfig(width=8, init_std=0.5).build(shape)
     x_BD = jax.random.normal(jax.random.key(0), (9, 6))
     variables = model.init(jax.random.key(1), x_BD)
     assert jax.tree.map(jnp.shape, variables) == {"params": {"layer_0": {"kernel": (6, 8)}}}
@@ -180,7 +180,7 @@ def test_a_two_layer_network_is_its_sum_and_cross_entropy_its_logistic_loss() ->
     with pytest.raises(UserError, match="expected an even number"):
         TwoLayerConfig(width=7, init_std=0.5)
     with pytest.raises(UserError, match="two classes of features"):
-        build_model(TwoLayerConfig(width=8, init_std=0.5), ModularTask(p=5, train_fraction=0.5, format="a b").shape())
+        TwoLayerConfig(width=8, init_std=0.5).build(ModularTask(p=5, train_fraction=0.5, format="a b").shape())
 
 
 CONDITION = Condition(
@@ -246,7 +246,7 @@ def test_auc_of_two_gaussians_is_that_of_their_distance() -> None:
 
 def evaluation(task, config, seed=0, variables=None, **scale) -> Evaluation:
     table = {name: Split(*map(jnp.asarray, split)) for name, split in task.table(seed).items()}
-    module = build_model(config, task.shape())
+    module = config.build(task.shape())
     variables = module.init(jax.random.key(seed), table["train"].inputs[:1]) if variables is None else variables
     return Evaluation(
         module=module,
@@ -264,12 +264,12 @@ def test_auc_takes_the_labels_given_of_the_training_set_and_the_true_ones_of_oth
     made = evaluation(
         XOR, TwoLayerConfig(width=4, init_std=1.0), variables={"params": {"layer_0": {"kernel": jnp.float32(kernel)}}}
     )
-    areas = measure(AUC(), made)
+    areas = AUC().values(made)
     assert float(areas["auc/test"]) > 0.99
     assert float(areas["auc/train"]) == pytest.approx(0.8, abs=0.05)
-    three = dataclasses.replace(made, shape=dataclasses.replace(made.shape, vocabulary=3))
-    with pytest.raises(UserError, match="got 3 classes at 1 positions"):
-        measure(AUC(), three)
+    modular = ModularTask(p=7, train_fraction=0.5, format="a b")
+    with pytest.raises(UserError, match="AUC: got 7 classes at 1 positions"):
+        dataclasses.replace(CONDITION, task=modular, model=MLPConfig(hidden=(4,)), measures=(AUC(),))
 
 
 def test_a_linear_fit_is_least_squares_where_the_inputs_are_symmetric() -> None:
@@ -280,7 +280,7 @@ def test_a_linear_fit_is_least_squares_where_the_inputs_are_symmetric() -> None:
     f = logits[:, 1] - logits[:, 0]
     design = np.concatenate([x_BD, np.ones((len(f), 1))], axis=1)
     residual = f - design @ np.linalg.lstsq(design, f, rcond=None)[0]
-    r2 = float(measure(LinearFit(), made)["linear_r2/train"])
+    r2 = float(LinearFit().values(made)["linear_r2/train"])
     assert r2 == pytest.approx(1 - residual.var() / f.var(), abs=0.01)
     assert 0.1 < r2 < 0.99
 
@@ -289,11 +289,11 @@ def test_a_linear_fit_is_perfect_of_a_linear_network_and_refused_of_others() -> 
     # Of w and -w with opposite signs, ReLU(<w, x>) - ReLU(-<w, x>) is <w, x>.
     kernel = jnp.float32(np.random.default_rng(0).normal(size=(6, 1)) * [[1, -1]])
     made = evaluation(XOR, TwoLayerConfig(width=2, init_std=1.0), variables={"params": {"layer_0": {"kernel": kernel}}})
-    assert float(measure(LinearFit(), made)["linear_r2/test"]) == pytest.approx(1, abs=1e-6)
-    with pytest.raises(UserError, match="LinearFit: got MLP"):
-        measure(LinearFit(), evaluation(XOR, MLPConfig(hidden=(4,))))
+    assert float(LinearFit().values(made)["linear_r2/test"]) == pytest.approx(1, abs=1e-6)
+    with pytest.raises(UserError, match="LinearFit: got MLPConfig"):
+        dataclasses.replace(CONDITION, task=XOR, model=MLPConfig(hidden=(4,)), measures=(LinearFit(),))
     plain = evaluation(XOR, MLPConfig(hidden=(4,), bias=False))
-    assert 0 < float(measure(LinearFit(), plain)["linear_r2/test"]) < 1
+    assert 0 < float(LinearFit().values(plain)["linear_r2/test"]) < 1
 
 
 # -- attacks
@@ -330,7 +330,7 @@ def linear_on_the_simple_coordinate(task: SlabTask, seed: int) -> MemberSnapshot
     shape: TaskShape = task.shape()
     kernel = jnp.float32(30 * axis_D[:, None] * [[1, -1]])
     return MemberSnapshots(
-        module=build_model(TwoLayerConfig(width=2, init_std=1.0), shape),
+        module=TwoLayerConfig(width=2, init_std=1.0).build(shape),
         variables_by_step={4: {"params": {"layer_0": {"kernel": kernel}}}},
         splits=table,
         shape=shape,
@@ -343,8 +343,8 @@ def test_attacks_on_a_linear_coordinate_move_it_and_take_what_its_margin_allows(
     snapshots = linear_on_the_simple_coordinate(dataclasses.replace(SLABS, rotate=True), seed=0)
     radii = (0.05, 0.6)
     attacks = tuple(Attack(norm="l2", radius=radius, step_size=radius / 4, steps=8) for radius in radii)
-    each = {key: value for _, key, value in analyse(Perturb(attacks=attacks, along="simple_randomised"), snapshots)}
-    shared = {key: value for _, key, value in analyse(Perturb(attacks=attacks, universal=True), snapshots)}
+    each = {key: value for _, key, value in Perturb(attacks=attacks, along="simple_randomised").rows(snapshots)}
+    shared = {key: value for _, key, value in Perturb(attacks=attacks, universal=True).rows(snapshots)}
     for radius in radii:
         right = min(1.0, (1 - radius) / 0.9)  # the coordinate is uniform between the margin 0.1 and 1
         assert each[f"accuracy.l2.{radius:g}/test"] == pytest.approx(right, abs=0.03)
@@ -360,13 +360,12 @@ def test_the_part_along_a_change_is_a_projection() -> None:
 
 
 def test_an_analysis_of_attacks_names_what_it_cannot_do() -> None:
-    snapshots = linear_on_the_simple_coordinate(dataclasses.replace(SLABS, rotate=True), seed=0)
     attack = Attack(norm="l2", radius=1, step_size=1, steps=1)
     with pytest.raises(UserError, match="no split 'tset'; did you mean 'test'"):
-        analyse(Perturb(attacks=(attack,), split="tset"), snapshots)
-    tokens = dataclasses.replace(snapshots, shape=dataclasses.replace(snapshots.shape, features=False))
+        dataclasses.replace(CONDITION, analyses=(Perturb(attacks=(attack,), split="tset"),))
+    tokens = ModularTask(p=7, train_fraction=0.5, format="a b")
     with pytest.raises(UserError, match="expected one of features"):
-        analyse(Perturb(attacks=(attack,)), tokens)
+        dataclasses.replace(CONDITION, task=tokens, measures=(), analyses=(Perturb(attacks=(attack,)),))
 
 
 def test_adversarial_training_takes_the_gradient_at_the_attacked_examples() -> None:

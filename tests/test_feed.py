@@ -11,21 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.condition import Condition, Trajectory
 from jaxgen.config import digest
+from jaxgen.distributed.mesh import MeshSizes
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition, Trajectory
-from jaxgen.models.build import build_model
 from jaxgen.models.config import TransformerConfig
+from jaxgen.objectives.losses import cross_entropy
+from jaxgen.optimizers import SGD
+from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
+from jaxgen.run.checkpoint import CheckpointStore
+from jaxgen.run.directory import PopulationDirectory
+from jaxgen.run.loop import train
 from jaxgen.tasks import Buckets, MazeTask, Part
 from jaxgen.tasks.base import Split, words_at
 from jaxgen.train import feed
-from jaxgen.train.checkpoint import CheckpointStore
-from jaxgen.train.config import SGD
-from jaxgen.train.directory import PopulationDirectory
 from jaxgen.train.feed import FeedSource, HostFeed, feed_like
-from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver, train
-from jaxgen.train.losses import cross_entropy
-from jaxgen.train.mesh import MeshSizes
 from tests.host_task import ReversalTask
 from tests.test_reproduce import Stopper
 
@@ -146,7 +146,7 @@ def test_neither_chunks_nor_feeds_nor_an_interruption_change_a_bit(
 def test_a_host_task_trains_on_what_it_says(tmp_path: Path) -> None:
     """Three steps of plain gradient descent over the batches of `host_batch`, written out."""
     short = dataclasses.replace(CONDITION, steps=3, seeds=(3,))
-    model = build_model(short.model, TASK.shape())
+    model = short.model.build(TASK.shape())
     path = tmp_path / "run"
     members = [Trajectory(short, 3, "3")]
     train(path, members, horizon=3, snapshot_steps={0}, starts=[None], observer=SilentObserver(),

@@ -4,8 +4,8 @@ import contextlib
 
 import pytest
 
-from jaxgen.train import goodput
-from jaxgen.train.goodput import Stopwatch
+from jaxgen.run import goodput
+from jaxgen.run.goodput import Stopwatch
 
 
 def test_the_inner_activity_counts_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,17 +14,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxgen import objects
 from jaxgen.cli import signals
 from jaxgen.cli.submit import BACK_ENDS
 from jaxgen.config import from_json, to_json
+from jaxgen.distributed import processes
 from jaxgen.errors import UserError
-from jaxgen.files import read_sealed, write_sealed
 from jaxgen.launch.job import STARTED_AGAIN, Job, read_job
 from jaxgen.launch.slurm import Slurm
 from jaxgen.launch.spec import Devices, JobSpec, Secret, Selector, Variable, Volume, job_name, read_devices
-from jaxgen.runs import load_run
-from jaxgen.train import processes
+from jaxgen.ledger.runs import load_run
+from jaxgen.storage import objects
+from jaxgen.storage.files import read_sealed, write_sealed
 from tests.tiny_paper import invoke
 
 GOLDEN = Path(__file__).parent / "golden" / "launch"

@@ -12,11 +12,11 @@ from pathlib import Path
 import filelock
 import pytest
 
-from jaxgen.files import read_sealed, write_sealed
 from jaxgen.launch.job import Job, State
 from jaxgen.launch.local import Local, Supervisor
 from jaxgen.launch.spec import Devices, JobSpec, Secret, Variable
-from jaxgen.runs import load_run
+from jaxgen.ledger.runs import load_run
+from jaxgen.storage.files import read_sealed, write_sealed
 from tests.tiny_paper import invoke, write_tiny_paper
 
 

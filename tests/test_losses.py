@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from jaxgen.objectives.losses import cross_entropy, mean_squared_error, squared_error
 from jaxgen.tasks.base import IGNORED
-from jaxgen.train.losses import cross_entropy, mean_squared_error, squared_error
 
 
 def exact(logits_BKV: np.ndarray, targets_BK: np.ndarray) -> np.ndarray:

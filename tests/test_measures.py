@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.condition import Condition, Stop
 from jaxgen.errors import UserError
-from jaxgen.measures.build import analyse, measure
 from jaxgen.measures.config import (
     Accuracy,
     Analysis,
@@ -24,9 +24,9 @@ from jaxgen.measures.config import (
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots, Variables
 from jaxgen.measures.fourier import explained_variance, fourier_norms, gini
 from jaxgen.measures.neurons import inverse_participation_ratio
-from jaxgen.models.build import build_model
 from jaxgen.models.config import MLPConfig, ModelConfig, TransformerConfig
 from jaxgen.models.taps import capture
+from jaxgen.optimizers import SGD
 from jaxgen.tasks.base import Task
 from jaxgen.tasks.modular import ModularTask
 
@@ -50,7 +50,7 @@ def members(
     task: Task, config: ModelConfig, variables: list[Variables] | None = None, loss: Any = nats
 ) -> MemberSnapshots:
     """Returns snapshots at steps 0, 10, 20...: the variables given, else random ones of good size."""
-    module = build_model(config, task.shape())
+    module = config.build(task.shape())
     table = task.table(seed=1)
     if variables is None:
         shapes = jax.eval_shape(module.init, jax.random.key(0), table["train"].inputs[:1])
@@ -73,11 +73,11 @@ def member(*args: Any, **kwargs: Any) -> Evaluation:
 
 
 def numbers(config: Measure, evaluation: Evaluation) -> dict[str, float]:
-    return {key: float(value) for key, value in jax.jit(measure, static_argnums=0)(config, evaluation).items()}
+    return {key: float(value) for key, value in jax.jit(config.values)(evaluation).items()}
 
 
 def table_of(config: Analysis, snapshots: MemberSnapshots) -> dict[tuple[int, str], float]:
-    rows = analyse(config, snapshots)
+    rows = config.rows(snapshots)
     found = {(step, key): value for step, key, value in rows}
     assert len(found) == len(rows)
     return found
@@ -193,7 +193,7 @@ def test_members_of_different_corruption_are_measured_side_by_side() -> None:
     alone = [fitted_labels(member(addition(7, corruption=xi), FORMS[0][1])) for xi in (0.2, 0.7)]
     together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
     for config in (Accuracy(), Loss(), WeightNorm(), NeuronIPR()):
-        values = jax.jit(jax.vmap(lambda each, config=config: measure(config, each)))(together)
+        values = jax.jit(jax.vmap(lambda each, config=config: config.values(each)))(together)
         for i, each in enumerate(alone):
             of_member = {key: float(value[i]) for key, value in values.items()}
             assert of_member == pytest.approx(numbers(config, each), rel=1e-5), (config, i)
@@ -472,6 +472,11 @@ def test_all_snapshots_share_one_compiled_program() -> None:
     assert len(traced) == 2
 
 
+def condition(task: Task, model: ModelConfig, **changes: Any) -> Condition:
+    fields = {"name": "a", "task": task, "model": model, "optimizer": SGD(learning_rate=1), "steps": 9}
+    return Condition(**(fields | changes))
+
+
 TWO_LAYERS = TransformerConfig(layers=2, width=8, heads=2, mlp_width=12)
 
 
@@ -484,11 +489,10 @@ TWO_LAYERS = TransformerConfig(layers=2, width=8, heads=2, mlp_width=12)
     ],
 )
 def test_neurons_need_one_hidden_layer_on_two_tokens(task: Task, model: ModelConfig) -> None:
-    snapshots = members(task, model)
     with pytest.raises(UserError, match=r"NeuronIPR: got .* expected an MLPConfig with one hidden layer"):
-        measure(NeuronIPR(), snapshots.evaluation(0))
+        condition(task, model, measures=(NeuronIPR(),))
     with pytest.raises(UserError, match=r"PruneNeurons: got .* expected an MLPConfig with one hidden layer"):
-        analyse(PruneNeurons(order="lowest", fractions=(0.5,)), snapshots)
+        condition(task, model, analyses=(PruneNeurons(order="lowest", fractions=(0.5,)),))
 
 
 @pytest.mark.parametrize(
@@ -502,12 +506,28 @@ def test_neurons_need_one_hidden_layer_on_two_tokens(task: Task, model: ModelCon
 )
 def test_progress_measures_need_one_layer_and_addition(task: Task, model: ModelConfig, problem: str) -> None:
     with pytest.raises(UserError, match=f"ProgressMeasures: .*{problem}"):
-        analyse(ProgressMeasures(), members(task, model))
+        condition(task, model, analyses=(ProgressMeasures(),))
+
+
+def test_a_stopping_rule_looks_at_what_is_measured() -> None:
+    for measure, near in (("acuracy", "accuracy/test"), ("weight_norm", "weight_norm")):
+        stop = Stop(measure=measure)
+        with pytest.raises(UserError, match=f"measures no '{stop.key}'; did you mean '{near}'"):
+            condition(addition(7), squared_mlp(4), measures=(Accuracy(), Loss(), WeightNorm()), stop=stop)
+    condition(addition(7), squared_mlp(4), measures=(WeightNorm(),), stop=Stop(measure="weight_norm", split=""))
+
+
+@pytest.mark.parametrize("measure", [Accuracy(), Loss(), WeightNorm()])
+@pytest.mark.parametrize("corruption", [0.0, 0.5])
+def test_the_keys_of_a_measure_are_those_of_its_values(measure: Measure, corruption: float) -> None:
+    task = dataclasses.replace(addition(7), corruption=corruption)
+    found = measure.values(members(task, squared_mlp(4)).evaluation(0))
+    assert measure.keys(condition(task, squared_mlp(4))) == found.keys()
 
 
 def test_a_config_without_a_function_is_refused() -> None:
     snapshots = members(addition(7), squared_mlp(4))
     with pytest.raises(UserError, match="Measure: expected one of its kinds, AUC, Accuracy"):
-        measure(Measure(), snapshots.evaluation(0))
+        Measure().values(snapshots.evaluation(0))
     with pytest.raises(UserError, match="Analysis: expected one of its kinds, Perturb"):
-        analyse(Analysis(), snapshots)
+        Analysis().rows(snapshots)

@@ -11,23 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.condition import Condition, Numerics, Trajectory
+from jaxgen.distributed.devices import TPUS
+from jaxgen.distributed.mesh import MeshSizes, state_shardings
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition, Trajectory
 from jaxgen.models.config import EmbeddingMLPConfig, MLPConfig, ModelConfig, TransformerConfig
+from jaxgen.optimizers import AdamW, MAFilter, OptimizerConfig, OptimizerWrapper
 from jaxgen.plan.collectives import collectives
 from jaxgen.plan.compile import step_arguments
 from jaxgen.plan.hlo import read_module
 from jaxgen.plan.topology import Topology
+from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
+from jaxgen.run.directory import PopulationDirectory
+from jaxgen.run.loop import train
+from jaxgen.run.rows import read_rows
+from jaxgen.starts import From, MagnitudeMask
+from jaxgen.starts.transforms import Start
 from jaxgen.tasks.modular import ModularTask
-from jaxgen.train.config import AdamW, From, MAFilter, MagnitudeMask, Numerics, OptimizerConfig, OptimizerWrapper
-from jaxgen.train.devices import TPUS
-from jaxgen.train.directory import PopulationDirectory
-from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver, stack_constants, train
-from jaxgen.train.memory import Savings
-from jaxgen.train.mesh import MeshSizes, state_shardings
-from jaxgen.train.metrics import read_rows
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program, State
-from jaxgen.train.start import Start
+from jaxgen.train.savings import Savings
 from tests.tiny_paper import invoke
 
 SHARDING = Path(__file__).parent / "golden" / "sharding.txt"
@@ -68,6 +71,7 @@ def trained(of: Condition, mesh: str | None, layout="sequential") -> tuple[State
     return state, np.asarray(row["loss/train"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("model", "layout", "mesh"),
     [

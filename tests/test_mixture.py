@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxgen.condition import Condition, Trajectory
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition, Trajectory
 from jaxgen.models.config import TransformerConfig
+from jaxgen.optimizers import SGD
 from jaxgen.tasks import AdditionTask, Buckets, Curriculum, InductionTask, Mixture, ModularTask, Part
 from jaxgen.tasks.base import IGNORED
 from jaxgen.tasks.mixture import _turns
-from jaxgen.train.config import SGD
-from jaxgen.train.loop import stack_constants
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
 from tests.host_task import ReversalTask
 

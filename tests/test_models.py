@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import UserError
-from jaxgen.models.build import build_model
 from jaxgen.models.config import EmbeddingMLPConfig, MLPConfig, ModelConfig, TransformerConfig
 from jaxgen.tasks.base import TaskShape
 from jaxgen.tasks.modular import ModularTask
@@ -107,7 +106,7 @@ def plain_transformer(config, params, tokens, np=np):
 
 
 def assert_transformer_is_plain(config, shape, batch):
-    model, tokens = build_model(config, shape), draw_tokens(batch, shape.length)
+    model, tokens = config.build(shape), draw_tokens(batch, shape.length)
     variables = randomised(model, tokens)
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
     expected = plain_transformer(config, params, np.asarray(tokens))[:, list(shape.readout)]
@@ -146,17 +145,20 @@ def test_transformer_activations(activation):
 def test_every_format_of_the_modular_task(form):
     shape = ModularTask(p=8, train_fraction=0.5, format=form).shape()
     config = small()
-    model, tokens = build_model(config, shape), draw_tokens(20, shape.length) % shape.vocabulary
+    model, tokens = config.build(shape), draw_tokens(20, shape.length) % shape.vocabulary
     variables = randomised(model, tokens)
     params = jax.tree.map(np.asarray, variables["params"])
     expected = plain_transformer(config, params, np.asarray(tokens))[:, list(shape.readout)]
     np.testing.assert_allclose(jax.jit(model.apply)(variables, tokens), expected, rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize(("batch", "norm"), [(4, "pre"), (40, "pre"), (40, "post"), (40, "none")])
+@pytest.mark.parametrize(
+    ("batch", "norm"),
+    [(4, "pre"), (40, "none"), *(pytest.param(40, norm, marks=pytest.mark.long) for norm in ("pre", "post"))],
+)
 def test_gradients_are_those_of_the_plain_forward(batch, norm):
     config, shape, tokens = small(norm=norm, activation="tanh"), task_shape((1, 4)), draw_tokens(batch)
-    model = build_model(config, shape)
+    model = config.build(shape)
     variables = randomised(model, tokens)
 
     def loss(logits):
@@ -177,18 +179,19 @@ def test_gradients_are_those_of_the_plain_forward(batch, norm):
 def test_computing_by_vocabulary_changes_no_gradient():
     # A batch of 8 is computed as it is, the same rows repeated to 40 by vocabulary: the mean loss is one.
     config, tokens = small(norm="pre", positions="sinusoidal"), draw_tokens(8)
-    model = build_model(config, task_shape())
+    model = config.build(task_shape())
     variables = randomised(model, tokens)
     gradient = jax.jit(jax.grad(lambda v, t: jnp.mean(jnp.sin(model.apply(v, t)))))
     direct, shared = gradient(variables, tokens), gradient(variables, jnp.tile(tokens, (5, 1)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), direct, shared)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("batch", [3, 40])
 def test_a_causal_answer_has_zero_gradient_of_later_tokens(causal, batch):
     # Tokens are integers, so the gradient is that of one embedding row that only one position reads.
-    model = build_model(small(causal=causal, norm="pre"), task_shape((1, 3)))
+    model = small(causal=causal, norm="pre").build(task_shape((1, 3)))
     variables = randomised(model, draw_tokens(batch))
 
     @jax.jit
@@ -209,7 +212,7 @@ def count(variables):
 
 
 def shapes_of(config: ModelConfig, shape: TaskShape):
-    model = build_model(config, shape)
+    model = config.build(shape)
     return jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((2, shape.length), jnp.int32))
 
 
@@ -237,7 +240,7 @@ def test_parameter_paths():
 
 def initial(config: ModelConfig, vocabulary=150):
     shape = TaskShape(vocabulary, 40, (39,), ())
-    return jax.jit(build_model(config, shape).init)(jax.random.key(1), jnp.zeros((2, 40), jnp.int32))["params"]
+    return jax.jit(config.build(shape).init)(jax.random.key(1), jnp.zeros((2, 40), jnp.int32))["params"]
 
 
 @pytest.mark.parametrize("scheme", ["nanda", "torch", "gpt2", "fan_in", "one_hot"])
@@ -315,7 +318,7 @@ def plain_mlp(config, variables, tokens, train):
 @pytest.mark.parametrize(("activation", "bias"), [("square", False), ("relu", True), ("tanh", True)])
 def test_mlp_is_the_plain_forward(batch_norm, hidden, activation, bias):
     config = MLPConfig(hidden=hidden, activation=activation, bias=bias, batch_norm=batch_norm)
-    model, tokens = build_model(config, task_shape()), draw_tokens(13)
+    model, tokens = config.build(task_shape()), draw_tokens(13)
     variables = randomised(model, tokens)
     if batch_norm:
         variables["batch_stats"] = jax.tree.map(lambda x: jnp.abs(x) + 0.1, variables["batch_stats"])
@@ -334,7 +337,7 @@ def test_mlp_is_the_plain_forward(batch_norm, hidden, activation, bias):
 
 def test_mlp_gradients():
     config, tokens = MLPConfig(hidden=(7, 5), activation="square"), draw_tokens(13)
-    model = build_model(config, task_shape())
+    model = config.build(task_shape())
     variables = randomised(model, tokens)
     got = jax.jit(jax.grad(lambda v: jnp.sum(jnp.sin(model.apply(v, tokens)))))(variables)["params"]
 
@@ -351,7 +354,7 @@ def test_mlp_gradients():
 
 @pytest.mark.parametrize("config", [MLPConfig(hidden=(16,), dropout=0.5, activation="identity"), small(dropout=0.5)])
 def test_dropout_takes_a_traced_rate_for_each_member(config):
-    model, tokens = build_model(config, task_shape()), draw_tokens(30)
+    model, tokens = config.build(task_shape()), draw_tokens(30)
     variables = randomised(model, tokens)
 
     @jax.jit
@@ -369,7 +372,7 @@ def test_dropout_takes_a_traced_rate_for_each_member(config):
 def test_dropout_keeps_the_mean():
     # Linear in the mask, so the mean over masks is the evaluation, within 5 standard errors.
     config = MLPConfig(hidden=(16,), dropout=0.5, activation="identity")
-    model, tokens = build_model(config, task_shape()), draw_tokens(3)
+    model, tokens = config.build(task_shape()), draw_tokens(3)
     variables = randomised(model, tokens)
     keys = jax.random.split(jax.random.key(5), 4000)
     draws = jax.vmap(lambda key: model.apply(variables, tokens, train=True, dropout_rate=0.3, rngs={"dropout": key}))
@@ -387,7 +390,7 @@ def test_dropout_keeps_the_mean():
 @pytest.mark.parametrize("layers", [1, 2])
 def test_transformer_dropout_acts_on_the_embedding_and_on_every_branch(layers):
     config = small(layers=layers, dropout=0.5, attention_bias=True, output_bias=True)
-    model, tokens = build_model(config, task_shape()), draw_tokens(3)
+    model, tokens = config.build(task_shape()), draw_tokens(3)
     variables = randomised(model, tokens)
     # At a rate this near 1 all that is dropped is zero, so the output bias alone is left.
     logits = model.apply(variables, tokens, train=True, dropout_rate=1 - 1e-6, rngs={"dropout": jax.random.key(0)})
@@ -397,7 +400,7 @@ def test_transformer_dropout_acts_on_the_embedding_and_on_every_branch(layers):
 
 def test_dropout_acts_before_the_activation():
     config = MLPConfig(hidden=(400,), dropout=0.5, activation="square")
-    model, tokens = build_model(config, task_shape()), draw_tokens(1)
+    model, tokens = config.build(task_shape()), draw_tokens(1)
     ones = jax.tree.map(jnp.ones_like, randomised(model, tokens)["params"])
     logits = model.apply({"params": ones}, tokens, train=True, dropout_rate=0.5, rngs={"dropout": jax.random.key(2)})
     # About half of 400 units hold (6 / 0.5)^2 = 144; after the activation they would hold 6^2 / 0.5 = 72.
@@ -405,7 +408,7 @@ def test_dropout_acts_before_the_activation():
 
 
 def test_a_zero_rate_needs_no_key():
-    model, tokens = build_model(small(), task_shape()), draw_tokens(3)
+    model, tokens = small().build(task_shape()), draw_tokens(3)
     variables = randomised(model, tokens)
     np.testing.assert_array_equal(
         model.apply(variables, tokens, train=True, dropout_rate=0.9), model.apply(variables, tokens)
@@ -416,7 +419,7 @@ def test_a_zero_rate_needs_no_key():
 @pytest.mark.parametrize("batch", [5, 50])
 def test_bfloat16_computes_near_float32(config, batch):
     tokens = draw_tokens(batch)
-    model, low = build_model(config, task_shape()), build_model(config, task_shape(), jnp.bfloat16)
+    model, low = config.build(task_shape()), config.build(task_shape(), jnp.bfloat16)
     variables = jax.jit(low.init)(jax.random.key(0), tokens)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
     exact, logits = jax.jit(model.apply)(variables, tokens), jax.jit(low.apply)(variables, tokens)
@@ -426,17 +429,17 @@ def test_bfloat16_computes_near_float32(config, batch):
 
 def test_an_mlp_gives_one_answer():
     with pytest.raises(UserError, match=r"the task reads out 2 positions \[1, 2\]"):
-        build_model(MLPConfig(hidden=(3,)), task_shape((1, 2)))
+        MLPConfig(hidden=(3,)).build(task_shape((1, 2)))
 
 
 def test_an_unknown_configuration_is_named():
     with pytest.raises(UserError, match="ModelConfig: expected one of its kinds, EmbeddingMLPConfig, EnsembleConfig"):
-        build_model(ModelConfig(), task_shape())
+        ModelConfig().build(task_shape())
 
 
 def test_an_mlp_on_features_is_the_product_with_its_kernel() -> None:
     shape = TaskShape(vocabulary=2, length=5, readout=(0,), sizes=(("train", 7),), features=True)
-    model = build_model(MLPConfig(hidden=(4,), activation="relu"), shape)
+    model = MLPConfig(hidden=(4,), activation="relu").build(shape)
     x_BF = jax.random.normal(jax.random.key(0), (7, 5))
     params = model.init(jax.random.key(1), x_BF)["params"]
     assert params["layer_0"]["kernel"].shape == (5, 4)
@@ -445,7 +448,7 @@ def test_an_mlp_on_features_is_the_product_with_its_kernel() -> None:
     expected = hidden @ params["output"]["kernel"] + params["output"]["bias"][None]
     np.testing.assert_allclose(model.apply({"params": params}, x_BF)[:, 0], expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(UserError, match="a transformer reads tokens"):
-        build_model(TransformerConfig(layers=1, width=8, heads=1, mlp_width=8), shape)
+        TransformerConfig(layers=1, width=8, heads=1, mlp_width=8).build(shape)
 
 
 EMBEDDING_MLP = EmbeddingMLPConfig(embedding=50, hidden=12, dropout=0.5)
@@ -454,7 +457,7 @@ EMBEDDING_MLP = EmbeddingMLPConfig(embedding=50, hidden=12, dropout=0.5)
 def test_an_embedding_mlp_sums_embeddings_before_its_layers() -> None:
     for activation, act in (("relu", lambda x: np.maximum(x, 0)), ("square", np.square)):
         config = EmbeddingMLPConfig(embedding=50, hidden=12, activation=activation)
-        model, tokens = build_model(config, task_shape()), draw_tokens(13)
+        model, tokens = config.build(task_shape()), draw_tokens(13)
         variables = randomised(model, tokens)
         p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
         hidden = act(p["embedding"][np.asarray(tokens)].sum(axis=1) @ p["in"])
@@ -472,7 +475,7 @@ def test_an_embedding_mlp_is_drawn_by_fan_in() -> None:
 
 
 def test_an_embedding_mlp_drops_hidden_units() -> None:
-    model, tokens = build_model(EMBEDDING_MLP, task_shape()), draw_tokens(13)
+    model, tokens = EMBEDDING_MLP.build(task_shape()), draw_tokens(13)
     variables = randomised(model, tokens)
     dropped = model.apply(variables, tokens, train=True, dropout_rate=1 - 1e-6, rngs={"dropout": jax.random.key(0)})
     np.testing.assert_array_equal(dropped, 0)
@@ -480,6 +483,6 @@ def test_an_embedding_mlp_drops_hidden_units() -> None:
 
 def test_an_embedding_mlp_reads_tokens_and_gives_one_answer() -> None:
     with pytest.raises(UserError, match="the task gives real features; use an MLPConfig"):
-        build_model(EMBEDDING_MLP, TaskShape(vocabulary=2, length=5, readout=(0,), sizes=(), features=True))
+        EMBEDDING_MLP.build(TaskShape(vocabulary=2, length=5, readout=(0,), sizes=(), features=True))
     with pytest.raises(UserError, match="the task reads out 2 positions"):
-        build_model(EMBEDDING_MLP, task_shape((1, 2)))
+        EMBEDDING_MLP.build(task_shape((1, 2)))

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import jaxgen
-from jaxgen import objects
 from jaxgen.errors import UserError
-from jaxgen.train import claim
-from jaxgen.train.loop import Interrupted
+from jaxgen.run import lease
+from jaxgen.run.arguments import Interrupted
+from jaxgen.storage import objects
 from tests.chaos import differences
 from tests.emulators import copy, emulator, forget
 from tests.test_reproduce import Stopper, assert_same_runs, run
@@ -149,7 +149,7 @@ def test_a_store_that_fails_for_a_while_stops_no_training(
         send(*paths)
 
     monkeypatch.setattr(objects, "send", failing)
-    monkeypatch.setattr("jaxgen.train.loop.RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("jaxgen.run.keeper.RETRY_SECONDS", 0.1)
     told = Stopper(99)
     notes: list[str] = []
     told.note = notes.append
@@ -167,15 +167,15 @@ def test_what_the_one_before_saved_last_is_gone_on_from(
         run(objects.locate(url), Stopper(9))
     forget()
     code = f"""
-from jaxgen import objects
-from jaxgen.train.loop import Interrupted
+from jaxgen.storage import objects
+from jaxgen.run.arguments import Interrupted
 from tests.test_reproduce import Stopper, run
 try:
     run(objects.locate({url!r}), Stopper(23))
 except Interrupted:
     pass
 """
-    held = claim.held
+    held = lease.held
 
     def held_after_the_one_before(population: Path, tell):
         if population.parent.parent == objects.locate(url) and not (tiny / "went on").exists():
@@ -183,7 +183,7 @@ except Interrupted:
             subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
         return held(population, tell)
 
-    monkeypatch.setattr(claim, "held", held_after_the_one_before)
+    monkeypatch.setattr(lease, "held", held_after_the_one_before)
     run(objects.locate(url))
     copied = copy(url, tiny / "copied")
     events = [json.loads(line) for path in copied.rglob("events.jsonl") for line in path.read_text().splitlines()]

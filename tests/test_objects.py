@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen import objects
 from jaxgen.errors import UserError
-from jaxgen.files import read_json, write_json
-from jaxgen.train import claim, manifest
-from jaxgen.train.manifest import Damaged
+from jaxgen.run import lease, manifest
+from jaxgen.run.manifest import Damaged
+from jaxgen.storage import objects
+from jaxgen.storage.files import read_json, write_json
 from tests.emulators import SCHEMES, emulator, forget
 from tests.tiny_paper import invoke
 
@@ -177,7 +177,7 @@ def test_a_store_that_cannot_be_reached_may_be_tried_again(bucket: str, monkeypa
 def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
 import sys, time
-from jaxgen import objects
+from jaxgen.storage import objects
 folder = objects.locate("s3://bucket/runs")
 folder.mkdir(parents=True)
 print(folder.parents[2], flush=True)
@@ -208,10 +208,10 @@ class Clock:
     """Makes a minute of claims four seconds."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(claim, "BEAT_SECONDS", 0.1)
-        monkeypatch.setattr(claim, "SILENCE_SECONDS", 4.0)
+        monkeypatch.setattr(lease, "BEAT_SECONDS", 0.1)
+        monkeypatch.setattr(lease, "SILENCE_SECONDS", 4.0)
         # Of another machine: it can be known by its silence alone.
-        monkeypatch.setattr(claim, "_where", lambda: "")
+        monkeypatch.setattr(lease, "_where", lambda: "")
         self.told: list[str] = []
 
 
@@ -222,15 +222,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_who_trains_is_named_to_who_comes_next(url: str, clock: Clock) -> None:
     run = objects.locate(url)
-    with claim.held(run, clock.told.append):
+    with lease.held(run, clock.told.append):
         with (
             pytest.raises(UserError, match=f"is being trained by process {os.getpid()} on .*; wait for it or stop it"),
-            claim.held(run, clock.told.append),
+            lease.held(run, clock.told.append),
         ):
             pass
         (waits,) = clock.told
         assert waits.startswith(f"waits 4 s at most for a sign of process {os.getpid()} on ")
-    with claim.held(run, clock.told.append):  # it was released
+    with lease.held(run, clock.told.append):  # it was released
         assert objects.names(run) == ["claims/000002.json"]
     assert len(clock.told) == 1
 
@@ -238,28 +238,28 @@ def test_who_trains_is_named_to_who_comes_next(url: str, clock: Clock) -> None:
 def test_who_is_silent_is_followed(url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     run = objects.locate(url)
     with monkeypatch.context() as still:
-        still.setattr(claim, "_beat", lambda *_: None)
-        silent = claim.held(run, clock.told.append)
+        still.setattr(lease, "_beat", lambda *_: None)
+        silent = lease.held(run, clock.told.append)
         old = silent.__enter__()
         old.check()
-    with claim.held(run, clock.told.append):
+    with lease.held(run, clock.told.append):
         assert objects.names(run) == ["claims/000002.json"]
         with pytest.raises(UserError, match="as nothing was heard of this one for too long; this one ends"):
             old.check()
         silent.__exit__(None, None, None)  # what it says now is of no number that counts
-        with pytest.raises(UserError, match="is being trained"), claim.held(run, clock.told.append):
+        with pytest.raises(UserError, match="is being trained"), lease.held(run, clock.told.append):
             pass
 
 
 def test_of_many_after_a_silent_one_one_follows(url: str) -> None:
     code = f"""
 import sys
-from jaxgen import objects
+from jaxgen.storage import objects
 from jaxgen.errors import UserError
-from jaxgen.train import claim
-claim.BEAT_SECONDS, claim.SILENCE_SECONDS, claim._where = 0.1, 4.0, lambda: ""
+from jaxgen.run import lease
+lease.BEAT_SECONDS, lease.SILENCE_SECONDS, lease._where = 0.1, 4.0, lambda: ""
 try:
-    with claim.held(objects.locate({url!r}), lambda text: None):
+    with lease.held(objects.locate({url!r}), lambda text: None):
         print("holds", flush=True)
         sys.stdin.read()
 except UserError:
@@ -286,9 +286,9 @@ except UserError:
 def test_who_was_killed_on_this_machine_is_not_waited_for(url: str) -> None:
     code = f"""
 import time
-from jaxgen import objects
-from jaxgen.train import claim
-with claim.held(objects.locate({url!r}), print):
+from jaxgen.storage import objects
+from jaxgen.run import lease
+with lease.held(objects.locate({url!r}), print):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -298,7 +298,7 @@ with claim.held(objects.locate({url!r}), print):
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     told: list[str] = []
-    with claim.held(objects.locate(url), told.append):
+    with lease.held(objects.locate(url), told.append):
         assert told == []
 
 

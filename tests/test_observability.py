@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from jaxgen.errors import UserError
-from jaxgen.train.loop import Interrupted
-from jaxgen.train.profile import Profile
+from jaxgen.run.arguments import Interrupted
+from jaxgen.run.profile import Profile
 from tests.test_reproduce import Stopper, assert_same_runs, run
 
 HANGS = """
 import time
-from jaxgen.train import watchdog
+from jaxgen.run import watchdog
 
 watchdog.LEAST_SECONDS = 0.2
 

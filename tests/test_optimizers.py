@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxgen.config import per_member_values
-from jaxgen.train.config import (
+from jaxgen.optimizers import (
     SGD,
     AdamL2,
     AdamW,
@@ -19,7 +19,6 @@ from jaxgen.train.config import (
     NoisyAdamW,
     OptimizerConfig,
 )
-from jaxgen.train.optimizers import build_optimizer
 
 STEPS = 5
 START = {"kernel": np.array([[1.0, -2.0], [0.5, 3.0]]), "bias": np.array([0.3, -0.7])}
@@ -30,7 +29,7 @@ def gradients(step: int) -> dict[str, np.ndarray]:
 
 
 def ours(config: OptimizerConfig) -> dict[str, np.ndarray]:
-    optimizer = build_optimizer(config, {k: jnp.float32(v) for k, v in per_member_values(config).items()})
+    optimizer = config.build({k: jnp.float32(v) for k, v in per_member_values(config).items()}, 100)
     params = jax.tree.map(lambda w: jnp.array(w, jnp.float32), START)
     state = optimizer.init(params)
     for step in range(STEPS):
@@ -75,7 +74,7 @@ def test_adamw_can_spare_vectors() -> None:
 
 
 def test_a_step_of_zero_gradient_only_shrinks() -> None:
-    optimizer = build_optimizer(AdamW(learning_rate=0.01), {"learning_rate": 0.01, "weight_decay": 15.0})
+    optimizer = AdamW(learning_rate=0.01).build({"learning_rate": 0.01, "weight_decay": 15.0}, 100)
     params = {"w": jnp.ones((2, 2))}
     with jax.numpy_dtype_promotion("standard"):
         updates, _ = optimizer.update({"w": jnp.zeros((2, 2))}, optimizer.init(params), params)
@@ -163,7 +162,7 @@ def test_a_constant_norm_holds_for_all_parameters_together(base: OptimizerConfig
 
 def test_one_step_of_constant_norm_is_a_step_and_a_scaling() -> None:
     config = ConstantNorm(base=SGD(learning_rate=0.5))
-    optimizer = build_optimizer(config, {k: jnp.float32(v) for k, v in per_member_values(config).items()})
+    optimizer = config.build({k: jnp.float32(v) for k, v in per_member_values(config).items()}, 100)
     params = jax.tree.map(lambda w: jnp.array(w, jnp.float32), START)
     grads = jax.tree.map(lambda g: jnp.array(g, jnp.float32), gradients(0))
     with jax.numpy_dtype_promotion("standard"):
@@ -182,7 +181,7 @@ def test_wrappers_wrap_each_other() -> None:
 def test_decay_towards_the_start() -> None:
     config = AdamWToInit(learning_rate=0.01, weight_decay=15.0)
     params = {name: w.copy() for name, w in START.items()}
-    plain = build_optimizer(AdamW(learning_rate=0.01), {"learning_rate": 0.01, "weight_decay": 0.0})
+    plain = AdamW(learning_rate=0.01).build({"learning_rate": 0.01, "weight_decay": 0.0}, 100)
     state = plain.init(START)
     for step in range(STEPS):
         with jax.numpy_dtype_promotion("standard"):
@@ -193,7 +192,7 @@ def test_decay_towards_the_start() -> None:
 
 def test_a_step_of_zero_gradient_goes_back_to_the_start() -> None:
     config = AdamWToInit(learning_rate=0.01, weight_decay=15.0, decay="matrices")
-    optimizer = build_optimizer(config, {"learning_rate": 0.01, "weight_decay": 15.0})
+    optimizer = config.build({"learning_rate": 0.01, "weight_decay": 15.0}, 100)
     state = optimizer.init({"w": jnp.ones((2, 2)), "b": jnp.ones(2)})
     moved = {"w": jnp.full((2, 2), 3.0), "b": jnp.full(2, 3.0)}
     with jax.numpy_dtype_promotion("standard"):
@@ -204,7 +203,7 @@ def test_a_step_of_zero_gradient_goes_back_to_the_start() -> None:
 
 def test_update_noise_is_gaussian_and_its_key_decides() -> None:
     config = NoisyAdamW(learning_rate=0.5, update_noise=2.0)
-    optimizer = build_optimizer(config, {"learning_rate": 0.5, "weight_decay": 0.0, "update_noise": 2.0})
+    optimizer = config.build({"learning_rate": 0.5, "weight_decay": 0.0, "update_noise": 2.0}, 100)
     params = {"a": jnp.zeros((100, 100)), "b": jnp.zeros((100, 100))}
     with jax.numpy_dtype_promotion("standard"):
         first, again, other = (

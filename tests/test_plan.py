@@ -14,9 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxgen.cli import main
+from jaxgen.condition import Condition, Trajectory
+from jaxgen.distributed.devices import GPUS, Device
+from jaxgen.distributed.mesh import MeshSizes, spread_members_then_examples
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition, Trajectory
 from jaxgen.models.config import MLPConfig, TransformerConfig
+from jaxgen.optimizers import SGD
 from jaxgen.plan.collectives import Collective, collectives
 from jaxgen.plan.compile import DoesNotFit, _temporaries, plan
 from jaxgen.plan.hlo import read_module
@@ -24,13 +27,10 @@ from jaxgen.plan.search import meshes, saving_more
 from jaxgen.plan.topology import Topology, read_topology
 from jaxgen.tasks.features import SlabTask
 from jaxgen.tasks.modular import ModularTask
-from jaxgen.train.config import SGD
-from jaxgen.train.devices import GPUS, Device
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.flops import matmul_flops
-from jaxgen.train.loop import stack_constants
-from jaxgen.train.memory import Savings
-from jaxgen.train.mesh import MeshSizes, spread_members_then_examples
 from jaxgen.train.program import Program
+from jaxgen.train.savings import Savings
 from tests.tiny_paper import invoke
 
 B, D, H, V = 32, 8, 16, 2
@@ -232,6 +232,7 @@ def plan_here(monkeypatch: pytest.MonkeyPatch, memory: float, *arguments: str) -
     )
 
 
+@pytest.mark.long
 def test_what_does_not_fit_is_blamed_and_a_mesh_that_does_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = ["--set", "model.width=4096"]
     needed = re.search(r"fits: ([\d.]+) (.)B", plan_here(monkeypatch, 1e12, *wide, "--mesh", "fsdp=1").output)

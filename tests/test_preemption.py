@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from jaxgen.cli.signals import INTERRUPTED
-from jaxgen.train.processes import STOPPED
+from jaxgen.distributed.processes import STOPPED
 from tests.test_reproduce import assert_same_runs
 from tests.tiny_paper import invoke, write_tiny_paper
 
@@ -22,7 +22,7 @@ DRIVER = """
 import ctypes, os, signal, sys
 from jaxgen.cli import main, progress, signals, train
 from jaxgen.report import html
-from jaxgen.train import loop, manifest
+from jaxgen.run import loop, manifest, reader
 
 def signal_me(*numbers):
     for number in numbers:
@@ -48,17 +48,17 @@ before(loop._Training, "_compiled", lambda *_: (signal_me(signal.SIGTERM), stuck
 """
 STUCK_IN_A_CHUNK = """
 signals.GRACE_SECONDS = 2.0
-def do(call, self, chunk):
+def do(call, self, chunk, *_):
     if chunk.step > 9:
         signal_me(signal.SIGTERM)
         stuck()
-before(loop._Training, "_read", do)
+before(reader.Reader, "read", do)
 """
 STUCK_IN_THE_REPORT = """
 before(train, "_write_report", lambda *_: (signal_me(signal.SIGINT), stuck()))
 """
 STUCK_AFTER_TWO_INTERRUPTS = """
-before(loop._Training, "_read", lambda *_: (signal_me(signal.SIGINT), stuck(1), signal_me(signal.SIGINT), stuck()))
+before(reader.Reader, "read", lambda *_: (signal_me(signal.SIGINT), stuck(1), signal_me(signal.SIGINT), stuck()))
 """
 STOPPED_WHILE_SAVING = """
 def do(call, *_):
@@ -67,7 +67,7 @@ def do(call, *_):
 before(manifest, "publish", do)
 """
 STOPPED_WHILE_ANALYSING = """
-from jaxgen import reproduce
+from jaxgen.ledger import reproduce
 before(reproduce, "collect", lambda *_: (signal_me(signal.SIGTERM), stuck()))
 """
 
@@ -213,6 +213,7 @@ before(progress.ProgressDisplay, "advanced", lambda call, self, step, rows: stuc
     assert not list(Path("cut").rglob("owner.json"))
 
 
+@pytest.mark.long
 def test_resume_must_and_never(whole: Path) -> None:
     def resume(how: str, runs: str) -> Result:
         return invoke(*COMMAND, "--runs", runs, "--resume", how)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen import objects
+from jaxgen.distributed.processes import STOPPED, Place, resolve
 from jaxgen.errors import UserError
-from jaxgen.train.processes import STOPPED, Place, resolve
+from jaxgen.storage import objects
 from tests.chaos import Launched
 from tests.emulators import copy, emulator, forget
 from tests.test_reproduce import assert_same_runs

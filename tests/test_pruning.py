@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxgen.condition import Condition
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition
-from jaxgen.models.build import build_model
 from jaxgen.models.config import MLPConfig
-from jaxgen.tasks import ModularTask
-from jaxgen.train.config import (
-    AdamW,
+from jaxgen.objectives.losses import mean_squared_error
+from jaxgen.optimizers import AdamW
+from jaxgen.starts import (
     From,
     GraSPMask,
     MagnitudeMask,
@@ -26,11 +25,10 @@ from jaxgen.train.config import (
     ScaleParams,
     SNIPMask,
     SynFlowMask,
-    rewinds,
+    Transform,
 )
-from jaxgen.train.losses import mean_squared_error
-from jaxgen.train.pruning import (
-    Objective,
+from jaxgen.starts.scores import (
+    Examples,
     grasp_scores,
     magnitude_scores,
     random_scores,
@@ -39,9 +37,10 @@ from jaxgen.train.pruning import (
     synflow_scores,
     top_mask,
 )
-from jaxgen.train.start import Start, apply_transforms, norm, start_from, training_objective
+from jaxgen.starts.transforms import Start, apply_transforms, norm, start_from, training_examples
+from jaxgen.tasks import ModularTask
 
-NOTHING = Objective(logits=lambda params: jnp.zeros((1, 1, 1)), loss=jnp.sum)
+NOTHING = Examples(logits=lambda params: jnp.zeros((1, 1, 1)), loss=jnp.sum)
 KEY = jax.random.key(4)
 
 
@@ -80,7 +79,7 @@ def test_of_equal_scores_the_earlier_is_kept_and_what_is_gone_stays_gone() -> No
 
 
 # L = w Q w / 2 has the gradient Q w and the Hessian Q.
-def quadratic(seed: int) -> tuple[dict[str, jax.Array], np.ndarray, np.ndarray, Objective]:
+def quadratic(seed: int) -> tuple[dict[str, jax.Array], np.ndarray, np.ndarray, Examples]:
     params = drawn(seed, a=(3, 2), b=(2, 2))
     root = np.random.default_rng(seed + 1).normal(size=(10, 10))
     form = jnp.array(root @ root.T, jnp.float32)
@@ -88,7 +87,7 @@ def quadratic(seed: int) -> tuple[dict[str, jax.Array], np.ndarray, np.ndarray, 
     def loss(w: jax.Array) -> jax.Array:
         return 0.5 * jnp.sum(w * (form @ w))
 
-    objective = Objective(lambda at: jnp.concatenate([at["a"].ravel(), at["b"].ravel()]), loss)
+    objective = Examples(lambda at: jnp.concatenate([at["a"].ravel(), at["b"].ravel()]), loss)
     return params, flat(params).astype(np.float64), np.asarray(form, np.float64), objective
 
 
@@ -114,7 +113,7 @@ def test_grasp_keeps_what_the_gradient_flow_needs() -> None:
     assert set(np.flatnonzero(kept)) == set(np.argsort(-lost)[:3])
 
 
-def chain(params: dict[str, jax.Array]) -> Objective:
+def chain(params: dict[str, jax.Array]) -> Examples:
     """A deep linear network on an input of ones."""
 
     def logits(at: dict[str, jax.Array]) -> jax.Array:
@@ -123,7 +122,7 @@ def chain(params: dict[str, jax.Array]) -> Objective:
             x = x @ at[name]
         return x[:, None]
 
-    return Objective(logits, jnp.sum)
+    return Examples(logits, jnp.sum)
 
 
 def test_synflow_counts_what_flows_through_a_weight() -> None:
@@ -137,6 +136,7 @@ def test_synflow_counts_what_flows_through_a_weight() -> None:
         assert float(jnp.sum(layer)) == pytest.approx((a @ b).sum(), rel=1e-5)
 
 
+@pytest.mark.long
 def test_synflow_scores_anew_what_each_round_leaves() -> None:
     keep = 0.06
     params = drawn(6, a=(20, 20), b=(20, 1), c=(1, 20))
@@ -219,8 +219,8 @@ def test_an_objective_is_the_mean_loss_of_the_training_split() -> None:
     }
     statistics = {"batch_stats": {"norm_0": {"mean": params["mean"], "var": variance}}}
     train = CONDITION.task.table(3)["train"]
-    module = build_model(CONDITION.model, CONDITION.task.shape())
-    objective = training_objective(module, jax.tree.map(jnp.asarray, train), mean_squared_error, statistics)
+    module = CONDITION.model.build(CONDITION.task.shape())
+    objective = training_examples(module, jax.tree.map(jnp.asarray, train), mean_squared_error, statistics)
     p = {name: np.asarray(leaf, np.float64) for name, leaf in params.items()}
     hidden = (p["kernel"][0][train.inputs[:, 0]] + p["kernel"][1][train.inputs[:, 1]] + p["bias"]) ** 2
     hidden = (hidden - p["mean"]) / np.sqrt(np.asarray(variance) + 1e-5) * p["scale"] + p["shift"]
@@ -249,8 +249,12 @@ def test_transforms_are_plain_data() -> None:
     ticket = (MagnitudeMask(keep=0.4), Rewind())
     start = From(condition="dense", transforms=(Rewind(), MatchNorm(norm="l2", of=ticket), SynFlowMask(keep=0.5)))
     assert from_json(to_json(start)) == start
-    assert rewinds(ticket)
-    assert rewinds((MatchNorm(norm="l1", of=ticket),))
-    assert not rewinds((MatchNorm(norm="l1", of=(MagnitudeMask(keep=0.4),)), SNIPMask(keep=0.1)))
+
+    def rewinds(*transforms: Transform) -> bool:
+        return From(condition="dense", transforms=transforms).rewinds()
+
+    assert rewinds(*ticket)
+    assert rewinds(MatchNorm(norm="l1", of=ticket))
+    assert not rewinds(MatchNorm(norm="l1", of=(MagnitudeMask(keep=0.4),)), SNIPMask(keep=0.1))
     with pytest.raises(UserError, match=r"keep: got 0\.0, expected a number at most 1 and above 0"):
         SNIPMask(keep=0)

@@ -4,9 +4,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from jaxgen.discovery import discover
+from jaxgen.ledger.discovery import discover
+from jaxgen.ledger.results import read_results
 from jaxgen.report.gallery import gallery
-from jaxgen.results import read_results
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -37,3 +37,11 @@ def test_the_gallery_is_what_is_recorded() -> None:
     )
     for link in re.findall(r'(?:src="|\]\()(?!https)([^")]+)', page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
+
+
+def test_the_code_of_the_docs_on_parts_is_that_of_the_tests() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (README.parent / "docs" / "parts.md").read_text(), re.DOTALL)
+    assert len(blocks) == 10
+    sources = "".join(each.read_text() for each in sorted((README.parent / "tests" / "open_paper").glob("*.py")))
+    for block in blocks:
+        assert block.strip() in sources

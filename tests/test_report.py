@@ -6,32 +6,21 @@ import re
 import numpy as np
 import pytest
 
+from jaxgen.condition import Condition
 from jaxgen.errors import UserError
-from jaxgen.experiment import (
-    BySetting,
-    CellMap,
-    Claim,
-    Condition,
-    Curves,
-    Experiment,
-    Paper,
-    Profile,
-    Scale,
-    Sweep,
-    at_least,
-)
+from jaxgen.experiment import Claim, Experiment, Paper, Scale, Sweep, at_least
+from jaxgen.figures import BySetting, CellMap, Curves, Profile, palette
+from jaxgen.figures.axes import NARROW, power_text, spread_out, step_text
+from jaxgen.figures.draw import draw
+from jaxgen.figures.settings import setting
+from jaxgen.ledger.verdict import judge_all
 from jaxgen.models.config import MLPConfig, TransformerConfig
-from jaxgen.report import palette
-from jaxgen.report.axes import NARROW, power_text, spread_out, step_text
-from jaxgen.report.figures import draw
+from jaxgen.optimizers import AdamW
 from jaxgen.report.html import ExperimentReport, Report, _splits, differing_settings, render, write_report
-from jaxgen.report.settings import setting
 from jaxgen.report.svg import inline_svg
-from jaxgen.report.thin import for_page
+from jaxgen.starts import From, MagnitudeMask, Rewind
 from jaxgen.table import Table
 from jaxgen.tasks.modular import ModularTask
-from jaxgen.train.config import AdamW, From, MagnitudeMask, Rewind
-from jaxgen.verdict import judge_all
 
 HOSTILE = "<script>alert('x')</script> $a_b$ & co"
 LABELS = ("coexistence", "full inversion")
@@ -121,7 +110,7 @@ def page():
         experiment=experiment, conditions=CONDITIONS, table=table, verdicts=tuple(judge_all(CLAIMS, table)),
         notes=(f"A member became NaN at step 10 {HOSTILE}",),
     )  # fmt: skip
-    return render(report_of(part))
+    return render(report_of(part))[0]
 
 
 def lines(axes, label):
@@ -180,7 +169,7 @@ def test_report_is_written_whole(tmp_path, monkeypatch):
 def test_experiment_without_anything_is_shown():
     nothing = Experiment(name="none", title="Nothing", conditions=(), scales={})
     waiting = ExperimentReport(experiment=experiment_of(), conditions=CONDITIONS, table=Table.of([]))
-    text = render(report_of(ExperimentReport(experiment=nothing, conditions=(), table=Table.of([])), waiting))
+    text = render(report_of(ExperimentReport(experiment=nothing, conditions=(), table=Table.of([])), waiting))[0]
     assert "<figure" not in text
     assert "No results yet" in text
     assert text.count('"badge not-judged">not judged') == 4
@@ -383,20 +372,20 @@ def test_the_page_shows_so_many_conditions_as_can_be_told_apart_and_says_so() ->
     figures = (CURVES, TOGETHER)
     experiment = experiment_of(figures=figures, conditions=MANY, claims=())
     notes = tuple(f"note {i}." for i in range(30))
-    page = render(report_of(ExperimentReport(experiment=experiment, conditions=MANY, table=table, notes=notes)))
+    page, _ = render(report_of(ExperimentReport(experiment=experiment, conditions=MANY, table=table, notes=notes)))
     assert page.count("24 of 60 conditions are shown, evenly chosen") == len(figures)
     assert "18 more notes" in page
     assert all(f">note {i}.<" in page for i in range(30))
-    shown, read, said = for_page(CURVES, table, MANY)
+    shown, read, said = CURVES.for_page(table, MANY)
     assert (shown.conditions[0], shown.conditions[-1], len(shown.conditions)) == ("wd=0", "wd=59", 24)
     assert (read, len(said)) == (table, 1)
     # As many as fit are all shown, and what reads the whole table by itself is left alone.
-    assert for_page(CURVES, table, MANY[:24])[0] is CURVES
-    assert for_page(BY_DECAY, table, MANY) == (BY_DECAY, table, [])
+    assert CURVES.for_page(table, MANY[:24])[0] is CURVES
+    assert BY_DECAY.for_page(table, MANY) == (BY_DECAY, table, [])
 
 
 def test_conditions_that_wait_are_counted_where_they_are_many() -> None:
-    page = render(
+    page, _ = render(
         report_of(ExperimentReport(experiment=experiment_of((), (), MANY), conditions=MANY, table=table_of()))
     )
     assert "wd=12; wd=13; and 46 more." in page
@@ -410,7 +399,7 @@ def test_long_lines_are_thinned_to_what_can_be_seen() -> None:
     whole = Table.of(
         ("wd=0", seed, int(step), "loss/test", float(values[seed][step])) for seed in (0, 1) for step in steps
     )
-    figure, table, said = for_page(TOGETHER, whole, CONDITIONS)
+    figure, table, said = TOGETHER.for_page(whole, CONDITIONS)
     assert figure is TOGETHER
     assert said == ["Lines are thinned to their extremes; table.csv has every step."]
     kept, series = table.series("wd=0", "loss/test"), whole.series("wd=0", "loss/test")

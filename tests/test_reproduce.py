@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxgen.discovery import find
+from jaxgen.condition import Condition
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition
-from jaxgen.reproduce import Reproduction, reproduce
-from jaxgen.runs import Request, load_run, run_directory
-from jaxgen.train import directory as directories
-from jaxgen.train.checkpoint import CheckpointStore
-from jaxgen.train.directory import PopulationDirectory
-from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
-from jaxgen.train.metrics import read_rows
+from jaxgen.ledger.discovery import find
+from jaxgen.ledger.reproduce import Reproduction, reproduce
+from jaxgen.ledger.runs import Request, load_run, run_directory
+from jaxgen.run import directory as directories
+from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
+from jaxgen.run.checkpoint import CheckpointStore
+from jaxgen.run.directory import PopulationDirectory
+from jaxgen.run.rows import read_rows
 
 
 class Stopper(SilentObserver):
@@ -96,6 +96,7 @@ def test_a_kill_after_a_checkpoint_leaves_no_trace(tiny: Path) -> None:
     assert_same_runs(tiny / "whole", tiny / "cut")
 
 
+@pytest.mark.long
 def test_the_length_of_chunks_never_matters(tiny: Path) -> None:
     run(tiny / "long", chunk_seconds=60.0)
     run(tiny / "short", chunk_seconds=1e-9)
@@ -115,6 +116,7 @@ def test_a_run_can_be_extended_and_equals_the_longer_run(tiny: Path) -> None:
     assert dense.steps() == [0, 40, 60]
 
 
+@pytest.mark.long
 def test_a_seed_can_be_added_without_retraining(tiny: Path) -> None:
     run(tiny / "run", seeds=1)
     before = {each.directory.path: each.directory.metrics_file.read_bytes() for each in load_run(tiny / "run").members}
@@ -183,6 +185,7 @@ def test_a_ticket_starts_from_its_masked_and_rewound_parent(tiny: Path) -> None:
         assert ticket.identity != dense.identity
 
 
+@pytest.mark.long
 def test_a_member_that_diverges_is_frozen_and_the_others_go_on(tiny: Path) -> None:
     done = run(tiny / "run", experiment="faults")
     assert any("diverging, seed 0: training gave numbers that are not finite at step" in note for note in done.notes)
@@ -234,8 +237,9 @@ def test_a_checkpoint_of_another_tree_is_an_error_that_names_the_leaves(tiny: Pa
         run(tiny / "run")
 
 
+@pytest.mark.long
 def test_a_parent_that_never_got_there_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jaxgen.train.config import First
+    from jaxgen.starts import First
 
     _, (found,) = find("tiny-paper/main")
     dense, ticket = found.conditions
@@ -249,8 +253,9 @@ def test_a_parent_that_never_got_there_is_named(tiny: Path, monkeypatch: pytest.
     assert [verdict.outcome for verdict in done.verdicts] == ["reproduced", "inconclusive"]
 
 
+@pytest.mark.long
 def test_first_starts_a_child_at_the_step_it_names(tiny: Path) -> None:
-    from jaxgen.train.config import First
+    from jaxgen.starts import First
 
     _, (found,) = find("tiny-paper/main")
     dense, ticket = found.conditions

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxgen.condition import Condition, Trajectory
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition, Trajectory
 from jaxgen.measures.config import Accuracy, ByPosition, Loss
 from jaxgen.models.config import TransformerConfig
+from jaxgen.optimizers import AdamW
 from jaxgen.tasks.sequence import AdditionTask, InductionTask, SequenceTask, SkipTrigramTask
-from jaxgen.train.config import AdamW
-from jaxgen.train.loop import stack_constants
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
 
 TASKS = (
@@ -143,6 +143,7 @@ def test_a_stream_needs_a_batch_size_and_a_program_of_its_own() -> None:
     assert table.static_signature() != STREAM.static_signature()
 
 
+@pytest.mark.long
 def test_positions_alone_average_to_the_whole() -> None:
     program = Program(STREAM, "sequential")
     constants = member(STREAM)

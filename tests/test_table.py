@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from jaxgen.experiment import YES, Claim, at_least, at_most, within
+from jaxgen.ledger.verdict import judge, judge_all
 from jaxgen.table import COLUMNS, Censored, NotMeasured, SeedTable, Table
-from jaxgen.verdict import judge, judge_all
 
 STEPS = [0, 1, 10, 100, 1000, 2000]
 TEST = [0.1, 0.2, 0.05, 0.9, 0.99, 0.97]
@@ -109,24 +109,24 @@ def test_what_was_not_measured_is_named_with_the_nearest() -> None:
 def test_save_and_load(tmp_path: Path) -> None:
     extra = [("wd=1", 0, 5, "accuracy.pruned_lowest_ipr.0.5/test", 1e-9), ("wd=1", 0, 7, "loss/train", math.inf)]
     table = Table.of(rows(0) + rows(11, "keep 0.4, wd=5") + extra)
-    table.save(tmp_path / "table.csv")
+    (tmp_path / "table.csv").write_text(table.csv())
     pd.testing.assert_frame_equal(sorted_rows(Table.load(tmp_path / "table.csv")), sorted_rows(table))
     text = (tmp_path / "table.csv").read_text()
-    Table.load(tmp_path / "table.csv").save(tmp_path / "again.csv")
+    (tmp_path / "again.csv").write_text(Table.load(tmp_path / "table.csv").csv())
     assert (tmp_path / "again.csv").read_text() == text
     header = "condition,seed,step,accuracy.pruned_lowest_ipr.0.5/test,accuracy/test,loss/train,weight_norm"
     assert text.splitlines()[0] == header
 
 
 def test_saved_values_have_six_digits(tmp_path: Path) -> None:
-    Table.of([("a", 0, 0, "loss/train", 1.23456789)]).save(tmp_path / "table.csv")
+    (tmp_path / "table.csv").write_text(Table.of([("a", 0, 0, "loss/train", 1.23456789)]).csv())
     assert Table.load(tmp_path / "table.csv").rows["value"].tolist() == [1.23457]
 
 
 def test_no_cell_of_a_saved_table_is_a_formula(tmp_path: Path) -> None:
     keys = ["=cmd|' /C calc'!A0/train", "+1", "-1/x", "@sum", "'=1", "''=1", "'plain", "\ttab", "accuracy/train"]
     table = Table.of([("=1+1", 0, 1, key, -0.5) for key in keys] + [("plain", 0, 1, "loss/train", 1.0)])
-    table.save(tmp_path / "table.csv")
+    (tmp_path / "table.csv").write_text(table.csv())
     with (tmp_path / "table.csv").open(newline="") as file:
         lines = list(csv.reader(file))
     cells = [*lines[0], *(line[0] for line in lines[1:])]
@@ -137,7 +137,7 @@ def test_no_cell_of_a_saved_table_is_a_formula(tmp_path: Path) -> None:
 
 
 def test_an_empty_table_is_saved(tmp_path: Path) -> None:
-    Table.of([]).save(tmp_path / "table.csv")
+    (tmp_path / "table.csv").write_text(Table.of([]).csv())
     assert len(Table.load(tmp_path / "table.csv").rows) == 0
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import UserError
-from jaxgen.models.build import build_model
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.models.taps import capture, patch
 from jaxgen.tasks.base import TaskShape
@@ -26,12 +25,12 @@ def _quick_compilation():
 
 
 def setup(config=CONFIG, shape=SHAPE, batch=30):
-    model = build_model(config, shape)
+    model = config.build(shape)
     tokens = jax.random.randint(jax.random.key(7), (batch, 5), 0, 11)
     return model, jax.jit(model.init)(jax.random.key(0), tokens), tokens
 
 
-@pytest.mark.parametrize("batch", [4, 30])
+@pytest.mark.parametrize("batch", [4, pytest.param(30, marks=pytest.mark.long)])
 def test_capture_gives_the_activations(batch):
     model, variables, tokens = setup(batch=batch)
     found = jax.jit(lambda v: capture(model, v, tokens, TAPS))(variables)

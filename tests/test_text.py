@@ -8,15 +8,15 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen.experiment import Condition, Trajectory
+from jaxgen.condition import Condition, Trajectory
 from jaxgen.models.config import TransformerConfig
+from jaxgen.optimizers import AdamW
 from jaxgen.tasks.cogs import CogsTask
 from jaxgen.tasks.hint import HintTask
 from jaxgen.tasks.pcfg import PcfgTask
 from jaxgen.tasks.scan import ScanTask
 from jaxgen.tasks.text import Draws, Sentences, Span, TextTask
-from jaxgen.train.config import AdamW
-from jaxgen.train.loop import stack_constants
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
 
 

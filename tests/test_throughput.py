@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxgen.train import throughput
-from jaxgen.train.config import Numerics
-from jaxgen.train.devices import GPUS, TPUS, named
-from jaxgen.train.throughput import Throughput, Timing
+from jaxgen.condition import Numerics
+from jaxgen.distributed.devices import GPUS, TPUS, named
+from jaxgen.run import throughput
+from jaxgen.run.throughput import Throughput, Timing
 from tests.test_reproduce import run
 
 

@@ -10,11 +10,15 @@ SOURCE = '''"""A tiny paper."""
 
 import dataclasses
 
-from jaxgen.experiment import Claim, Condition, Curves, Experiment, Paper, Scale, at_least
+from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least
+from jaxgen.condition import Condition
+from jaxgen.figures import Curves
 from jaxgen.measures.config import Accuracy, Loss, WeightNorm
 from jaxgen.models.config import MLPConfig
 from jaxgen.tasks import ModularTask
-from jaxgen.train.config import AdamW, From, MagnitudeMask, Rewind, SGD, Stop
+from jaxgen.optimizers import AdamW, SGD
+from jaxgen.starts import From, MagnitudeMask, Rewind
+from jaxgen.condition import Stop
 
 base = Condition(
     name="dense",

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from jaxgen.runs import load_run
+from jaxgen.ledger.runs import load_run
 from tests.chaos import PAPER, Launched, differences
 
 LARGEST_DIFFERENCE = 1e-5

@@ -43,11 +43,14 @@ Deviations, and why:
 - Mini: p = 59, one layer, width 64, MLP 256, 15k steps; of images 200 for training.
 """
 
-from jaxgen.experiment import Claim, Condition, Curves, Experiment, Paper, Scale, at_least
+from jaxgen.condition import Condition, LogSpaced, Stop
+from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least
+from jaxgen.figures import Curves
 from jaxgen.measures.config import Accuracy, Loss, WeightNorm
 from jaxgen.models.config import MLPConfig, TransformerConfig
+from jaxgen.optimizers import AdamL2, AdamW, EMAFilter, MAFilter
+from jaxgen.starts import ScaledInit
 from jaxgen.tasks import DigitsTask, ModularTask
-from jaxgen.train.config import AdamL2, AdamW, EMAFilter, LogSpaced, MAFilter, ScaledInit, Stop
 
 SMOKE = {"seeds": (0,), "steps": 3, "measure_at": LogSpaced(per_decade=5)}
 NEVER = "Where it never comes, the last step stands in for it, as a lower bound."

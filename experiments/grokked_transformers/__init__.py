@@ -55,21 +55,12 @@ generalisation" (0.05) and the factors 10 and 1.5 are of this notebook, not of t
 
 import itertools
 
-from jaxgen.experiment import (
-    BySetting,
-    Claim,
-    Condition,
-    Curves,
-    Expect,
-    Experiment,
-    Paper,
-    Scale,
-    at_least,
-    at_most,
-)
+from jaxgen.condition import Condition, Numerics, Stop
+from jaxgen.experiment import Claim, Expect, Experiment, Paper, Scale, at_least, at_most
+from jaxgen.figures import BySetting, Curves
 from jaxgen.models.config import TransformerConfig
+from jaxgen.optimizers import AdamW, ClipNorm
 from jaxgen.tasks.composition import CompositionTask
-from jaxgen.train.config import AdamW, ClipNorm, Numerics, Stop
 
 TRAIN, ID, OOD = "accuracy/train_inferred", "accuracy/test_inferred_iid", "accuracy/test_inferred_ood"
 

@@ -46,24 +46,14 @@ Deviations, and why:
 
 import itertools
 
-from jaxgen.experiment import BySetting, Claim, Condition, Curves, Experiment, Paper, Scale, at_least, at_most
+from jaxgen.condition import Condition, LogSpaced, Stop
+from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least, at_most
+from jaxgen.figures import BySetting, Curves
 from jaxgen.measures.config import Accuracy, Loss, WeightNorm
 from jaxgen.models.config import EmbeddingMLPConfig, ModelConfig, TransformerConfig
+from jaxgen.optimizers import AdamW
+from jaxgen.starts import First, From, GraSPMask, MagnitudeMask, MatchNorm, RandomMask, Rewind, SNIPMask, SynFlowMask
 from jaxgen.tasks.modular import ModularTask
-from jaxgen.train.config import (
-    AdamW,
-    First,
-    From,
-    GraSPMask,
-    LogSpaced,
-    MagnitudeMask,
-    MatchNorm,
-    RandomMask,
-    Rewind,
-    SNIPMask,
-    Stop,
-    SynFlowMask,
-)
 
 MLP = EmbeddingMLPConfig(embedding=500, hidden=48, activation="relu")
 TRANSFORMER = TransformerConfig(

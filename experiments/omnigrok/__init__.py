@@ -44,23 +44,14 @@ Deviations, and why:
   small to fit.
 """
 
-from jaxgen.experiment import (
-    YES,
-    BySetting,
-    Claim,
-    Condition,
-    Curves,
-    Experiment,
-    Paper,
-    Scale,
-    at_least,
-    at_most,
-    within,
-)
+from jaxgen.condition import Condition, LogSpaced
+from jaxgen.experiment import YES, Claim, Experiment, Paper, Scale, at_least, at_most, within
+from jaxgen.figures import BySetting, Curves
 from jaxgen.measures.config import Accuracy, Loss, WeightNorm, WithinError
 from jaxgen.models.config import MLPConfig, TransformerConfig
+from jaxgen.optimizers import AdamW, ConstantNorm
+from jaxgen.starts import ScaledInit
 from jaxgen.tasks import DigitsTask, ModularTask, TeacherTask
-from jaxgen.train.config import AdamW, ConstantNorm, LogSpaced, ScaledInit
 
 SMOKE = {"seeds": (0,), "steps": 3, "measure_at": LogSpaced(per_decade=5)}
 

@@ -37,11 +37,14 @@ Deviations, and why:
 - Mini: 20 coordinates, 20,000 examples (10,000 for noisy LMS-7 and MS-7), fewer steps.
 """
 
-from jaxgen.experiment import Claim, Condition, Curves, Experiment, Paper, Profile, Scale, at_least, at_most, within
-from jaxgen.measures.config import AUC, Accuracy, Attack, Loss, Perturb
+from jaxgen.condition import Condition, LogSpaced, Stop
+from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least, at_most, within
+from jaxgen.figures import Curves, Profile
+from jaxgen.measures.config import AUC, Accuracy, Loss, Perturb
 from jaxgen.models.config import EnsembleConfig, MLPConfig
+from jaxgen.objectives import Adversarial, Attack
+from jaxgen.optimizers import SGD
 from jaxgen.tasks.features import Block, SlabTask
-from jaxgen.train.config import SGD, Adversarial, LogSpaced, Stop
 
 RADII = (0.05, 0.1, 0.2, 0.5, 1.0)
 ATTACKS = tuple(Attack(norm="l2", radius=radius, step_size=radius / 20, steps=30) for radius in RADII)

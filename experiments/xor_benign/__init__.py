@@ -36,11 +36,13 @@ Deviations, and why:
 
 import itertools
 
-from jaxgen.experiment import Claim, Condition, Curves, Experiment, Paper, Scale, at_least, at_most, within
+from jaxgen.condition import Condition
+from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least, at_most, within
+from jaxgen.figures import Curves
 from jaxgen.measures.config import AUC, Accuracy, LinearFit, Loss
 from jaxgen.models.config import TwoLayerConfig
+from jaxgen.optimizers import SGD
 from jaxgen.tasks.features import XORClusterTask
-from jaxgen.train.config import SGD
 
 SMOKE = Scale(
     set={

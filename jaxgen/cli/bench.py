@@ -11,10 +11,10 @@ import numpy as np
 from rich.table import Table
 
 from jaxgen.cli.console import Console
-from jaxgen.discovery import find
-from jaxgen.experiment import Trajectory
-from jaxgen.train import environment
-from jaxgen.train.loop import stack_constants
+from jaxgen.condition import Trajectory
+from jaxgen.distributed import environment
+from jaxgen.ledger.discovery import find
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Layout, Program
 
 EXPERIMENT, CONDITION = "nanda-modadd/mainline", "decay"

@@ -9,10 +9,10 @@ from rich.table import Table
 
 from jaxgen.cli.console import Console
 from jaxgen.errors import UserError
-from jaxgen.runs import load_run
-from jaxgen.train.directory import PopulationDirectory
-from jaxgen.train.manifest import Damaged, all_steps, check_owner, verify
-from jaxgen.train.metrics import check_rows
+from jaxgen.ledger.runs import load_run
+from jaxgen.run.directory import PopulationDirectory
+from jaxgen.run.manifest import Damaged, all_steps, check_owner, verify
+from jaxgen.run.rows import check_rows
 
 
 def list_checkpoints(run_path: Path) -> bool:

@@ -10,9 +10,9 @@ from pathlib import Path
 import jax
 
 from jaxgen.cli.console import Console
-from jaxgen.discovery import FOLDERS_VARIABLE, discover
+from jaxgen.distributed import environment
 from jaxgen.errors import UserError
-from jaxgen.train import environment
+from jaxgen.ledger.discovery import FOLDERS_VARIABLE, discover
 
 EXTRAS = {
     "wandb": ("wandb", "metrics in Weights & Biases", 'pip install "jaxgen[wandb]"'),

@@ -9,11 +9,12 @@ import click
 from rich.table import Table
 
 from jaxgen.cli.console import Console
+from jaxgen.condition import Condition
 from jaxgen.config import field_types, to_json
-from jaxgen.discovery import FoundPaper, discover, find
 from jaxgen.errors import UserError, nearest, shown
-from jaxgen.experiment import Condition, Experiment
-from jaxgen.results import read_results
+from jaxgen.experiment import Experiment
+from jaxgen.ledger.discovery import FoundPaper, discover, find
+from jaxgen.ledger.results import read_results
 
 MARKS = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow", "not judged": "bright_black"}
 

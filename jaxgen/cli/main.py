@@ -11,12 +11,13 @@ from typing import Any, Literal, NoReturn
 
 import click
 
-from jaxgen import __version__, objects
+from jaxgen import __version__
 from jaxgen.cli.backend import import_jax
 from jaxgen.cli.text import echo, forgive_terminals
 from jaxgen.config import INT32
+from jaxgen.distributed import processes
 from jaxgen.errors import UserError, nearest
-from jaxgen.train import processes
+from jaxgen.storage import objects
 
 _ANOTHER_PLACE = "name a folder that you may write with --runs, or ask for the right to this one"
 # What the system says of files and folders that a user names, and what to do. Any other error is one of ours.
@@ -144,6 +145,8 @@ training_options = _with((
     click.option("--wandb", metavar="PROJECT", help="Also show the metrics in this W&B project."),
     click.option("--allow-drift", is_flag=True,
                  help="Resume with other versions, devices or flags: bits may change."),
+    click.option("--accept-changed-code", is_flag=True,
+                 help="Go on with a run though the code of its paper changed since it was trained."),
     click.option("--keep-diff", is_flag=True,
                  help="Keep in run.json how jaxgen's checkout differs from its commit; else a digest of it."),
     click.option("--mesh", metavar="AXIS=N,...",
@@ -471,9 +474,9 @@ def plan(experiment_id: str, topology: str, scale: str, settings: tuple[str, ...
 @click.argument("page", type=LocalPath())
 def gallery(page: Path) -> None:
     """Write a Markdown page with one row for each recorded paper."""
-    from jaxgen.discovery import discover
-    from jaxgen.files import write_text
+    from jaxgen.ledger.discovery import discover
     from jaxgen.report.gallery import gallery as gallery_of
+    from jaxgen.storage.files import write_text
 
     write_text(page, gallery_of(discover().papers.values(), page))
 

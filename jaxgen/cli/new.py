@@ -10,9 +10,9 @@ import click
 import jinja2
 
 import jaxgen.experiments
-from jaxgen.discovery import FOLDERS_VARIABLE, discover
 from jaxgen.errors import UserError
-from jaxgen.files import make_directory
+from jaxgen.ledger.discovery import FOLDERS_VARIABLE, discover
+from jaxgen.storage.files import make_directory
 
 
 def new_paper(slug: str, into: Path) -> None:

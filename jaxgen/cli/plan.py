@@ -11,14 +11,14 @@ import rich.box
 from rich.table import Table
 
 from jaxgen.cli.console import Console
-from jaxgen.discovery import find
+from jaxgen.condition import Trajectory, populations, trajectories
+from jaxgen.distributed.mesh import MeshSizes, spread_members_then_examples
 from jaxgen.errors import UserError, nearest
-from jaxgen.experiment import Trajectory, populations, trajectories
+from jaxgen.ledger.discovery import find
 from jaxgen.plan.compile import DoesNotFit, Plan, plan
 from jaxgen.plan.search import find_fitting, meshes, saving_more
 from jaxgen.plan.topology import Topology, read_topology
-from jaxgen.train.memory import Remat, Savings
-from jaxgen.train.mesh import MeshSizes, spread_members_then_examples
+from jaxgen.train.savings import Remat, Savings
 
 # Parts of the least time that a real step reaches.
 EFFICIENCIES = (0.5, 0.3)

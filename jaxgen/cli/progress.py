@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from jaxgen import objects
 from jaxgen.cli.console import Console
 from jaxgen.cli.signals import Preemption
 from jaxgen.cli.text import harmless
-from jaxgen.train.metrics import Row
+from jaxgen.run.rows import Row
+from jaxgen.storage import objects
 
 # Without a terminal: a first line of progress after so long, then one this often.
 FIRST_SECONDS, PLAIN_SECONDS = 5.0, 30.0

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn
 
-from jaxgen.train.processes import STOPPED
+from jaxgen.distributed.processes import STOPPED
 
 # The exit code of a run that was ended by a second SIGINT: as a shell has it.
 INTERRUPTED = 128 + signal.SIGINT

@@ -12,13 +12,12 @@ from typing import Any
 
 import click
 
-from jaxgen import objects
 from jaxgen.cli.backend import import_jax
 from jaxgen.cli.text import echo
+from jaxgen.condition import Trajectory, populations, trajectories
 from jaxgen.config import coerce
-from jaxgen.discovery import FOLDERS_VARIABLE, find
+from jaxgen.distributed import variables
 from jaxgen.errors import UserError
-from jaxgen.experiment import Trajectory, populations, trajectories
 from jaxgen.launch.job import BackEnd, Job, job_directory, read_job
 from jaxgen.launch.kubeflow import Kubeflow
 from jaxgen.launch.kubernetes import Kubernetes
@@ -26,12 +25,24 @@ from jaxgen.launch.local import Local
 from jaxgen.launch.skypilot import SkyPilot
 from jaxgen.launch.slurm import Slurm
 from jaxgen.launch.spec import JobSpec, Secret, Selector, Variable, Volume, job_name, pair, read_devices
-from jaxgen.runs import Request, Run, begin_run, run_directory
-from jaxgen.train import variables
+from jaxgen.ledger.discovery import FOLDERS_VARIABLE, find
+from jaxgen.ledger.runs import Request, Run, begin_run, run_directory
+from jaxgen.storage import objects
 
 BACK_ENDS: dict[str, BackEnd] = {each.name: each for each in (Local(), Slurm(), Kubernetes(), Kubeflow(), SkyPilot())}
 # Options of `submit` that `reproduce` and `resume` have too, and that go into the job's command.
-TRAINING = ("save_every", "mesh", "remat", "microbatches", "workers", "allow_drift", "keep_diff", "wandb", "profile")
+TRAINING = (
+    "save_every",
+    "mesh",
+    "remat",
+    "microbatches",
+    "workers",
+    "allow_drift",
+    "accept_changed_code",
+    "keep_diff",
+    "wandb",
+    "profile",
+)
 # Variables that look as if they changed how processes train: those that are not taken over are named.
 _OURS = re.compile(r"(XLA|JAX|LIBTPU|JAXGEN)_\w+")
 # Those of this process alone.
@@ -92,8 +103,8 @@ def _check_training(options: Mapping[str, Any], members: Sequence[Trajectory], *
         return  # and jax need not be imported
     import_jax()
     from jaxgen.cli.train import run_arguments
-    from jaxgen.train.memory import Savings
-    from jaxgen.train.mesh import MeshSizes
+    from jaxgen.distributed.mesh import MeshSizes
+    from jaxgen.train.savings import Savings
 
     asked = run_arguments({name: options[name] for name in TRAINING} | ({} if here else {"wandb": None}))
     sizes, savings = (

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from jaxgen.cli.console import Console
 from jaxgen.config import override, parse_setting, to_json
-from jaxgen.discovery import find
 from jaxgen.errors import UserError, nearest
+from jaxgen.ledger.discovery import find
 from jaxgen.machine import check_memory
 from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape, checked_table
 from jaxgen.tasks.examples import EXAMPLES, FAMILIES

@@ -13,27 +13,28 @@ from typing import Any, Literal
 
 import jax
 
-from jaxgen import objects
 from jaxgen.cli.console import Console
 from jaxgen.cli.look import MARKS
 from jaxgen.cli.progress import ProgressDisplay
 from jaxgen.cli.signals import Preemption
 from jaxgen.config import coerce
-from jaxgen.discovery import FoundPaper, find
+from jaxgen.distributed import environment, processes
+from jaxgen.distributed.mesh import MeshSizes
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
-from jaxgen.files import make_directory, write_text
-from jaxgen.reproduce import Reproduction, check, collect, reproduce, resolve, train_all
-from jaxgen.runs import Request, load_run, run_directory
-from jaxgen.train import environment, processes
-from jaxgen.train.directory import PopulationDirectory
-from jaxgen.train.goodput import ACTIVITIES, goodput
-from jaxgen.train.loop import Interrupted, RunArguments, SilentObserver
-from jaxgen.train.memory import Remat
-from jaxgen.train.mesh import MeshSizes
-from jaxgen.train.metrics import read_rows
-from jaxgen.train.mirrors import Mirror, TensorBoard, WeightsAndBiases, check_wandb
-from jaxgen.train.profile import Profile
+from jaxgen.ledger import sources
+from jaxgen.ledger.discovery import FoundPaper, find
+from jaxgen.ledger.reproduce import Reproduction, check, collect, reproduce, resolve, train_all
+from jaxgen.ledger.runs import Request, load_run, run_directory
+from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
+from jaxgen.run.directory import PopulationDirectory
+from jaxgen.run.goodput import ACTIVITIES, goodput
+from jaxgen.run.mirrors import Mirror, TensorBoard, WeightsAndBiases, check_wandb
+from jaxgen.run.profile import Profile
+from jaxgen.run.rows import read_rows
+from jaxgen.storage import objects
+from jaxgen.storage.files import make_directory, write_text
+from jaxgen.train.savings import Remat
 
 Resume = Literal["must", "may", "never"]
 
@@ -48,6 +49,7 @@ class HowToRun:
     microbatches: int | None
     workers: int
     allow_drift: bool
+    accept_changed_code: bool
     wandb: str | None
     profile: str | None
     coordinator: str | None
@@ -133,7 +135,7 @@ def reproduce_command(
         request = Request(found.paper.slug, experiment.name, chosen, tuple(settings), seeds, extend)
         resolve(experiment, request)
         if record:
-            from jaxgen.record import refuse_to_record
+            from jaxgen.ledger.record import refuse_to_record
 
             refuse_to_record(experiment, request)
         path = objects.locate(processes.told(functools.partial(_run_path, runs, request, resume, fresh=fresh)))
@@ -143,7 +145,10 @@ def reproduce_command(
                       f"(each trains here by its own ID with --scale paper)")  # fmt: skip
     # A begun run is never started over but by an explicit `--resume may`.
     arguments = how.arguments("may" if resume == "may" else "must")
-    _run_all(found, todo, arguments, record=record, console=console, preemption=preemption)
+    _run_all(
+        found, todo, arguments, record=record, accept_changed_code=how.accept_changed_code, console=console,
+        preemption=preemption,
+    )  # fmt: skip
 
 
 def resume_command(run_path: Path, *, how: HowToRun, preemption: Preemption) -> None:
@@ -152,7 +157,10 @@ def resume_command(run_path: Path, *, how: HowToRun, preemption: Preemption) -> 
     run = load_run(run_path)
     found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
     todo = [(experiments[0], run.request, run.path)]
-    _run_all(found, todo, how.arguments("must"), record=False, console=_console(), preemption=preemption)
+    _run_all(
+        found, todo, how.arguments("must"), record=False, accept_changed_code=how.accept_changed_code,
+        console=_console(), preemption=preemption,
+    )  # fmt: skip
 
 
 def _run_path(runs: Path, request: Request, resume: Resume | None, *, fresh: bool) -> str:
@@ -177,6 +185,8 @@ def report_command(run_path: Path, to: Path | None) -> None:
             raise UserError(f"--to: {to} cannot be written, expected a file in a folder that can be")
     done = collect(run.path, experiments[0], conditions, SilentObserver())
     console = Console()
+    if changed := sources.changed_files(run.path, found.folder):
+        _say(console, f"  note: it was trained by other code: {', '.join(changed)} in {found.folder} changed since")
     _conclude(found, done, console)
     if to is not None:
         write_text(to, (done.path / "report.html").read_text(encoding="utf-8"))
@@ -203,15 +213,17 @@ def _choose_scale(experiment: Experiment, scale: str | None, *, alone: bool) -> 
 
 def _run_all(
     found: FoundPaper, todo: Sequence[tuple[Experiment, Request, Path]], arguments: RunArguments, *, record: bool,
-    console: Console, preemption: Preemption,
+    accept_changed_code: bool, console: Console, preemption: Preemption,
 ) -> None:  # fmt: skip
     """Reproduces one experiment after the other; each is judged, reported and recorded as it ends."""
     _, why = environment.enable_compile_cache()
     if why:
         _say(console, why)
     for experiment, request, path in todo:
+        processes.told(functools.partial(sources.check_unchanged, path, found.folder, accept=accept_changed_code))
         processes.told(functools.partial(check, resolve(experiment, request), path, arguments))
     done: list[Reproduction] = []
+    broken: list[str] = []
     for experiment, request, path in todo:
         console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}")
         preemption.way_back = f"jaxgen resume {_shown(path)}"
@@ -220,14 +232,14 @@ def _run_all(
                 if not processes.is_first():
                     train_all(resolve(experiment, request), request, path, observer=display, arguments=arguments)
                     continue
-                write_text(path / "notebook.py", (found.folder / "__init__.py").read_text(encoding="utf-8"))
+                sources.keep(path, found.folder)
                 done.append(reproduce(experiment, request, path, observer=display, arguments=arguments))
         except Interrupted as interruption:
             _say(console, f"{interruption}; go on with: {preemption.way_back}")
             processes.end(str(interruption), processes.STOPPED)
-        _conclude(found, done[-1], console)
-        if record:
-            from jaxgen.record import record_results
+        broken += _conclude(found, done[-1], console)
+        if record and not broken:
+            from jaxgen.ledger.record import record_results
 
             _say(console, f"recorded in {record_results(found, done[-1])}")
     if len(done) > 1:
@@ -237,10 +249,17 @@ def _run_all(
     processes.close()
     for failure in (each for one in done for each in one.failures):
         raise failure
+    if broken:
+        nothing = "; nothing of it was recorded" if record else ""
+        raise UserError(
+            f"{'; '.join(broken)}; mend it in {found.folder}, and `jaxgen report RUN` judges again what is "
+            f"trained{nothing}"
+        )
 
 
-def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
-    """Prints a run's verdicts and writes its report."""
+def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> list[str]:
+    """Prints a run's verdicts and writes its report; returns which claims' and figures' code failed."""
+    broken = [f"claim '{each.claim}': {each.reason}" for each in done.verdicts if each.code_failed]
     unjudged: dict[str, list[str]] = {}
     for claim, verdict in zip(done.experiment.claims, done.verdicts, strict=True):
         if verdict.outcome == "not judged":
@@ -263,8 +282,11 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> None:
             )
             _say(console, f"  speed: a step{several} takes {milliseconds['50']} ms in the median, "
                           f"{milliseconds['99']} at 99 %; {longest.rate()} of matrix products")  # fmt: skip
-    _write_report(done.path / "report.html", found, [done])
+    undrawn = _write_report(done.path / "report.html", found, [done])
+    for each in undrawn:
+        _say(console, f"  note: {each}")
     _say(console, f"report: {_shown(done.path / 'report.html')}")
+    return broken + undrawn
 
 
 def _commit(about: dict[str, Any]) -> str:
@@ -286,7 +308,7 @@ def _shown(path: Path) -> str:
     return shlex.quote(objects.url(path))
 
 
-def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -> None:
+def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -> list[str]:
     # Here and not above, since a run that is restarted should train before it knows how to draw.
     from jaxgen.report.html import ExperimentReport, Report, write_report
 
@@ -314,4 +336,4 @@ def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -
             for each in done
         ),
     )  # fmt: skip
-    write_report(path, report)
+    return write_report(path, report)

@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from jaxgen import links, objects
 from jaxgen.config import from_json, to_json
+from jaxgen.distributed.processes import LOST, STOPPED
 from jaxgen.errors import UserError
-from jaxgen.files import read_sealed, reading, remove_path, write_sealed, write_text
 from jaxgen.launch.spec import JobSpec
-from jaxgen.train.processes import LOST, STOPPED
+from jaxgen.storage import links, objects
+from jaxgen.storage.files import read_sealed, reading, remove_path, write_sealed, write_text
 
 # Exit codes after which a job is started again: stopped and saved, another process lost, aborted (jax, where not all
 # came), killed, and SIGTERM before anything could hear it.

@@ -19,11 +19,11 @@ from typing import Any
 
 import yaml
 
+from jaxgen.distributed.devices import GPUS
+from jaxgen.distributed.processes import STOPPED
 from jaxgen.errors import UserError
 from jaxgen.launch.job import BackEnd, Job, State
 from jaxgen.launch.spec import Devices, JobSpec, pair, refuse
-from jaxgen.train.devices import GPUS
-from jaxgen.train.processes import STOPPED
 
 Manifest = dict[str, Any]
 

@@ -23,10 +23,10 @@ from types import FrameType
 
 import filelock
 
-from jaxgen import links
 from jaxgen.errors import UserError, shown
 from jaxgen.launch.job import MEANINGS, STARTED_AGAIN, BackEnd, Job, State, read_job
 from jaxgen.launch.spec import JobSpec, refuse
+from jaxgen.storage import links
 
 # How long a supervisor may take to be there.
 STARTS_WITHIN = 20.0

@@ -10,11 +10,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from jaxgen.distributed.processes import STOPPED
 from jaxgen.errors import UserError
 from jaxgen.launch.job import BackEnd, Job, State
 from jaxgen.launch.kubernetes import to_yaml
 from jaxgen.launch.spec import JobSpec, refuse
-from jaxgen.train.processes import STOPPED
 
 
 class SkyPilot(BackEnd):

@@ -12,9 +12,9 @@ import re
 from typing import Annotated, Any, Literal
 
 from jaxgen.config import Config, NonNegativeInt, PositiveInt, Range, digest
+from jaxgen.distributed.devices import GPUS, TPUS
+from jaxgen.distributed.variables import holds_login, sounds_secret
 from jaxgen.errors import UserError, nearest
-from jaxgen.train.devices import GPUS, TPUS
-from jaxgen.train.variables import holds_login, sounds_secret
 
 # A name and what Kubernetes adds to it for a pod are a DNS label together: at most 63 characters.
 LONGEST_NAME = 40
@@ -27,7 +27,7 @@ CHIPS_OF_A_HOST = 4
 class Devices(Config):
     """Machines, and the accelerators of each."""
 
-    device: str = "cpu"  # cpu, gpu (any), or a kind of jaxgen/train/devices.py
+    device: str = "cpu"  # cpu, gpu (any), or a kind of jaxgen/distributed/devices.py
     nodes: PositiveInt = 1
     of_each: NonNegativeInt = 0  # accelerators of a node; chips of a TPU host
     shape: str = ""  # of a TPU slice, in chips

@@ -1,21 +1,91 @@
-"""Configurations of measures and analyses; imports no jax.
+"""Measures and analyses; imports no jax until one runs. `Measure` and `Analysis` are the contracts of your own.
 
 A *measure* runs on the device, inside the program, at every measuring step. An *analysis* runs
-afterwards on snapshots, also on a finished run. `jaxgen.measures.build` runs both.
+afterwards on snapshots, also on a finished run.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from jaxgen.config import Config, Fraction, NonNegative, Positive, PositiveInt
-from jaxgen.errors import UserError
+from jaxgen.config import Config, Fraction, Positive, PositiveInt
+from jaxgen.errors import UserError, nearest
+from jaxgen.models.config import MLPConfig, TransformerConfig, TwoLayerConfig
+from jaxgen.objectives.adversarial import Attack
+from jaxgen.tasks.modular import ModularTask
+
+if TYPE_CHECKING:
+    import jax
+
+    from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
+
+
+def _by_split(condition: Any, *names: str) -> frozenset[str]:
+    """Returns the keys `name/split` of the splits of `Accuracy`."""
+    splits = list(condition.task.measured())
+    if condition.task.corrupts() and "train" in splits:
+        splits += ["corrupted", "corrupted_true", "uncorrupted"]
+    return frozenset(f"{name}/{split}" for name in names for split in splits)
+
+
+def _check_tokens(part: Config, condition: Any) -> None:
+    if condition.task.shape().real_targets:
+        raise UserError(
+            f"measures: {type(part).__name__} is about tokens, the targets of the task are real numbers; "
+            "use WithinError"
+        )
+
+
+def _check_decodes(part: Config, condition: Any) -> None:
+    if not condition.model.decodes(condition.task.shape()):
+        raise UserError(
+            f"measures: {type(part).__name__} lets the model write its answers, expected a causal transformer that "
+            f"reads tokens; got {type(condition.model).__name__}"
+        )
+
+
+def _check_two_classes(part: Config, condition: Any) -> None:
+    shape = condition.task.shape()
+    if shape.vocabulary != 2 or len(shape.readout) != 1:
+        raise UserError(
+            f"{type(part).__name__}: got {shape.vocabulary} classes at {len(shape.readout)} positions, expected two "
+            "classes at one"
+        )
+
+
+def _check_neurons(part: Config, condition: Any) -> None:
+    model, length = condition.model, condition.task.shape().length
+    if not isinstance(model, MLPConfig) or len(model.hidden) != 1 or length != 2:
+        raise UserError(
+            f"{type(part).__name__}: got {type(model).__name__} on {length} tokens, expected an MLPConfig with one "
+            "hidden layer and a task of format 'a b'"
+        )
+
+
+def _odd_part_is_linear(condition: Any) -> bool:
+    model = condition.model
+    if isinstance(model, TwoLayerConfig):
+        return True
+    if not isinstance(model, MLPConfig) or not condition.task.shape().features:
+        return False
+    return (len(model.hidden), model.activation, model.bias, model.batch_norm) == (1, "relu", False, False)
+
+
+Row = tuple[int, str, float]  # step, key (`measure/split` or `measure`), value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measure(Config, family=True):
     """A pure function of parameters and task, to numbers named `measure/split` or `measure`."""
+
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        """Returns the values by key, each () float32. Pure: it may run under `jit` and `vmap`."""
+        raise NotImplementedError
+
+    def keys(self, condition: Any) -> frozenset[str] | None:
+        """Returns the keys of `values`; None: whoever must know them has to trace it."""
+        return None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,10 +98,29 @@ class Accuracy(Measure):
     (the same examples, true labels) and `uncorrupted` (the other training examples).
     """
 
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from jaxgen.measures.accuracy import accuracy
+
+        return accuracy(evaluation)
+
+    def check(self, condition: Any) -> None:
+        _check_tokens(self, condition)
+
+    def keys(self, condition: Any) -> frozenset[str]:
+        return _by_split(condition, "accuracy")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Loss(Measure):
     """Mean training loss over a split, in nats for cross-entropy: `loss/<split>`; splits of `Accuracy`."""
+
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from jaxgen.measures.accuracy import loss
+
+        return loss(evaluation)
+
+    def keys(self, condition: Any) -> frozenset[str]:
+        return _by_split(condition, "loss")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +132,14 @@ class WithinError(Measure):
 
     below: Positive
 
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from jaxgen.measures.accuracy import within_error
+
+        return within_error(self, evaluation)
+
+    def keys(self, condition: Any) -> frozenset[str]:
+        return _by_split(condition, "within_error")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ByPosition(Measure):
@@ -50,17 +147,42 @@ class ByPosition(Measure):
     `accuracy.<k>/<split>` and `loss.<k>/<split>`, k from 0, over the examples that are asked something
     there (0 where there are none); splits of `Accuracy`."""
 
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from jaxgen.measures.accuracy import by_position
+
+        return by_position(evaluation)
+
+    def check(self, condition: Any) -> None:
+        _check_tokens(self, condition)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenAccuracy(Measure):
     """Fraction of the tokens asked for that are right, all before them given: `token_accuracy/<split>`; splits of
     `Accuracy`."""
 
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from jaxgen.measures.answers import token_accuracy
+
+        return token_accuracy(evaluation)
+
+    def check(self, condition: Any) -> None:
+        _check_tokens(self, condition)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GreedyAccuracy(Measure):
     """Fraction of examples whose whole answer is right when the model writes it by itself, always taking the most
     likely token: `greedy_accuracy/<split>`, of a causal transformer; splits of `Accuracy`."""
+
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from jaxgen.measures.answers import greedy_accuracy
+
+        return greedy_accuracy(evaluation)
+
+    def check(self, condition: Any) -> None:
+        _check_tokens(self, condition)
+        _check_decodes(self, condition)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,10 +201,28 @@ class AccuracyByLength(Measure):
         if not self.edges or list(self.edges) != sorted(set(self.edges)):
             raise UserError(f"edges: got {list(self.edges)}, expected one or more lengths, each above the one before")
 
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from jaxgen.measures.answers import accuracy_by_length
+
+        return accuracy_by_length(self, evaluation)
+
+    def check(self, condition: Any) -> None:
+        _check_tokens(self, condition)
+        if self.greedy:
+            _check_decodes(self, condition)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightNorm(Measure):
     """Root of the sum of the squares of all parameters: `weight_norm`."""
+
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from jaxgen.measures.accuracy import weight_norm
+
+        return weight_norm(evaluation)
+
+    def keys(self, condition: Any) -> frozenset[str]:
+        return frozenset({"weight_norm"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +232,14 @@ class AUC(Measure):
     The probability that an example of class 1 has a larger score (logit of class 1 less that of class
     0) than one of class 0, equal scores counting half. `train` has the labels given, others the true ones.
     """
+
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from jaxgen.measures.scores import auc
+
+        return auc(evaluation)
+
+    def check(self, condition: Any) -> None:
+        _check_two_classes(self, condition)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,6 +251,19 @@ class LinearFit(Measure):
     two are uncorrelated, and the linear one with a constant is the best linear fit to f. Written is
     its R^2 over a split. A fit to the split itself would be perfect with more dimensions than examples.
     """
+
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from jaxgen.measures.scores import linear_fit
+
+        return linear_fit(evaluation)
+
+    def check(self, condition: Any) -> None:
+        _check_two_classes(self, condition)
+        if not _odd_part_is_linear(condition):
+            raise UserError(
+                f"LinearFit: got {type(condition.model).__name__}, expected a TwoLayerConfig, or an MLPConfig of one "
+                "ReLU layer with neither biases nor BatchNorm, on features"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,10 +278,22 @@ class NeuronIPR(Measure):
 
     threshold: Positive = 0.2
 
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from jaxgen.measures.neurons import neuron_ipr
+
+        return neuron_ipr(self, evaluation)
+
+    def check(self, condition: Any) -> None:
+        _check_neurons(self, condition)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Analysis(Config, family=True):
-    """A pure function of a member's snapshots, to rows (step, split, measure, value)."""
+    """A pure function of a member's snapshots, to rows of the table."""
+
+    def rows(self, snapshots: MemberSnapshots) -> list[Row]:
+        """Returns the rows of one member; the step is that of the snapshot."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,6 +306,14 @@ class PruneNeurons(Analysis):
 
     order: Literal["lowest", "highest"]
     fractions: tuple[Fraction, ...]
+
+    def rows(self, snapshots: MemberSnapshots) -> list[Row]:
+        from jaxgen.measures.neurons import prune_neurons
+
+        return prune_neurons(self, snapshots)
+
+    def check(self, condition: Any) -> None:
+        _check_neurons(self, condition)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,20 +333,23 @@ class ProgressMeasures(Analysis):
 
     neurons: Fraction = 0.02
 
+    def rows(self, snapshots: MemberSnapshots) -> list[Row]:
+        from jaxgen.measures.fourier import progress_measures
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Attack(Config):
-    """A search for the perturbation of features, of norm at most `radius`, that raises the loss most.
+        return progress_measures(self, snapshots)
 
-    Projected gradient ascent from 0 (Madry et al., arXiv 1706.06083): `steps` steps of `step_size` along the
-    gradient divided by its norm (l2) or along its sign (linf), each followed by the projection on the ball.
-    One step of linf with step_size = radius is the fast gradient sign method.
-    """
-
-    norm: Literal["l2", "linf"]
-    radius: NonNegative
-    step_size: Positive
-    steps: PositiveInt
+    def check(self, condition: Any) -> None:
+        model, task = condition.model, condition.task
+        one_layer = (isinstance(model, TransformerConfig) and model.layers == 1) or (
+            isinstance(model, MLPConfig) and len(model.hidden) == 1
+        )
+        if not one_layer:
+            raise UserError(
+                f"ProgressMeasures: got {model}, expected a TransformerConfig of one layer or an MLPConfig of one "
+                "hidden layer"
+            )
+        if not isinstance(task, ModularTask) or task.operation != "x+y" or task.format not in ("a b", "a b ="):
+            raise UserError("ProgressMeasures: expected a ModularTask of operation 'x+y' and format 'a b' or 'a b ='")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,3 +366,17 @@ class Perturb(Analysis):
     universal: bool = False
     split: str = "test"
     along: str | None = None
+
+    def rows(self, snapshots: MemberSnapshots) -> list[Row]:
+        from jaxgen.measures.perturbation import perturb
+
+        return perturb(self, snapshots)
+
+    def check(self, condition: Any) -> None:
+        shape = condition.task.shape()
+        if not shape.features:
+            raise UserError("Perturb: got a task of tokens, expected one of features")
+        splits = dict(shape.sizes)
+        for name in (self.split, self.along):
+            if name is not None and name not in splits:
+                raise UserError(f"Perturb: no split '{name}'{nearest(name, splits)}")

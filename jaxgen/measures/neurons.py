@@ -12,11 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.errors import UserError
 from jaxgen.measures.accuracy import accuracy
 from jaxgen.measures.config import NeuronIPR, PruneNeurons
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
-from jaxgen.models.mlp import MLP
 
 
 def inverse_participation_ratio(rows_XV: jax.Array) -> jax.Array:
@@ -45,7 +43,7 @@ def prune_neurons(config: PruneNeurons, snapshots: MemberSnapshots) -> list[tupl
     """
     step = snapshots.last()
     evaluation = snapshots.evaluation(step)
-    width = _require_mlp(evaluation, "PruneNeurons").config.hidden[0]
+    width = evaluation.variables["params"]["output"]["kernel"].shape[0]
     removed_F = np.rint(np.array(config.fractions) * width).astype(np.int32)
     values = jax.device_get(_pruned_accuracy(evaluation, jnp.asarray(removed_F), lowest=config.order == "lowest"))
     return [
@@ -73,18 +71,7 @@ def _pruned_accuracy(evaluation: Evaluation, removed_F: jax.Array, *, lowest: bo
 
 
 def _ipr(evaluation: Evaluation) -> jax.Array:
-    _require_mlp(evaluation, "NeuronIPR")
     params = evaluation.variables["params"]
     into_SVN, out_NV = params["layer_0"]["kernel"], params["output"]["kernel"]
     rows_3NV = jnp.stack([into_SVN[0].T, into_SVN[1].T, out_NV])
     return jnp.mean(inverse_participation_ratio(rows_3NV), axis=0)
-
-
-def _require_mlp(evaluation: Evaluation, name: str) -> MLP:
-    module = evaluation.module
-    if not isinstance(module, MLP) or len(module.config.hidden) != 1 or evaluation.shape.length != 2:
-        raise UserError(
-            f"{name}: got {type(module).__name__} on {evaluation.shape.length} tokens, expected an MLPConfig with one "
-            "hidden layer and a task of format 'a b'"
-        )
-    return module

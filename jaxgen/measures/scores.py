@@ -8,14 +8,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxgen.errors import UserError
 from jaxgen.measures.evaluation import Evaluation
-from jaxgen.models.mlp import MLP, TwoLayer
 
 
 def auc(evaluation: Evaluation) -> dict[str, jax.Array]:
     """Returns `auc/<split>`; see `AUC`."""
-    _require_two_classes(evaluation, "AUC")
     areas = {}
     for name, split in evaluation.splits.items():
         labels_B1 = split.targets if name == "train" else split.true_targets
@@ -38,7 +35,6 @@ def area_under_roc(score_B: jax.Array, positive_B: jax.Array) -> jax.Array:
 
 def linear_fit(evaluation: Evaluation) -> dict[str, jax.Array]:
     """Returns `linear_r2/<split>`; see `LinearFit`."""
-    _require_odd_part_linear(evaluation)
     found = {}
     for name, split in evaluation.splits.items():
         inputs_BS = jnp.asarray(split.inputs)
@@ -51,26 +47,3 @@ def linear_fit(evaluation: Evaluation) -> dict[str, jax.Array]:
 def _score(evaluation: Evaluation, inputs_BS: jax.Array) -> jax.Array:
     logits_BV = evaluation.logits(inputs_BS)[:, 0]
     return logits_BV[:, 1] - logits_BV[:, 0]
-
-
-def _require_two_classes(evaluation: Evaluation, name: str) -> None:
-    shape = evaluation.shape
-    if shape.vocabulary != 2 or len(shape.readout) != 1:
-        raise UserError(
-            f"{name}: got {shape.vocabulary} classes at {len(shape.readout)} positions, expected two classes at one"
-        )
-
-
-def _require_odd_part_linear(evaluation: Evaluation) -> None:
-    _require_two_classes(evaluation, "LinearFit")
-    module = evaluation.module
-    if isinstance(module, TwoLayer):
-        return
-    if isinstance(module, MLP) and evaluation.shape.features:
-        config = module.config
-        if (len(config.hidden), config.activation, config.bias, config.batch_norm) == (1, "relu", False, False):
-            return
-    raise UserError(
-        f"LinearFit: got {type(module).__name__}, expected a TwoLayerConfig, or an MLPConfig of one ReLU layer with "
-        "neither biases nor BatchNorm, on features"
-    )

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 
 from jaxgen.errors import UserError
-from jaxgen.models.config import ModelConfig, TransformerConfig
+from jaxgen.models.config import TransformerConfig
 from jaxgen.models.sharding import EXAMPLES
 from jaxgen.tasks.base import TaskShape
 
@@ -58,14 +58,12 @@ def attention_choice(
         raise UserError(f"model.attention: {error}; ask for auto or xla") from None
 
 
-def attention_choices(config: ModelConfig, shape: TaskShape, dtype: DTypeLike, device: Any) -> dict[str, Any]:
-    """Returns what the layers of a model take while it trains, for run.json: empty where there is no attention.
+def attention_choices(config: TransformerConfig, shape: TaskShape, dtype: DTypeLike, device: Any) -> dict[str, Any]:
+    """Returns what the layers of a model take while it trains, for run.json.
 
     Raises:
       UserError: the implementation that the configuration names cannot do it; the message says why.
     """
-    if not isinstance(config, TransformerConfig):
-        return {}
     layers = {"last_layer": shape.readout}
     if config.layers > 1:
         layers["layers_before"] = tuple(range(shape.length))

@@ -1,12 +1,21 @@
-"""Configurations of the models; imports no jax. `jaxgen.models.build` makes the Flax module."""
+"""The models; imports no jax until one is built. `ModelConfig` is the contract of your own."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from jaxgen.config import Config, NonNegativeInt, PerMember, Positive, PositiveInt, Range, Rate, added
 from jaxgen.errors import UserError
+from jaxgen.tasks.base import TaskShape
+
+if TYPE_CHECKING:
+    import jax
+    from flax import linen as nn
+    from jax.typing import DTypeLike
+
+    from jaxgen.models.sharding import Rules
 
 # gelu_tanh: the approximation of GPT-2
 Activation = Literal["relu", "gelu", "gelu_tanh", "tanh", "square", "identity"]
@@ -14,18 +23,118 @@ Activation = Literal["relu", "gelu", "gelu_tanh", "tanh", "square", "identity"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig(Config, family=True):
-    """A network from inputs (B, S), int32 tokens or float32 features, to logits (B, K, V) at the read-out positions."""
+    """A network from inputs (B, S), int32 tokens or float32 features, to logits (B, K, V) at the read-out positions.
+
+    A kind of your own has fields, `module`, and whatever else differs from the defaults below.
+    """
+
+    takes_scalars: ClassVar[bool] = True
 
     # The dropout rate during training; a rate of 0 leaves dropout out of the program.
     dropout: Annotated[Rate, PerMember] = 0.0
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        """Returns the Flax Linen module for examples of `shape`, which `check_shape` has accepted.
+
+        - `module.init(key, inputs_BS)` gives the variables: float32 `params`, and what else training changes;
+        - `module.apply(variables, inputs_BS, train=False, dropout_rate=0.0)` gives the logits (B, K, V), float32, at
+          the read-out positions. While training, `rngs={"dropout": key}` is given, and the collections beside `params`
+          are mutable;
+        - `dropout_rate` may be traced: it can differ between the members of a population. Whether dropout is in the
+          program is static: `dropout > 0` and `train`.
+
+        Args:
+          shape: the sizes of the task's examples.
+          compute_dtype: the type of the matrix products; norms, softmax and residual sums are float32.
+          remat: whether gradients recompute the activations inside each block; a model without blocks ignores it.
+          attention_device: the device to choose an attention kernel for; None: no kernel, and what the model computes
+            can be tapped and has gradients of any order.
+        """
+        raise NotImplementedError
+
+    def check_shape(self, shape: TaskShape) -> None:
+        """Raises `UserError` where the network cannot read such examples, or not answer at their read-out positions."""
+
+    def check(self, condition: Any) -> None:
+        self.check_shape(condition.task.shape())
+
+    def build(
+        self,
+        shape: TaskShape,
+        compute_dtype: DTypeLike = "float32",
+        *,
+        remat: bool = False,
+        attention_device: Any = None,
+    ) -> nn.Module:
+        """Returns what `module` does, of examples that the network can read.
+
+        Raises:
+          UserError: it cannot.
+        """
+        self.check_shape(shape)
+        return self.module(shape, compute_dtype, remat=remat, attention_device=attention_device)
+
+    def numbers(self, scalars: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Returns the arguments that the module takes while training, from the fields marked `PerMember`.
+
+        Args:
+          scalars: these fields by dotted path, traced. They act while training alone.
+        """
+        own = {name: value for name, value in scalars.items() if "." not in name}
+        return {"dropout_rate": own.pop("dropout"), **own}
+
+    def sharding_rules(self) -> Rules:
+        """Returns how the parameters are sharded over a mesh of devices; by default they are replicated."""
+        return ()
 
     def keeps_state(self) -> bool:
         """Returns whether training changes more than parameters, such as BatchNorm's running statistics."""
         return False
 
+    def has_blocks(self) -> bool:
+        """Returns whether `remat` changes what the module does."""
+        return False
+
+    def attends_to_padding(self) -> bool:
+        """Returns whether a position could read padding behind it, unless the shape of the task tells it apart."""
+        return False
+
+    def decodes(self, shape: TaskShape) -> bool:
+        """Returns whether the module takes `decoding`, one position after another (jaxgen.models.decoding)."""
+        return False
+
+    def kernels(self, shape: TaskShape, dtype: DTypeLike, device: Any) -> dict[str, Any]:
+        """Returns what the layers take on a device while training, for run.json; empty where there is no choice.
+
+        Raises:
+          UserError: what the configuration names cannot be done; the message says why.
+        """
+        return {}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MLPConfig(ModelConfig):
+class OneAnswerConfig(ModelConfig, family=True):
+    """A network that reads the whole input at once and answers once."""
+
+    def check_shape(self, shape: TaskShape) -> None:
+        if len(shape.readout) != 1:
+            raise UserError(
+                f"model: an MLP gives one answer for the whole input, the task reads out {len(shape.readout)} "
+                f"positions {list(shape.readout)}; use a transformer, or a task format with one"
+            )
+        if shape.channels is not None or shape.lengths:
+            raise UserError(
+                "model: an MLP reads examples of one length; the task gives real channels or several lengths"
+            )
+
+    def sharding_rules(self) -> Rules:
+        from jaxgen.models.mlp import SHARDING_RULES
+
+        return SHARDING_RULES
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MLPConfig(OneAnswerConfig):
     """Fully connected layers on the concatenated one-hot encodings of the S tokens, or on S features.
 
     A hidden layer is: linear, dropout, activation, BatchNorm. The order is that of To grok or not
@@ -46,9 +155,14 @@ class MLPConfig(ModelConfig):
     def keeps_state(self) -> bool:
         return self.batch_norm
 
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from jaxgen.models.mlp import MLP
+
+        return MLP(self, shape, compute_dtype)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbeddingMLPConfig(ModelConfig):
+class EmbeddingMLPConfig(OneAnswerConfig):
     """One embedding for all S tokens, their sum through one hidden layer, and back (Grokking Tickets).
 
     logits = U W2 activation(W1 sum_s E x_s), with E and U (the unembedding) between `embedding` and the
@@ -60,9 +174,24 @@ class EmbeddingMLPConfig(ModelConfig):
     hidden: PositiveInt
     activation: Activation = "relu"
 
+    def check_shape(self, shape: TaskShape) -> None:
+        super().check_shape(shape)
+        if shape.features:
+            raise UserError("model: an EmbeddingMLP reads tokens, the task gives real features; use an MLPConfig")
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from jaxgen.models.embedding_mlp import EmbeddingMLP
+
+        return EmbeddingMLP(self, shape, compute_dtype)
+
+    def sharding_rules(self) -> Rules:
+        from jaxgen.models.embedding_mlp import SHARDING_RULES
+
+        return SHARDING_RULES
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TwoLayerConfig(ModelConfig):
+class TwoLayerConfig(OneAnswerConfig):
     """f(x) = sum over j of a_j ReLU(<w_j, x>) for two classes: no biases, and only the w_j are trained.
 
     Half of the `width` a_j are +1/sqrt(width), half -1/sqrt(width), for good; w_j starts as
@@ -79,9 +208,19 @@ class TwoLayerConfig(ModelConfig):
         if self.dropout:
             raise UserError(f"model.dropout: got {self.dropout}, a TwoLayerConfig has none; use an MLPConfig")
 
+    def check_shape(self, shape: TaskShape) -> None:
+        super().check_shape(shape)
+        if not shape.features or shape.vocabulary != 2:
+            raise UserError("model: a TwoLayerConfig tells two classes of features apart; the task has others")
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from jaxgen.models.mlp import TwoLayer
+
+        return TwoLayer(self, shape, compute_dtype)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EnsembleConfig(ModelConfig):
+class EnsembleConfig(OneAnswerConfig):
     """`members` networks of one configuration, trained each for itself on the same batches from starts of
     its own; evaluated by the mean of their logits. The training loss is the mean of the members' own,
     with the gradient of their sum. Norms and steps of an optimiser must act on each parameter alone."""
@@ -94,6 +233,19 @@ class EnsembleConfig(ModelConfig):
             raise UserError("model.dropout: an ensemble has that of its members, model.member.dropout")
         if self.member.dropout or self.member.batch_norm:
             raise UserError("model.member: an ensemble's members have neither dropout nor BatchNorm yet")
+
+    def check(self, condition: Any) -> None:
+        super().check(condition)
+        if condition.optimizer.couples_parameters():
+            raise UserError(
+                f"optimizer: got {type(condition.optimizer).__name__}, expected one that acts on each parameter alone: "
+                "by a norm of all parameters together the networks of an ensemble would act on each other"
+            )
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from jaxgen.models.mlp import Ensemble
+
+        return Ensemble(self, shape, compute_dtype)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,3 +284,38 @@ class TransformerConfig(ModelConfig):
             raise UserError(f"model.width: got {self.width}, expected a multiple of heads={self.heads}")
         if self.positions == "sinusoidal" and self.width % 2:
             raise UserError(f"model.width: got {self.width}, expected an even number: sines and cosines pair up")
+
+    def check_shape(self, shape: TaskShape) -> None:
+        if shape.features:
+            raise UserError("model: a transformer reads tokens, the task gives real features; use an MLP")
+        if shape.channels is not None and self.tied:
+            raise UserError("model.tied: got true, expected false: the task gives real channels, and embeds no token")
+        if shape.padding == "unmarked" and not self.causal:
+            raise UserError(
+                "model.causal: got false, expected true: the task pads shorter examples and has no token '<pad>', so "
+                "an encoder could not tell padding from what it reads"
+            )
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from jaxgen.models.transformer import Transformer
+
+        return Transformer(self, shape, compute_dtype, remat, attention_device)
+
+    def sharding_rules(self) -> Rules:
+        from jaxgen.models.transformer import SHARDING_RULES
+
+        return SHARDING_RULES
+
+    def has_blocks(self) -> bool:
+        return True
+
+    def attends_to_padding(self) -> bool:
+        return not self.causal
+
+    def decodes(self, shape: TaskShape) -> bool:
+        return self.causal and shape.channels is None
+
+    def kernels(self, shape: TaskShape, dtype: DTypeLike, device: Any) -> dict[str, Any]:
+        from jaxgen.models.attention import attention_choices
+
+        return attention_choices(self, shape, dtype, device)

@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.errors import UserError
-from jaxgen.models.transformer import Decoding, Transformer
+from jaxgen.models.transformer import Decoding
 from jaxgen.tasks.base import IGNORED, TaskShape
 
 
@@ -35,17 +34,12 @@ def greedy(
     position. Pure: it runs under `jit` and `vmap`.
 
     Args:
-      module: a causal transformer.
+      module: of a model that decodes (`ModelConfig.decodes`).
       variables: its parameters.
       shape: the shape of the task's examples.
       inputs_BS: int32, the answers within.
       targets_BK: int32; IGNORED where nothing is asked.
-
-    Raises:
-      UserError: the model is none that reads tokens from left to right.
     """
-    if not isinstance(module, Transformer) or not module.config.causal or shape.channels is not None:
-        raise UserError("decoding: expected a causal transformer that reads tokens")
     length = inputs_BS.shape[1]
     readout = np.array(shape.readout_at(length))
     asked_BS = jnp.full(inputs_BS.shape, IGNORED, jnp.int32).at[:, readout].set(targets_BK)

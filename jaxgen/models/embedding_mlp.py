@@ -28,7 +28,7 @@ SHARDING_RULES: Rules = ((r"(^|\.)in$", (_BOTH,)), (r"(^|\.)out$", (_BOTH, None)
 
 
 class EmbeddingMLP(nn.Module):
-    """The network of an `EmbeddingMLPConfig`; see `jaxgen.models.build.build_model` for the contract."""
+    """The network of an `EmbeddingMLPConfig`; see `ModelConfig.module` for the contract."""
 
     config: EmbeddingMLPConfig
     shape: TaskShape

@@ -76,7 +76,7 @@ class TokenDense(nn.Module):
 
 
 class MLP(nn.Module):
-    """The network of an `MLPConfig`; see `jaxgen.models.build.build_model` for the contract."""
+    """The network of an `MLPConfig`; see `ModelConfig.module` for the contract."""
 
     config: MLPConfig
     shape: TaskShape
@@ -118,7 +118,7 @@ class MLP(nn.Module):
 
 
 class TwoLayer(nn.Module):
-    """The network of a `TwoLayerConfig`, on features; see `jaxgen.models.build.build_model` for the contract."""
+    """The network of a `TwoLayerConfig`, on features; see `ModelConfig.module` for the contract."""
 
     config: TwoLayerConfig
     shape: TaskShape

@@ -1,4 +1,4 @@
-"""How parameters and activations are spread over a mesh of devices (jaxgen.train.mesh)."""
+"""How parameters and activations are spread over a mesh of devices (jaxgen.distributed.mesh)."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Decoding(NamedTuple):
 
 
 class Transformer(nn.Module):
-    """The network of a `TransformerConfig`; see `jaxgen.models.build.build_model` for the contract.
+    """The network of a `TransformerConfig`; see `ModelConfig.module` for the contract.
 
     With `decoding`, the inputs are the tokens (B, 1) of one position, and the logits (B, 1, V) are those of it; keys
     and values are kept in the collection `cache`, and positions must be given in their order.

@@ -11,15 +11,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgen.experiment import Trajectory
+from jaxgen.condition import Trajectory
+from jaxgen.distributed.mesh import MeshSizes, constants_shardings, state_shardings
 from jaxgen.plan.collectives import Collective, collectives
 from jaxgen.plan.hlo import read_module
 from jaxgen.plan.topology import Topology
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.flops import matmul_flops
-from jaxgen.train.loop import stack_constants
-from jaxgen.train.memory import Savings
-from jaxgen.train.mesh import MeshSizes, constants_shardings, state_shardings
 from jaxgen.train.program import Program
+from jaxgen.train.savings import Savings
 
 Tree = Any
 

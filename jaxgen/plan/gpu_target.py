@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxgen.train.devices import GPUS
+from jaxgen.distributed.devices import GPUS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,13 +6,12 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from jaxgen.condition import Trajectory
+from jaxgen.distributed.mesh import MeshSizes, examples_a_step
 from jaxgen.errors import UserError
-from jaxgen.experiment import Trajectory
-from jaxgen.models.config import TransformerConfig
 from jaxgen.plan.compile import DoesNotFit, Plan, argument_bytes, plan, step_arguments
 from jaxgen.plan.topology import Topology
-from jaxgen.train.memory import Savings
-from jaxgen.train.mesh import MeshSizes, examples_a_step
+from jaxgen.train.savings import Savings
 
 
 def meshes(members: Sequence[Trajectory], devices: int) -> list[MeshSizes]:
@@ -32,7 +31,7 @@ def meshes(members: Sequence[Trajectory], devices: int) -> list[MeshSizes]:
 
 def saving_more(members: Sequence[Trajectory], savings: Savings) -> Savings | None:
     """Returns what to try where a step does not fit with `savings`; None: there is no more to try."""
-    if savings.remat == "block" or not isinstance(members[0].condition.model, TransformerConfig):
+    if savings.remat == "block" or not members[0].condition.model.has_blocks():
         return None
     return dataclasses.replace(savings, remat="block")
 

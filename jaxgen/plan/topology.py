@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from jaxgen.distributed.devices import GPUS, TPUS, Device
 from jaxgen.errors import UserError, nearest, shown
 from jaxgen.plan.gpu_target import target_config
-from jaxgen.train.devices import GPUS, TPUS, Device
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jaxgen.discovery import FoundPaper
 from jaxgen.experiment import Experiment
-from jaxgen.results import figure_file, read_results
+from jaxgen.ledger.discovery import FoundPaper
+from jaxgen.ledger.results import figure_file, read_results
 
 HEAD = """# Gallery
 

@@ -13,18 +13,18 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from jaxgen.condition import Condition, trajectories
 from jaxgen.config import to_json
-from jaxgen.experiment import Claim, Condition, Curves, Experiment, Figure, Paper, Profile, trajectories
-from jaxgen.files import write_text
-from jaxgen.report import palette
-from jaxgen.report.axes import NARROW, WIDE
-from jaxgen.report.figures import draw
+from jaxgen.experiment import Claim, Experiment, Paper
+from jaxgen.figures import palette
+from jaxgen.figures.axes import NARROW, WIDE
+from jaxgen.figures.draw import draw
+from jaxgen.ledger.verdict import Verdict, code_failed
 from jaxgen.report.svg import inline_svg
-from jaxgen.report.thin import for_page
+from jaxgen.run.goodput import goodput
+from jaxgen.run.throughput import Timing
+from jaxgen.storage.files import write_text
 from jaxgen.table import Table
-from jaxgen.train.goodput import goodput
-from jaxgen.train.throughput import Timing
-from jaxgen.verdict import Verdict
 
 SPLITS_SHOWN = 6
 LISTED = 12  # notes, and names within a sentence; the others are folded or counted
@@ -74,13 +74,15 @@ class Report:
         return Counter(verdict.outcome for part in self.experiments for _, verdict in part.judged())
 
 
-def write_report(path: Path, report: Report) -> None:
-    """Writes the page whole or not at all: a reader never sees half of it."""
-    write_text(path, render(report))
+def write_report(path: Path, report: Report) -> list[str]:
+    """Writes the page whole or not at all: a reader never sees half of it. Returns which figures' code failed."""
+    page, failed = render(report)
+    write_text(path, page)
+    return failed
 
 
-def render(report: Report) -> str:
-    """Returns the page as text."""
+def render(report: Report) -> tuple[str, list[str]]:
+    """Returns the page as text, and which figures' code failed: the page is without them, and says so."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -89,9 +91,11 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     outcomes = report.outcomes()
-    return environment.get_template("report.html").render(
+    failed: list[str] = []
+    parts = [_part(part, number, failed) for number, part in enumerate(report.experiments)]
+    page = environment.get_template("report.html").render(
         report=report,
-        parts=[_part(part, number) for number, part in enumerate(report.experiments)],
+        parts=parts,
         total=sum(outcomes.values()),
         spread=_spread,
         some=_some,
@@ -99,10 +103,14 @@ def render(report: Report) -> str:
         light=Markup(palette.variables("light")),
         dark=Markup(palette.variables("dark")),
     )
+    return page, failed
 
 
-def _part(part: ExperimentReport, number: int) -> dict[str, Any]:
-    """Returns what the template shows of one experiment."""
+def _part(part: ExperimentReport, number: int, failed: list[str]) -> dict[str, Any]:
+    """Returns what the template shows of one experiment; adds to `failed` which figures' code failed."""
+    figures, undrawn = _figures(part, f"e{number}")
+    failed += undrawn
+    notes = (*part.notes, *undrawn)
     settings = differing_settings(part.conditions)
     measured = set(part.table.conditions())
     waiting = [each.name for each in part.conditions if each.name not in measured]
@@ -111,10 +119,10 @@ def _part(part: ExperimentReport, number: int) -> dict[str, Any]:
         "anchor": f"experiment-{number}",
         "experiment": part.experiment,
         "judged": part.judged(),
-        "notes": part.notes[:LISTED],
-        "more_notes": part.notes[LISTED:],
+        "notes": notes[:LISTED],
+        "more_notes": notes[LISTED:],
         "waiting": waiting,
-        "figures": _figures(part, f"e{number}"),
+        "figures": figures,
         "settings": settings,
         "labels": _short(settings),
         "splits": splits,
@@ -136,32 +144,27 @@ def _some(names: Sequence[str], separator: str) -> str:
     return separator.join([*names[:LISTED], *more])
 
 
-def _figures(part: ExperimentReport, prefix: str) -> list[dict[str, Any]]:
-    shown = []
+def _figures(part: ExperimentReport, prefix: str) -> tuple[list[dict[str, Any]], list[str]]:
+    shown, failed = [], []
     for number, whole in enumerate(part.experiment.figures):
-        figure, table, said = for_page(whole, part.table, part.conditions)
-        drawings = {
-            name: drawing
-            for name, width in (("wide", WIDE), ("narrow", NARROW))
-            if (drawing := draw(figure, table, part.conditions, width=width)) is not None
-        }
-        if drawings:
+        try:
+            figure, table, said = whole.for_page(part.table, part.conditions)
+            drawings = {
+                name: drawing
+                for name, width in (("wide", WIDE), ("narrow", NARROW))
+                if (drawing := draw(figure, table, part.conditions, width=width)) is not None
+            }
             images = {name: inline_svg(drawing, f"{prefix}f{number}{name[0]}") for name, drawing in drawings.items()}
+        except Exception as error:
+            # The rest of the page must still be shown.
+            failed.append(f"figure '{whole.name}': {code_failed(error)}")
+            continue
+        if drawings:
             share = round(100 * drawings["wide"].get_figwidth() / WIDE)
             shown.append(
-                {"figure": figure, "images": images, "share": share, "reading": " ".join([_reading(figure), *said])}
+                {"figure": figure, "images": images, "share": share, "reading": " ".join([figure.reading(), *said])}
             )
-    return shown
-
-
-def _reading(figure: Figure) -> str:
-    """Returns how to read the marks of a figure."""
-    if isinstance(figure, Curves):
-        text = "Line: median over the seeds; band: from the lowest to the highest seed."
-        return text + (" Dashed: the paper's value." if any(figure.paper.values()) else "")
-    if isinstance(figure, Profile):
-        return "Marks: median over the seeds; band: from the lowest to the highest seed."
-    return "A cell is divided where its seeds differ."
+    return shown, failed
 
 
 def differing_settings(conditions: Sequence[Condition]) -> dict[str, list[str]]:

@@ -9,8 +9,8 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure as Drawing
 
-from jaxgen.report.axes import STYLE
-from jaxgen.report.palette import SHADES
+from jaxgen.figures.axes import STYLE
+from jaxgen.figures.palette import SHADES
 
 
 def inline_svg(drawing: Drawing, prefix: str) -> Markup:

@@ -91,6 +91,7 @@ class TaskShape:
 class Task(Config, family=True):
     """A distribution of examples with named splits, among them `train`."""
 
+    takes_scalars: ClassVar[bool] = True
     # Raised when the examples that a configuration gives change; part of a run's identity.
     version: ClassVar[int] = 1
     # Whether the host makes the batches of training examples.

@@ -25,7 +25,7 @@ import numpy as np
 
 from jaxgen.config import NonNegativeInt, PositiveInt, to_json
 from jaxgen.errors import UserError
-from jaxgen.files import make_directory, read_json, write_json
+from jaxgen.storage.files import make_directory, read_json, write_json
 from jaxgen.tasks.base import Array, Split, Task, TaskShape, check_examples, checked_table, random_order
 
 FOLDER_VARIABLE = "JAXGEN_DATA"

@@ -22,9 +22,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxgen.experiment import Trajectory
+from jaxgen.condition import Trajectory
+from jaxgen.distributed.mesh import MEMBER, feed_sharding, put
 from jaxgen.tasks.base import IGNORED, Split, Task, check_examples
-from jaxgen.train.mesh import MEMBER, feed_sharding, put
 from jaxgen.train.program import Feed
 
 # As many steps are fed together as fit in here: enough to be worth a transfer, little enough to be ready soon.

@@ -6,9 +6,8 @@ derived from (seed, stream, step), so nothing but the state below needs to be sa
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -19,22 +18,18 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxgen.experiment import Condition
-from jaxgen.measures.build import measure
+from jaxgen.condition import Condition
+from jaxgen.config import per_member_values
+from jaxgen.distributed.mesh import DATA, MEMBER, constants_shardings, one_device, put, state_shardings
+from jaxgen.errors import UserError, nearest
 from jaxgen.measures.evaluation import Evaluation, Variables
-from jaxgen.measures.perturbation import strongest
-from jaxgen.models.build import build_model, sharding_rules
 from jaxgen.models.sharding import spread_examples
-from jaxgen.tasks.base import Split, Task, cut
-from jaxgen.train.config import Adversarial, NoisyAdamW, ScaledInit
-from jaxgen.train.losses import build_loss
-from jaxgen.train.memory import Savings
-from jaxgen.train.mesh import DATA, MEMBER, constants_shardings, one_device, put, state_shardings
-from jaxgen.train.optimizers import build_optimizer
-from jaxgen.train.pruning import masked
+from jaxgen.objectives.base import Model
+from jaxgen.starts.scores import masked
+from jaxgen.streams import Stream, fixed_draws, stream_key
+from jaxgen.tasks.base import Split, Task, TaskShape, cut
+from jaxgen.train.savings import Savings
 from jaxgen.train.shuffle import shuffled_index
-from jaxgen.train.streams import Stream, fixed_draws, stream_key
-from jaxgen.train.transformations import with_noise
 
 Layout = Literal["sequential", "vmap"]
 Tree = Any
@@ -46,6 +41,7 @@ class State(NamedTuple):
     params: Tree
     model_state: Tree  # Flax collections beside the parameters, such as BatchNorm statistics
     opt_state: Tree
+    extra: Tree  # what the objective keeps
     step: jax.Array  # () int32: updates made so far
     active: jax.Array  # () bool: false once the member has stopped or failed; then nothing changes
     failed: jax.Array  # () bool: a loss or an update was not finite; it was not taken
@@ -77,6 +73,36 @@ class Constants(NamedTuple):
     feed: Feed | None = None  # None: batches are made in the program
 
 
+class Kept(NamedTuple):
+    """What a batch changes beside the parameters."""
+
+    model_state: Tree
+    extra: Tree
+
+
+def _scalars_of(part: str, constants: Constants) -> dict[str, jax.Array]:
+    """Returns a part's own numbers marked `PerMember`, by dotted path within it."""
+    prefix = f"{part}."
+    return {path.removeprefix(prefix): value for path, value in constants.scalars.items() if path.startswith(prefix)}
+
+
+def _blank_splits(shape: TaskShape) -> dict[str, Split]:
+    """Returns the shapes of the examples of every split."""
+    blank, made = shape.blank(), jax.ShapeDtypeStruct
+    splits = {}
+    for name, count in shape.sizes:
+        length = shape.length_of(name)
+        answers = len(shape.readout_at(length))
+        targets = (
+            made((count, answers, shape.vocabulary), jnp.float32)
+            if shape.real_targets
+            else made((count, answers), jnp.int32)
+        )
+        inputs = made((count, length, *blank.shape[2:]), blank.dtype)
+        splits[name] = Split(inputs, targets, targets, made((count,), jnp.bool_))
+    return splits
+
+
 def _all_finite(tree: Tree) -> jax.Array:
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats], jnp.bool_))
@@ -98,19 +124,15 @@ class Program:
         self.layout = layout
         self.mesh = mesh or one_device()
         self.savings = savings or Savings()
-        self.rules = sharding_rules(condition.model)
+        self.rules = condition.model.sharding_rules()
         self.shape = condition.task.shape()
-        self.loss = build_loss(condition.loss)
+        self.loss = condition.loss.example_loss()
         compute_dtype = jnp.dtype(condition.numerics.compute_dtype)
         remat = self.savings.remat == "block"
-        self.module: nn.Module = build_model(condition.model, self.shape, compute_dtype)
+        self.module: nn.Module = condition.model.build(self.shape, compute_dtype)
         # Measures look inside, and differentiate more than once; training takes a kernel where it is asked to.
-        self.training_module: nn.Module = build_model(
-            condition.model,
-            self.shape,
-            compute_dtype,
-            remat=remat,
-            attention_device=self.mesh.devices.flat[0],
+        self.training_module: nn.Module = condition.model.build(
+            self.shape, compute_dtype, remat=remat, attention_device=self.mesh.devices.flat[0]
         )
         self.shards = condition.numerics.logical_shards
         # These passes decide by what is around an operation, such as an exchange, in which order and precision it adds.
@@ -169,24 +191,30 @@ class Program:
         placed: State = put(state, state_shardings(self.mesh, self.rules, state))
         return placed
 
-    def _optimizer(self, scalars: Mapping[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
-        prefix = "optimizer."
-        own = {path.removeprefix(prefix): value for path, value in scalars.items() if path.startswith(prefix)}
-        return build_optimizer(self.condition.optimizer, own)
+    def check_measures(self) -> None:
+        """Traces the measures, of nothing but shapes.
+
+        Raises:
+          UserError: one cannot measure this model or task, or the stopping rule looks at what none measures.
+        """
+        made: Any = jax.ShapeDtypeStruct
+        scalars = {path: made((), jnp.float32) for path in per_member_values(self.condition)}
+        constants = Constants(_blank_splits(self.shape), scalars, seed=made((), jnp.int32), mask=None)
+        jax.eval_shape(self._measure_member, jax.eval_shape(self._init_member, constants, None), constants, True)
 
     def _init_member(self, constants: Constants, given: Variables | None) -> State:
         """Makes the state of step 0, from the collections given or the model's initialisation."""
         variables = dict(
             self.module.init(stream_key(constants.seed, Stream.INIT), constants.splits["train"].inputs[:1])
         )
-        if isinstance(self.condition.start, ScaledInit):
-            factor = constants.scalars["start.factor"]
-            variables["params"] = jax.tree.map(lambda w: w * factor, variables["params"])
+        start_scalars = _scalars_of("start", constants)
+        variables["params"] = self.condition.start.initial(variables["params"], start_scalars)
         variables |= given or {}
         params = variables.pop("params")
-        opt_state = self._optimizer(constants.scalars).init(params)
+        optimizer = self.condition.optimizer.build(_scalars_of("optimizer", constants), self.condition.steps)
+        opt_state, extra = optimizer.init(params), self.condition.loss.init(params)
         finite, zero = _all_finite((params, variables)), jnp.zeros((), jnp.int32)
-        return State(params, variables, opt_state, step=zero, active=finite, failed=~finite, hits=zero)
+        return State(params, variables, opt_state, extra, step=zero, active=finite, failed=~finite, hits=zero)
 
     def _batch(self, constants: Constants, step: jax.Array, part: Task) -> Split:
         """Returns the batch of a step, which is of the task `part`."""
@@ -207,22 +235,10 @@ class Program:
         rows = shuffled_index((step % batches) * size + jnp.arange(size, dtype=jnp.int32), count, key)
         return jax.tree.map(lambda column: column[rows], train)
 
-    def _attacked(self, state: State, batch: Split) -> Split:
-        """Returns the batch as adversarial training sees it, other training as it is."""
-        if not isinstance(self.condition.loss, Adversarial):
-            return batch
-
-        def loss(delta: jax.Array) -> jax.Array:
-            logits: Any = self.module.apply({"params": state.params, **state.model_state}, batch.inputs + delta)
-            return jnp.sum(self.loss(logits, batch.targets))
-
-        delta = strongest(loss, jnp.zeros_like(batch.inputs), **dataclasses.asdict(self.condition.loss.attack))
-        return batch._replace(inputs=batch.inputs + delta)
-
     def _gradients(
         self, params: Tree, state: State, constants: Constants, batch: Split
-    ) -> tuple[jax.Array, Tree, Tree]:
-        """Returns the mean loss of a batch at `params`, the model's next state, and the gradient like params."""
+    ) -> tuple[jax.Array, Kept, Tree]:
+        """Returns the mean loss of a batch at `params`, what else the batch changes, and the gradient like params."""
         key, parts = stream_key(constants.seed, Stream.DROPOUT, state.step), self.savings.microbatches
         if self.shards is not None:
             return self._gradients_in_fixed_order(self.shards, params, state, constants, batch, key)
@@ -240,11 +256,11 @@ class Program:
         zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
         sums, _ = jax.lax.scan(add, zeros, (jnp.arange(parts), cut))
         loss, grads = jax.tree.map(lambda total: total / parts, sums)
-        return loss, state.model_state, grads
+        return loss, Kept(state.model_state, state.extra), grads
 
     def _gradients_in_fixed_order(
         self, shards: int, params: Tree, state: State, constants: Constants, batch: Split, key: jax.Array
-    ) -> tuple[jax.Array, Tree, Tree]:
+    ) -> tuple[jax.Array, Kept, Tree]:
         cut = jax.tree.map(lambda column: column.reshape(shards, -1, *column.shape[1:]), batch)
 
         def one(i: jax.Array) -> tuple[jax.Array, Tree]:
@@ -258,31 +274,26 @@ class Program:
         zeros = jax.tree.map(lambda of: jnp.zeros_like(of[0]), found)
         sums, _ = jax.lax.scan(lambda sums, of: (jax.tree.map(jnp.add, sums, of), None), zeros, found)
         loss, grads = jax.tree.map(lambda total: total / shards, sums)
-        return loss, state.model_state, grads
+        return loss, Kept(state.model_state, state.extra), grads
 
     def _gradients_of_part(
         self, params: Tree, state: State, constants: Constants, part: Split, key: jax.Array
-    ) -> tuple[jax.Array, Tree, Tree]:
-        part = self._attacked(state, part)
+    ) -> tuple[jax.Array, Kept, Tree]:
+        objective, numbers = self.condition.loss, self.condition.model.numbers(_scalars_of("model", constants))
+        model = Model(self.training_module, self.module, state.model_state, numbers)
+        part = objective.prepare(model, state.params, part)
 
-        def mean_loss(params: Tree) -> tuple[jax.Array, Tree]:
-            logits, model_state = self.training_module.apply(
-                {"params": params, **state.model_state},
-                part.inputs,
-                train=True,
-                dropout_rate=constants.scalars["model.dropout"],
-                rngs={"dropout": key},
-                mutable=list(state.model_state),
-            )
-            return jnp.mean(self.loss(logits, part.targets)), dict(model_state)
+        def loss(params: Tree) -> tuple[jax.Array, Kept]:
+            found = objective.batch_loss(model, params, part, key, {}, state.extra)
+            return found.loss, Kept(found.model_state, found.extra)
 
-        (loss, model_state), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
-        return loss, model_state, grads
+        (value, kept), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        return value, kept, grads
 
-    def _gradients_at(self, params: Tree, state: State, constants: Constants) -> tuple[jax.Array, Tree, Tree]:
+    def _gradients_at(self, params: Tree, state: State, constants: Constants) -> tuple[jax.Array, Kept, Tree]:
         """Returns what `_gradients` does, of the batch of the state's step."""
 
-        def of(part: Task) -> tuple[jax.Array, Tree, Tree]:
+        def of(part: Task) -> tuple[jax.Array, Kept, Tree]:
             batch = jax.tree.map(spread_examples, self._batch(constants, state.step, part))
             return self._gradients(params, state, constants, batch)
 
@@ -291,25 +302,25 @@ class Program:
         return branches[0]() if len(branches) == 1 else jax.lax.switch(task.part_at(state.step, jnp), branches)
 
     def _step_member(self, state: State, constants: Constants) -> State:
-        params, optimizer = state.params, self.condition.optimizer
-        if isinstance(optimizer, NoisyAdamW) and optimizer.weight_noise > 0:
-            weight_noise = constants.scalars["optimizer.weight_noise"]
-            noisy = with_noise(params, weight_noise, stream_key(constants.seed, Stream.WEIGHT_NOISE, state.step))
-            params = masked(noisy, constants.mask)
-        loss, model_state, grads = self._gradients_at(params, state, constants)
+        optimizer, scalars = self.condition.optimizer, _scalars_of("optimizer", constants)
+        draw = functools.partial(stream_key, constants.seed, Stream.WEIGHT_NOISE, state.step)
+        point = optimizer.gradient_point(state.params, scalars, draw)
+        if point is not state.params:
+            point = masked(point, constants.mask)
+        loss, kept, grads = self._gradients_at(point, state, constants)
         grads = masked(grads, constants.mask)
         # Optax raises floats to integer powers, which the strict promotion of the tests forbids.
         with jax.numpy_dtype_promotion("standard"):
             key = stream_key(constants.seed, Stream.UPDATE_NOISE, state.step)
-            updates, opt_state = self._optimizer(constants.scalars).update(
+            updates, opt_state = optimizer.build(scalars, self.condition.steps).update(
                 grads, state.opt_state, state.params, key=key, mask=constants.mask
             )
         params = masked(optax.apply_updates(state.params, updates), constants.mask)
-        finite = _all_finite((loss, params, model_state, opt_state))
+        finite = _all_finite((loss, params, kept.model_state, opt_state, kept.extra))
         going = state.active & finite
-        new = state._replace(params=params, model_state=model_state, opt_state=opt_state, step=state.step + 1)
-        kept = jax.tree.map(lambda after, before: jnp.where(going, after, before), new, state)
-        return kept._replace(active=going, failed=state.failed | (state.active & ~finite))
+        new = state._replace(params=params, opt_state=opt_state, step=state.step + 1, **kept._asdict())
+        taken = jax.tree.map(lambda after, before: jnp.where(going, after, before), new, state)
+        return taken._replace(active=going, failed=state.failed | (state.active & ~finite))
 
     def _advance_member(self, state: State, constants: Constants, steps: jax.Array) -> tuple[State, jax.Array]:
         """Makes `steps` updates; also returns the step reached, a buffer of its own to wait on."""
@@ -336,7 +347,7 @@ class Program:
         )
         row: dict[str, jax.Array] = {}
         for config in self.condition.measures:
-            row |= measure(config, evaluation)
+            row |= config.values(evaluation)
         # Else a loss that is not finite at the last step would be seen by no step.
         count = None if "train" in evaluation.splits else self.condition.batch_size
         train = jax.tree.map(lambda column: jnp.asarray(column[:count]), constants.splits["train"])
@@ -344,7 +355,9 @@ class Program:
         failed, active = state.failed | (state.active & ~finite), state.active & finite
         hits, stop = state.hits, self.condition.stop
         if stop is not None:
-            held = jnp.where(row[f"{stop.measure}/{stop.split}"] >= stop.at_least, hits + 1, 0)
+            if stop.key not in row:
+                raise UserError(f"stop: '{self.condition.name}' measures no '{stop.key}'{nearest(stop.key, row)}")
+            held = jnp.where(row[stop.key] >= stop.at_least, hits + 1, 0)
             hits = jnp.where(scheduled, held, hits)
             active &= hits < stop.patience
         row |= {"failed": failed, "active": active}

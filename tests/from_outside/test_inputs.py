@@ -10,13 +10,14 @@ from pathlib import Path
 import jax
 import pytest
 
+from jaxgen.condition import Trajectory
 from jaxgen.errors import UserError
-from jaxgen.experiment import Experiment, Scale, Sweep, Trajectory
-from jaxgen.files import file_names
+from jaxgen.experiment import Experiment, Scale, Sweep
 from jaxgen.models.config import MLPConfig
+from jaxgen.optimizers import SGD
+from jaxgen.run.loop import member_names
+from jaxgen.storage.files import file_names
 from jaxgen.tasks import ModularTask
-from jaxgen.train.config import SGD
-from jaxgen.train.loop import member_names
 from tests.test_experiment import condition
 from tests.tiny_paper import invoke
 
@@ -106,7 +107,7 @@ def test_a_sweep_names_what_it_sweeps_over() -> None:
 def test_a_user_without_a_home_keeps_programs_where_only_they_can_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jaxgen.train import environment
+    from jaxgen.distributed import environment
 
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen.runs import load_run
-from jaxgen.train import mirrors
-from jaxgen.train.loop import Interrupted
+from jaxgen.ledger.runs import load_run
+from jaxgen.run import mirrors
+from jaxgen.run.arguments import Interrupted
 from tests.test_reproduce import Stopper, run
 from tests.tiny_paper import invoke
 

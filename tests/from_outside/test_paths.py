@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.train.checkpoint import CheckpointStore
-from jaxgen.train.loop import Interrupted
+from jaxgen.run.arguments import Interrupted
+from jaxgen.run.checkpoint import CheckpointStore
 from tests.test_reproduce import Stopper, assert_same_runs, run
 from tests.tiny_paper import invoke
 

@@ -19,11 +19,11 @@ from tests.tiny_paper import invoke
 ROOT = Path(__file__).parents[2]
 FEEDS = """
 import multiprocessing, time
-from jaxgen.experiment import Condition, Trajectory
+from jaxgen.condition import Condition, Trajectory
 from jaxgen.models.config import TransformerConfig
-from jaxgen.train.config import SGD
+from jaxgen.optimizers import SGD
 from jaxgen.train.feed import HostFeed
-from jaxgen.train.mesh import MeshSizes
+from jaxgen.distributed.mesh import MeshSizes
 from tests.host_task import ReversalTask
 
 if __name__ == "__main__":

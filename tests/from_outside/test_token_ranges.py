@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from jaxgen.condition import Condition
 from jaxgen.errors import UserError
-from jaxgen.experiment import Condition
 from jaxgen.models.config import MLPConfig
+from jaxgen.optimizers import AdamW
 from jaxgen.tasks import ModularTask, StoredTask, stored
 from jaxgen.tasks.base import Split, Task, TaskShape, checked_table, clean_split
-from jaxgen.train.config import AdamW
 
 pytestmark = [pytest.mark.report("sgl-project/sglang#27482"), pytest.mark.report("NVIDIA/Megatron-LM#2570")]
 
@@ -96,8 +96,8 @@ def test_tasks_of_a_users_own_are_refused(kind: Kind, column: str, value: str, s
 
 
 def test_a_population_of_such_a_task_does_not_train() -> None:
-    from jaxgen.experiment import Trajectory
-    from jaxgen.train.loop import stack_constants
+    from jaxgen.condition import Trajectory
+    from jaxgen.train.constants import stack_constants
 
     condition = Condition(
         name="own",

@@ -9,35 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.condition import Condition, Every, Stop, Trajectory
 from jaxgen.errors import UserError
-from jaxgen.experiment import Claim, Condition, Experiment, Scale, Trajectory, at_least
+from jaxgen.experiment import Claim, Experiment, Scale, at_least
+from jaxgen.ledger.reproduce import Reproduction, reproduce
+from jaxgen.ledger.runs import Request, load_run
 from jaxgen.measures.config import Accuracy, Loss
-from jaxgen.models.build import build_model
 from jaxgen.models.config import MLPConfig, TransformerConfig
-from jaxgen.reproduce import Reproduction, reproduce
-from jaxgen.runs import Request, load_run
+from jaxgen.optimizers import SGD, AdamW, AdamWToInit, ClipNorm, ConstantNorm, EMAFilter, MAFilter, NoisyAdamW
+from jaxgen.run.arguments import RunArguments, SilentObserver
+from jaxgen.starts import First, From, ScaledInit
+from jaxgen.streams import Stream, stream_key
 from jaxgen.tasks import ModularTask
 from jaxgen.tasks.base import TaskShape
 from jaxgen.tasks.mixture import Mixture, Part
 from jaxgen.tasks.sequence import InductionTask
-from jaxgen.train.config import (
-    SGD,
-    AdamW,
-    AdamWToInit,
-    ClipNorm,
-    ConstantNorm,
-    EMAFilter,
-    Every,
-    First,
-    From,
-    MAFilter,
-    NoisyAdamW,
-    ScaledInit,
-    Stop,
-)
-from jaxgen.train.loop import RunArguments, SilentObserver, stack_constants
+from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program, State
-from jaxgen.train.streams import Stream, stream_key
 
 BASE = Condition(
     name="base",
@@ -209,6 +197,7 @@ def test_an_extended_run_stops_where_the_longer_run_stops(tmp_path: Path) -> Non
     assert extended.table.rows.equals(whole.table.rows)
 
 
+@pytest.mark.long
 @pytest.mark.report("jax-ml/jax#19085", "jax-ml/jax#34497")
 def test_what_a_seed_draws_depends_on_no_setting_of_jax() -> None:
     condition = dataclasses.replace(BASE, model=MLPConfig(hidden=(8,), dropout=0.3), batch_size=16)
@@ -255,17 +244,17 @@ PADDED = TaskShape(
 
 @pytest.mark.report("pytorch/pytorch#90534", "tensorflow/tensorflow#1228")
 @pytest.mark.parametrize("settings", [{}, {"scan_layers": True}, {"positions": "sinusoidal", "norm": "pre"}])
-@pytest.mark.parametrize("count", [2, 20])  # fewer and more examples than words
+@pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.long)])  # fewer and more examples than words
 def test_an_encoder_does_not_see_padding(settings: dict, count: int) -> None:
     config = TransformerConfig(layers=3, width=8, heads=2, mlp_width=8, causal=False, **settings)
-    module = build_model(config, PADDED)
+    module = config.build(PADDED)
     rng = np.random.default_rng(0)
     words_BS = rng.integers(0, 5, (count, 3), dtype=np.int32)
     given = [np.pad(words_BS, ((0, 0), (0, more)), constant_values=5) for more in (2, 5)]
     variables = module.init(jax.random.key(0), given[0][:1])
     some, many = (module.apply(variables, tokens_BS) for tokens_BS in given)
     np.testing.assert_allclose(some[:, :3], many[:, :3], rtol=1e-5, atol=1e-6)
-    without = build_model(config, dataclasses.replace(PADDED, padding=None))
+    without = config.build(dataclasses.replace(PADDED, padding=None))
     assert np.max(np.abs(without.apply(variables, given[0])[:, :3] - some[:, :3])) > 1e-3
 
 
@@ -279,7 +268,7 @@ def test_an_encoder_is_refused_padding_that_it_could_not_tell() -> None:
     encoder = TransformerConfig(layers=1, width=8, heads=2, mlp_width=8, causal=False)
     assert equal.shape().padding is None
     with pytest.raises(UserError, match="the task pads shorter examples and has no token '<pad>'"):
-        build_model(encoder, different.shape())
+        encoder.build(different.shape())
 
 
 @pytest.mark.report("hydra-ecosystem/hydra#2551")

@@ -1,0 +1,214 @@
+"""What a run's bits may depend on beside its configuration: recorded in run.json and results."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import re
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxgen.distributed import variables
+from jaxgen.errors import UserError
+
+PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorstore", "numpy")
+# What changes the bits of a result, as far as it is known.
+BITS_PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax")
+BITS_FLAGS = (
+    "XLA_FLAGS",
+    "LIBTPU_INIT_ARGS",
+    "JAX_ENABLE_X64",
+    "JAX_DEFAULT_MATMUL_PRECISION",
+)
+# How many devices a CPU plays is told by the topology.
+_HOST_DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
+CACHE_VARIABLE = "JAXGEN_CACHE"
+
+
+def check_devices() -> None:
+    """Raises `UserError` where jax finds no device to run on."""
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        asked = os.environ.get("JAX_PLATFORMS")
+        wish = f" (JAX_PLATFORMS={asked})" if asked else ""
+        raise UserError(f"jax finds no device{wish}: {str(error).splitlines()[0]}; see `jaxgen doctor`") from None
+
+
+def describe(*, keep_diff: bool = False) -> dict[str, Any]:
+    """Returns versions, devices, flags, and what `source` does."""
+    devices = jax.devices()
+    return {
+        "versions": versions(),
+        "devices": {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)},
+        "cpu": cpu_name(),
+        "cores": core_count(),
+        "flags": flags(),
+        **source(keep_diff=keep_diff),
+    }
+
+
+def flags() -> dict[str, str]:
+    """Returns the variables of the environment that matter to a run."""
+    return variables.recorded(os.environ)
+
+
+def fingerprint() -> dict[str, str]:
+    """Returns what must be equal, beside the topology, for a resumed run to give the bits of an uninterrupted one."""
+    device = jax.devices()[0]
+    found = {name: importlib.metadata.version(name) for name in BITS_PACKAGES}
+    found["device"] = device.device_kind
+    if device.platform == "cpu":
+        found |= {"processor": cpu_name(), "cores": str(core_count())}
+    flags = {
+        name: variables.without_login(_HOST_DEVICES.sub("", os.environ.get(name, "")).strip()) for name in BITS_FLAGS
+    }
+    return found | {name: value for name, value in flags.items() if value}
+
+
+def topology() -> dict[str, str]:
+    """Returns how many devices and processes there are."""
+    return {"devices": str(jax.device_count()), "processes": str(jax.process_count())}
+
+
+def core_count() -> int | None:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def versions() -> dict[str, str]:
+    """Returns the version of python and of every package that can change a result."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def cpu_name() -> str:
+    """Returns the processor's name, or its architecture where the system does not tell."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def device_name(about: dict[str, Any]) -> str:
+    """Returns the device of a description in words: the accelerator, or the processor and its cores."""
+    if about["devices"]["platform"] == "cpu":
+        cores = about["cores"]
+        return f"{about['cpu']}, {cores} core{'' if cores == 1 else 's'}"
+    return f"{about['devices']['count']} x {about['devices']['kind']}"
+
+
+def source(here: Path = Path(__file__), *, keep_diff: bool = False) -> dict[str, Any]:
+    """Returns the git commit of jaxgen's own checkout, and whether and how the source differs from it.
+
+    What a checkout's configuration would have git run (filters, hooks, monitors, other diffs) is not run.
+
+    Args:
+      here: a file of the checkout.
+      keep_diff: whether to return the changes themselves: a checkout may hold what is nobody else's business.
+
+    Returns:
+      `commit`; `modified`; `diff_sha256`, equal for equal changes, None for none. With `keep_diff` also `diff`, and the
+      names `untracked`. All None where it is installed from a wheel.
+    """
+    git = _Git(here.resolve().parent)
+    if git("ls-files", "--error-unmatch", here.name) is None:
+        return {"commit": None, "modified": None, "diff_sha256": None}
+    # Recorded results are no source, and the last experiment's may not be committed yet.
+    paths = (":/", ":(top,exclude,glob)experiments/*/results/**")
+    untracked = git("ls-files", "--others", "--exclude-standard", "--full-name", *paths) or ""
+    diff = git("diff", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty", "HEAD", "--", *paths) or ""
+    modified = bool(diff or untracked)
+    changes = f"{diff}\n{untracked}".encode()
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "modified": modified,
+        "diff_sha256": hashlib.sha256(changes).hexdigest() if modified else None,
+        **({"diff": diff, "untracked": untracked} if keep_diff else {}),
+    }
+
+
+class _Git:
+    """Git in a folder, as if nothing there named a program to run."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        self._environ = own | {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+        # Filters have names of their own; one whose commands are empty does nothing.
+        found = self(
+            "config", "--null", "--name-only", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$"
+        )
+        for number, key in enumerate(dict.fromkeys((found or "").split("\0")[:-1])):
+            value = "false" if key.endswith(".required") else ""
+            self._environ |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+            self._environ["GIT_CONFIG_COUNT"] = str(number + 1)
+
+    def __call__(self, *args: str) -> str | None:
+        """Returns what a command says, or None where it fails."""
+        command = ["git", "-C", str(self._folder), "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null",
+                   "-c", "protocol.allow=never", *args]  # fmt: skip
+        try:
+            done = subprocess.run(command, capture_output=True, env=self._environ, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.decode(errors="replace").strip()
+
+
+_cache_hits = 0
+
+
+def _count_cache_hits(event: str, **_: Any) -> None:
+    global _cache_hits
+    _cache_hits += event == "/jax/compilation_cache/cache_hits"
+
+
+jax.monitoring.register_event_listener(_count_cache_hits)
+
+
+def cache_hits() -> int:
+    """Returns how many programs this process has taken from the persistent compile cache."""
+    return _cache_hits
+
+
+def enable_compile_cache() -> tuple[Path | None, str]:
+    """Turns on jax's persistent compile cache, in $JAXGEN_CACHE or ~/.cache/jaxgen.
+
+    Returns where it is, None where there is no place for it; and, where that is not one of these, why.
+    """
+    root, why = _cache_root()
+    if root is None:
+        return None, why
+    directory = root / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return directory, why
+
+
+def _cache_root() -> tuple[Path | None, str]:
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named), ""
+    try:
+        return Path.home() / ".cache" / "jaxgen", ""
+    except RuntimeError:
+        pass  # neither $HOME nor an entry of this user among the machine's
+    place = Path(tempfile.gettempdir()) / f"jaxgen-{os.getuid()}"
+    why = f"this user has no home: compiled programs are kept in {place}; name another place with {CACHE_VARIABLE}"
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+        about = place.lstat()
+    except OSError as error:
+        return None, f"this user has no home, and compiled programs are not kept: {error}"
+    # Programs are run as they are found: nobody else may have made the folder, or write there.
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o022:
+        return None, f"this user has no home, and compiled programs are not kept: {place} is not this user's alone"
+    return place, why

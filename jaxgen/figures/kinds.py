@@ -1,0 +1,131 @@
+"""The figures that experiments have; imports no matplotlib until one is drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from jaxgen.condition import Condition
+from jaxgen.figures.base import Figure, check_names
+from jaxgen.figures.settings import check_setting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+    from jaxgen.table import SeedTable, Table
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curves(Figure):
+    """Values against the step on a log axis: one panel a condition or, with `together`, one panel a
+    key with a line for each condition. The band spans the seeds, the line is their median."""
+
+    keys: tuple[str, ...]
+    conditions: tuple[str, ...] | None = None  # None: all
+    together: bool = False
+    y_label: str = ""  # empty: the measures of `keys`
+    log_y: bool = False
+    paper: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)  # condition -> key -> value
+
+    def check(self, conditions: Sequence[Condition]) -> None:
+        check_names(self, self.conditions, conditions)
+
+    def draw(self, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
+        from jaxgen.figures.lines import draw_curves
+
+        return draw_curves(self, table, conditions, width)
+
+    def keys_drawn(self) -> tuple[str, ...]:
+        return self.keys
+
+    def reading(self) -> str:
+        text = "Line: median over the seeds; band: from the lowest to the highest seed."
+        return text + (" Dashed: the paper's value." if any(self.paper.values()) else "")
+
+    def for_page(self, table: Table, conditions: Sequence[Condition]) -> tuple[Figure, Table, list[str]]:
+        from jaxgen.figures.thin import fewer_conditions, fewer_steps
+
+        figure, names, said = fewer_conditions(self, table, conditions)
+        table, thinned = fewer_steps(self.keys, table, names)
+        return figure, table, said + thinned
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Profile(Figure):
+    """The last values of measures named `<prefix>.<number>/<split>` against that number."""
+
+    prefixes: tuple[str, ...]
+    splits: tuple[str, ...]
+    conditions: tuple[str, ...] | None = None
+    x_label: str = ""
+    y_label: str = "accuracy"
+
+    def check(self, conditions: Sequence[Condition]) -> None:
+        check_names(self, self.conditions, conditions)
+
+    def draw(self, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
+        from jaxgen.figures.lines import draw_profile
+
+        return draw_profile(self, table, conditions, width)
+
+    def reading(self) -> str:
+        return "Marks: median over the seeds; band: from the lowest to the highest seed."
+
+    def for_page(self, table: Table, conditions: Sequence[Condition]) -> tuple[Figure, Table, list[str]]:
+        from jaxgen.figures.thin import fewer_conditions
+
+        figure, _, said = fewer_conditions(self, table, conditions)
+        return figure, table, said
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BySetting(Figure):
+    """Numbers of each condition against one of its settings: a line a number, a dot a seed.
+
+    The line is the median over the seeds, the band their range, where the number came for all of them.
+    """
+
+    x: str  # a dotted setting: task.train_fraction, start.transforms.0.keep
+    values: Mapping[str, Callable[[SeedTable, str], float]]  # name of the line -> number of a condition by its name
+    conditions: tuple[str, ...] | None = None  # None: all that have the setting
+    x_label: str = ""  # empty: the setting's name
+    y_label: str
+    log_x: bool = False
+    log_y: bool = False
+    paper: Mapping[str, Mapping[float, float]] = dataclasses.field(default_factory=dict)  # line -> setting -> value
+
+    def check(self, conditions: Sequence[Condition]) -> None:
+        check_names(self, self.conditions, conditions)
+        check_setting(self, self.x, conditions)
+
+    def draw(self, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
+        from jaxgen.figures.by_setting import draw_by_setting
+
+        return draw_by_setting(self, table, conditions, width)
+
+    def reading(self) -> str:
+        text = "A dot is a seed; line: median over the seeds; band: from the lowest to the highest seed."
+        return text + (" Hollow diamonds: the paper's values." if any(self.paper.values()) else "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellMap(Figure):
+    """Conditions as cells over two of their settings, coloured by a label such as the phase."""
+
+    x: str
+    y: str
+    label: Callable[[SeedTable, Condition], str]
+    labels: tuple[str, ...]
+
+    def check(self, conditions: Sequence[Condition]) -> None:
+        for key in (self.x, self.y):
+            check_setting(self, key, conditions)
+
+    def draw(self, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
+        from jaxgen.figures.cells import draw_cells
+
+        return draw_cells(self, table, conditions, width)
+
+    def reading(self) -> str:
+        return "A cell is divided where its seeds differ."

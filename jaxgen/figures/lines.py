@@ -1,0 +1,175 @@
+"""Line figures: values against the step, and last values against a number in the measure's name."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from jaxgen.condition import Condition
+from jaxgen.figures import Curves, Profile, palette
+from jaxgen.figures.axes import accuracy_axis, log_axis, name_axes, name_lines, panels, paper_lines, step_axis
+from jaxgen.figures.palette import Shade
+from jaxgen.table import Table, split_key
+
+# Dashes are the paper's.
+Stroke = str | tuple[int, tuple[float, ...]]
+STROKES: tuple[Stroke, ...] = ("-", (0, (1, 1.6)), (0, (6, 1.5, 1, 1.5)))
+
+
+def draw_curves(figure: Curves, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
+    """Draws values against the step: one panel a condition, or one a key with `together`."""
+    names = _chosen(figure.conditions, conditions)
+    found = {(name, key): table.series(name, key) for name in names for key in figure.keys}
+    found = {pair: series for pair, series in found.items() if series.notna().any(axis=None)}
+    if not found:
+        return None
+    names = [name for name in names if any(name == pair[0] for pair in found)]
+    keys = [key for key in figure.keys if any(key == pair[1] for pair in found)]
+    key_texts = dict(zip(keys, _key_texts(keys), strict=True))
+    looks: dict[str, tuple[Shade, Stroke]]
+    if figure.together:
+        drawing, axes = panels([key_texts[key] for key in keys], width)
+        looks = {name: (shade, STROKES[0]) for name, shade in zip(names, palette.series(len(names)), strict=True)}
+        texts = {name: name for name in names}
+    else:
+        drawing, axes = panels(names, width)
+        looks, texts = _key_looks(keys), key_texts
+    if figure.log_y:
+        stated = [figure.paper.get(name, {}).get(key, np.nan) for name, key in found]
+        values = np.concatenate([stated, *(series.to_numpy().ravel() for series in found.values())])
+        values = values[(values > 0) & np.isfinite(values)]
+        if values.size:
+            log_axis(axes, low=float(values.min()), high=float(values.max()))
+    elif _are_accuracies(keys):
+        accuracy_axis(axes)
+    step_axis(drawing, axes, last=max(series.index[-1] for series in found.values()))
+    handles: dict[str, Line2D] = {}
+    for (name, key), series in found.items():
+        panel, line = (key, name) if figure.together else (name, key)
+        at = axes[(keys if figure.together else names).index(panel)]
+        shade, stroke = looks[line]
+        handles[line] = _band(at, series, shade, stroke, texts[line])
+    for at, panel in zip(axes, keys if figure.together else names, strict=True):
+        pairs = [(name, panel) for name in names] if figure.together else [(panel, key) for key in keys]
+        pairs = [(name, key) for name, key in pairs if key in figure.paper.get(name, {})]
+        shades = [looks[name if figure.together else key][0] for name, key in pairs]
+        paper_lines(at, [(figure.paper[name][key], shade) for (name, key), shade in zip(pairs, shades, strict=True)])
+    measures = dict.fromkeys(split_key(key)[0].replace("_", " ") for key in figure.keys)
+    name_axes(drawing, "step", figure.y_label or ", ".join(measures))
+    name_lines(drawing, axes, [handles[line] for line in looks])
+    return drawing
+
+
+def draw_profile(figure: Profile, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
+    """Draws one panel a condition: colours are splits, strokes and markers are prefixes."""
+    names = _chosen(figure.conditions, conditions)
+    pairs = [(prefix, split) for prefix in figure.prefixes for split in figure.splits]
+    found = {(name, *pair): _last_values(table, name, *pair) for name in names for pair in pairs}
+    found = {place: series for place, series in found.items() if series.notna().any(axis=None)}
+    if not found:
+        return None
+    names = [name for name in names if any(name == place[0] for place in found)]
+    drawing, axes = panels(names, width)
+    if _are_accuracies(figure.prefixes):
+        accuracy_axis(axes)
+    for each in axes:
+        each.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+    shades = palette.split_shades(figure.splits)
+    prefix_texts = dict(zip(figure.prefixes, _tails(figure.prefixes), strict=True))
+    handles: dict[tuple[str, str], Line2D] = {}
+    for (name, prefix, split), series in found.items():
+        nth = figure.prefixes.index(prefix)
+        text = ", ".join(part for part in (split.replace("_", " "), prefix_texts[prefix]) if part)
+        line = _band(axes[names.index(name)], series, shades[split], STROKES[nth % len(STROKES)], text)
+        line.set(marker="os^D"[nth % 4], markersize=4.5, markerfacecolor=palette.PAGE.light if nth % 2 else None)
+        handles[prefix, split] = line
+    name_axes(drawing, figure.x_label, figure.y_label)
+    name_lines(drawing, axes, list(handles.values()))
+    return drawing
+
+
+def _chosen(wanted: Sequence[str] | None, conditions: Sequence[Condition]) -> list[str]:
+    names = [each.name for each in conditions]
+    return names if wanted is None else [name for name in wanted if name in names]
+
+
+def _last_values(table: Table, condition: str, prefix: str, split: str) -> pd.DataFrame:
+    """Returns the last value of each `<prefix>.<number>/<split>`: index the number, one column a seed."""
+    rows = table.condition(condition).rows
+    rows = rows[rows["split"] == split]
+    rows = rows[rows["measure"].str.startswith(f"{prefix}.")]
+    # What is no number belongs to a longer prefix.
+    number = pd.to_numeric(rows["measure"].str[len(prefix) + 1 :], errors="coerce")
+    last = (
+        rows.assign(number=number)
+        .dropna(subset=["number"])
+        .sort_values("step")
+        .drop_duplicates(["number", "seed"], keep="last")
+    )
+    return last.pivot(index="number", columns="seed", values="value").sort_index()
+
+
+def _band(axes: Axes, series: pd.DataFrame, shade: Shade, stroke: Stroke, text: str) -> Line2D:
+    """Draws the median and the range over the seeds, where every seed was measured.
+
+    Where some were not (a run that goes on, a member that ended), the others go on as thin lines: a
+    median over fewer seeds would jump without anything having happened.
+    """
+    series = series.dropna(axis="columns", how="all")
+    shared = series.dropna()
+    middle = shared.median(axis=1)
+    (line,) = axes.plot(
+        middle.index, middle, color=shade.light, linestyle=stroke, label=text, marker="o" if len(shared) == 1 else None,
+        markersize=4, clip_on=axes.get_yscale() == "log", zorder=3,
+    )  # fmt: skip
+    if series.shape[1] > 1 and len(shared):
+        low, high = shared.min(axis=1), shared.max(axis=1)
+        axes.fill_between(shared.index, low, high, color=shade.light, alpha=0.18, linewidth=0, zorder=2)
+    apart = series.loc[shared.index[-1] :] if len(shared) else series
+    for _, seed in apart.items() if len(apart) > 1 or not len(shared) else ():
+        rest = seed.dropna()
+        if len(rest) > 1 or not len(shared):
+            marker = "o" if len(rest) == 1 else None
+            axes.plot(rest.index, rest, color=shade.light, linestyle=stroke, linewidth=0.8, marker=marker, markersize=3)
+    return line
+
+
+def _are_accuracies(keys: Sequence[str]) -> bool:
+    return all(key.startswith("accuracy") for key in keys)
+
+
+def _key_texts(keys: Sequence[str]) -> list[str]:
+    """Returns the splits where all keys are of one measure, else measure and split."""
+    pairs = [split_key(key) for key in keys]
+    one = len({measure for measure, _ in pairs}) == 1 and all(split for _, split in pairs)
+    return [(split if one else f"{measure} {split}").replace("_", " ").strip() for measure, split in pairs]
+
+
+def _tails(prefixes: Sequence[str]) -> list[str]:
+    """Returns what tells the prefixes apart: their words from the first that differs; of one prefix, nothing."""
+    words = [prefix.replace(".", "_").split("_") for prefix in prefixes]
+    shared = len(list(itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*words, strict=False))))
+    return [" ".join(each[shared:]) for each in words]
+
+
+def _key_looks(keys: Sequence[str]) -> dict[str, tuple[Shade, Stroke]]:
+    """Returns colour and stroke of each key: the split's colour; a second measure of it, another stroke.
+
+    Of one split more measures than strokes have colours of their own.
+    """
+    # A measure without a split is told apart by its own name.
+    splits = [split or measure for measure, split in map(split_key, keys)]
+    if len(set(splits)) == 1 and len(keys) > len(STROKES):
+        return {key: (shade, STROKES[0]) for key, shade in zip(keys, palette.series(len(keys)), strict=True)}
+    shades = palette.split_shades(splits)
+    return {
+        key: (shades[split], STROKES[splits[:i].count(split) % len(STROKES)])
+        for i, (key, split) in enumerate(zip(keys, splits, strict=True))
+    }

@@ -1,0 +1,1 @@
+"""From an ID to verdicts: papers found, runs trained, read, judged and recorded."""

@@ -1,0 +1,385 @@
+"""Run directories of experiments, and reading them in Python: `jaxgen.load_run`.
+
+    <runs>/<paper>/<experiment>/<scale>/     a run; `scale+1a2b3c4d` with --set, `scale.2` after --fresh
+        run.json         the request (ID, scale, settings, seeds, extension), and the members it means
+        paper/           the paper's code as it was (jaxgen/ledger/sources.py)
+        populations/     one directory a population (jaxgen/run/directory.py)
+        table.csv        the tidy table, one column a key
+        results.json     verdicts
+        report.html
+        job/             where it was submitted to (jaxgen/launch/job.py)
+
+Reading a run executes none of its code, and whoever reads it checks it: what it says it is, and that it is what was
+saved. What does not fit is refused by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxgen.condition import Condition, identity_of
+from jaxgen.config import UnknownKind, digest, from_json
+from jaxgen.errors import UserError
+from jaxgen.ledger.discovery import import_parts
+from jaxgen.run.directory import CONSTANT, NOT_FETCHED, PopulationDirectory
+from jaxgen.storage import links, objects
+from jaxgen.storage.files import make_directory, read_sealed, reading, write_sealed
+from jaxgen.table import Table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxgen.run.checkpoint import CheckpointStore
+
+    Load = Callable[[CheckpointStore, int], Mapping[str, np.ndarray]]
+
+Rows = list[tuple[str, int, int, str, float]]
+
+_FIELDS = {**CONSTANT, "members": list, "begun": list}
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What was asked for; the same request finds the same run."""
+
+    paper: str
+    experiment: str
+    scale: str
+    settings: tuple[str, ...] = ()
+    seeds: int | None = None
+    extend: int | None = None
+
+    def directory_name(self) -> str:
+        return self.scale + (f"+{digest(sorted(self.settings))[:8]}" if self.settings else "")
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Member:
+    """One trained trajectory: its settings, its curves, its parameters."""
+
+    name: str  # of its condition
+    settings: Mapping[str, Any]  # of its condition, as JSON
+    known: Condition | None  # its condition; None: a paper that is not there brings parts of it
+    seed: int
+    identity: str
+    index: int  # in its population
+    directory: PopulationDirectory
+    parent: str | None  # its identity
+    task_version: int  # with which it was trained; 0: unknown
+
+    def __repr__(self) -> str:
+        return f"Member({self.name!r}, seed {self.seed}, kept steps {self.steps()})"
+
+    @property
+    def condition(self) -> Condition:
+        """Its settings.
+
+        Raises:
+          UserError: a paper that is not there brings parts of them; `settings` has them as JSON.
+        """
+        if self.known is None:
+            from_json(self.settings)
+        assert self.known is not None
+        return self.known
+
+    def steps(self) -> list[int]:
+        """Returns the steps whose parameters are saved."""
+        return sorted(map(int, self.directory.status()["snapshots"]))
+
+    def variables(self, step: int | None = None, load: Load | None = None) -> dict[str, Any]:
+        """Returns the Flax collections at a kept step (the last one by default), as numpy arrays.
+
+        Args:
+          step: the step.
+          load: reads the population's snapshot of a step; for who asks many members.
+        """
+        from jaxgen.run.checkpoint import nest
+
+        store = self._snapshots()
+        if step is None:
+            if not (steps := self.steps()):
+                raise UserError(f"{self.directory.path} keeps no parameters yet")
+            step = steps[-1]
+        population = load(store, step) if load else store.load(step)
+        leaves = {path: leaf[self.index] for path, leaf in population.items()}
+        return {collection: nest(leaves, collection) for collection in {path.split(".")[0] for path in leaves}}
+
+    def params(self, step: int | None = None) -> dict[str, Any]:
+        """Returns the parameters at a kept step (the last one by default), as numpy arrays."""
+        params: dict[str, Any] = self.variables(step)["params"]
+        return params
+
+    def _snapshots(self) -> CheckpointStore:
+        # Here, for jax is not needed to look at the rest of a run.
+        from jaxgen.run.checkpoint import CheckpointStore
+
+        known = {int(step): kept for step, kept in self.directory.status()["snapshots"].items()}
+        return CheckpointStore(self.directory.path / "snapshots", owner=self.directory.owner, digests=known)
+
+    def rows(self, name: str | None = None, at: Collection[int] | None = None) -> Rows:
+        """Returns (condition, seed, step, key, value) of measures and analyses.
+
+        Args:
+          name: the condition's name to give them; None: its own.
+          at: the steps of the measures, the last of which ends the analyses; None: all there are.
+        """
+        name = name or self.name
+        steps, last = (None, math.inf) if at is None else (set(at), max(at))
+        found: Rows = []
+        for row in self.directory.rows().get(self.index, []):
+            if steps is None or row["step"] in steps:
+                values = row["values"].items()
+                found += [(name, self.seed, row["step"], k, float("nan") if v is None else v) for k, v in values]
+        with reading(self.directory.analyses_file):
+            for kept in self.directory.analyses().values():
+                for step, key, value in kept.get(str(self.index), []):
+                    if step <= last:
+                        found.append((name, self.seed, step, key, float("nan") if value is None else value))
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run on disk."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        objects.fetch(self.path, leave=NOT_FETCHED)
+        links.confine(self.path)
+
+    @functools.cached_property
+    def _about(self) -> dict[str, Any]:
+        data: dict[str, Any] = read_sealed(self.path / "run.json", _FIELDS)
+        return data
+
+    @functools.cached_property
+    def request(self) -> Request:
+        about, file = self._about, self.path / "run.json"
+        with reading(file):
+            seeds, extend = about["seeds"], about["extend"]
+            if not all(isinstance(each, str) for each in about["settings"]):
+                raise TypeError("settings are text")
+            if not all(each is None or (type(each) is int and each > 0) for each in (seeds, extend)):
+                raise TypeError("seeds and extend are numbers, or null")
+        return Request(about["paper"], about["experiment"], about["scale"], tuple(about["settings"]), seeds, extend)
+
+    def populations(self) -> list[PopulationDirectory]:
+        """Returns the populations that have begun.
+
+        Raises:
+          UserError: one has, and lacks its run.json.
+        """
+        found = [PopulationDirectory(path) for path in sorted((self.path / "populations").glob("*")) if path.is_dir()]
+        for each in found:
+            if not each.exists() and (each.status_file.exists() or each.metrics_file.exists()):
+                raise UserError(f"{each.run_file} is missing; restore it from a copy, or start beside it with --fresh")
+        return [each for each in found if each.exists()]
+
+    @functools.cached_property
+    def members(self) -> list[Member]:
+        """The members that were last asked for and have begun, in the order of conditions and seeds."""
+        self.check_whole()
+        trained = {each.identity: each for each in self.trained()}
+        return [trained[identity] for identity in dict.fromkeys(self._about["members"]) if identity in trained]
+
+    def trained(self) -> list[Member]:
+        """Returns every member on disk, those of earlier settings of the experiment too.
+
+        Raises:
+          UserError: one is not what its settings, seed and parent make it, or belongs to another run.
+        """
+        return self._trained
+
+    @functools.cached_property
+    def _trained(self) -> list[Member]:
+        found: list[Member] = []
+        for directory in self.populations():
+            facts = directory.run()
+            identities = [each["identity"] for each in facts["members"]]
+            here = {name: self._about[name] for name in CONSTANT}
+            if facts.get("of") != here or directory.path.name != digest(sorted(identities)):
+                raise UserError(
+                    f"{directory.path} belongs to another run, or to another folder; put it back to where it was"
+                )
+            with reading(directory.run_file):
+                found += _members(directory, facts["members"], facts["of"]["paper"])
+        return found
+
+    def begun(self) -> dict[str, Member]:
+        """Returns every member on disk by its identity; checked as by `trained`."""
+        return {each.identity: each for each in self.trained()}
+
+    def check_whole(self) -> None:
+        """Raises `UserError` where run.json or results.json tell of what is no longer there, or no longer the same.
+
+        Analyses may have gone on since results.json was written. Where it is damaged itself it is written anew.
+        """
+        with reading(self.path / "results.json"):
+            then = self._results_or_none()
+            then = then["populations"] if then else {}
+            now = self.witness()
+            for name in [*self._about["begun"], *then]:
+                if name not in now:
+                    place = self.path / "populations" / name
+                    raise UserError(f"{place} is missing; `jaxgen resume {self.path}` trains it again")
+            for name, analyses in then.items():
+                file = self.path / "populations" / name / "analyses.json"
+                if len(now[name]) < len(analyses):
+                    raise UserError(
+                        f"{file} lacks values that were judged; restore it from a copy, or remove results.json and "
+                        f"compute them again: jaxgen resume {self.path}"
+                    )
+                if any(now[name].get(key, value) != value for key, value in analyses.items()):
+                    raise UserError(f"{file} has other values than were judged; restore it from a copy")
+
+    def witness(self) -> dict[str, dict[str, str]]:
+        """Returns the populations, each with the digests of its analyses by their keys and members."""
+        return {
+            directory.path.name: {
+                f"{key}/{member}": digest(values)
+                for key, kept in directory.analyses().items()
+                for member, values in kept.items()
+                if member != "analysis"
+            }
+            for directory in self.populations()
+        }
+
+    def write_results(self, claims: list[dict[str, Any]], notes: Sequence[str]) -> None:
+        """Writes results.json."""
+        facts = {"id": self._about["id"], "populations": self.witness(), "claims": claims, "notes": list(notes)}
+        write_sealed(self.path / "results.json", {**dataclasses.asdict(self.request), **facts})
+
+    def _results(self) -> dict[str, Any]:
+        """Returns results.json; raises `UserError` where it is damaged, or of another run."""
+        file = self.path / "results.json"
+        data: dict[str, Any] = read_sealed(file, {**CONSTANT, "populations": dict, "claims": list})
+        if any(data[name] != self._about[name] for name in CONSTANT):
+            raise UserError(f"{file} is of another run than run.json; restore it from a copy, or remove it")
+        return data
+
+    def _results_or_none(self) -> dict[str, Any] | None:
+        try:
+            return self._results()
+        except UserError:
+            return None
+
+    def member(self, index: int) -> Member:
+        """Returns a member by its number in `members`."""
+        if not 0 <= index < len(self.members):
+            raise UserError(f"member: got {index}, expected 0 to {len(self.members) - 1}")
+        return self.members[index]
+
+    @functools.cached_property
+    def table(self) -> Table:
+        """The tidy table of everything trained in this run, as far as it has come."""
+        return Table.of([row for member in self.members for row in member.rows()])
+
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """The verdicts last written to results.json."""
+        results = self.path / "results.json"
+        if not results.exists():
+            raise UserError(f"{self.path} has no verdicts yet; `jaxgen resume {self.path}` finishes it")
+        verdicts: list[dict[str, Any]] = self._results()["claims"]
+        with reading(results):
+            return [
+                each | {"values": {int(seed): value for seed, value in each["values"].items()}} for each in verdicts
+            ]
+
+
+def load_run(path: str | Path) -> Run:
+    """Opens a run: `load_run(path).table.rows`, `.verdicts`, `.member(3).params(step)`.
+
+    Args:
+      path: the run's directory, or that of one of its populations; also gs://... and s3://...
+
+    Raises:
+      UserError: there is no run.
+    """
+    start = objects.locate(str(path)).absolute()
+    for candidate in (start, *start.parents[:2]):
+        if objects.exists(candidate / "populations") and objects.exists(candidate / "run.json"):
+            return Run(candidate)
+    raise UserError(
+        f"no run at {path}: expected a directory with run.json and populations/, as `jaxgen reproduce` makes"
+    )
+
+
+def _condition(settings: Mapping[str, Any], paper: str) -> Condition | None:
+    """Returns the condition of saved settings; None where the paper that brings parts of it is not there."""
+    for _ in range(2):
+        try:
+            condition: Condition = from_json(settings)
+        except UnknownKind:
+            import_parts(paper)
+        else:
+            return condition
+    return None
+
+
+def _members(directory: PopulationDirectory, members: Sequence[Mapping[str, Any]], paper: str) -> Iterator[Member]:
+    """Gives the members of a population as run.json has them.
+
+    Raises:
+      UserError: one is not the one that its identity says.
+    """
+    # Members of one condition share their settings.
+    made: dict[int, tuple[Condition | None, dict[str, Any]]] = {}
+    for index, facts in enumerate(members):
+        settings = facts["settings"]
+        if id(settings) not in made:
+            condition = _condition(settings, paper)
+            made[id(settings)] = (condition, condition.identity_fields() if condition else {})
+        condition, fields = made[id(settings)]
+        what = (settings["name"], settings, condition, facts["seed"], facts["identity"], index, directory)
+        if condition is None:
+            yield Member(*what, facts["parent"], 0)
+            continue
+        parent = (facts["parent"], facts["parent_steps"]) if facts["parent"] else None
+        version = _task_version(condition, facts, parent, fields)
+        if version is None:
+            raise UserError(
+                f"{directory.run_file}: '{condition.name}', seed {facts['seed']}, is not the run that its identity "
+                f"says: its settings, seed or parent were edited, or a version of jaxgen trained it that took other "
+                f"settings into account; restore the file from a copy, or start beside it with --fresh"
+            )
+        yield Member(*what, facts["parent"], version)
+
+
+def _task_version(
+    condition: Condition, facts: Mapping[str, Any], parent: tuple[str, int] | None, fields: Mapping[str, Any]
+) -> int | None:
+    """Returns the version of its task with which a member has the identity that it says; None: with none."""
+    for version in range(type(condition.task).version, 0, -1):
+        if identity_of(condition, facts["seed"], parent, {**fields, "task_version": version}) == facts["identity"]:
+            return version
+    return None
+
+
+def begin_run(path: Path, request: Request, identities: Sequence[str]) -> None:
+    """Makes a run's directory, or writes down anew what is wanted of one that has begun."""
+    links.confine(path)
+    file = path / "run.json"
+    objects.fetch(path, [file.name])
+    kept = read_sealed(file, _FIELDS) if file.exists() else {"id": uuid.uuid4().hex, "begun": []}
+    make_directory(path / "populations")
+    write_sealed(file, {**kept, **dataclasses.asdict(request), "members": list(identities)})
+
+
+def run_directory(root: Path, request: Request, *, fresh: bool) -> Path:
+    """Returns where a request's run is or will be; with `fresh`, a place where there is none yet."""
+    base = root / request.paper / request.experiment
+    first = base / request.directory_name()
+    later = (first.with_name(f"{first.name}.{number}") for number in itertools.count(2))
+    existing = list(itertools.takewhile(objects.exists, itertools.chain([first], later)))
+    if not existing:
+        return first
+    return first.with_name(f"{first.name}.{len(existing) + 1}") if fresh else existing[-1]

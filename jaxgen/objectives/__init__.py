@@ -1,0 +1,17 @@
+"""What training minimises; all kinds are imported here, so that a saved configuration finds its kind."""
+
+from jaxgen.objectives.adversarial import Adversarial, Attack
+from jaxgen.objectives.base import Minimised, Model, Objective
+from jaxgen.objectives.supervised import CrossEntropy, MeanSquaredError, SquaredError, Supervised
+
+__all__ = [
+    "Adversarial",
+    "Attack",
+    "CrossEntropy",
+    "MeanSquaredError",
+    "Minimised",
+    "Model",
+    "Objective",
+    "SquaredError",
+    "Supervised",
+]

@@ -1,0 +1,1 @@
+"""Training as a process: files, clocks, checkpoints, leases and whoever watches."""

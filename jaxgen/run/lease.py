@@ -1,0 +1,173 @@
+"""Who trains a population that is kept in an object store.
+
+    <population>/claims/<number>.json    who does; the one with the highest number, unless it is released
+
+A claim is made only where there is none of its number, and is then written by its holder alone, every
+`BEAT_SECONDS`. No two clocks are compared: who comes next looks for `SILENCE_SECONDS` whether the claim still
+changes. A holder that was silent for longer, and lives, looks for a later claim before it saves, and ends. What it
+sends in spite of that spoils nothing: a checkpoint is what its manifest names, and rows that are not those
+of a checkpoint make it fall back on the one before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxgen.errors import UserError
+from jaxgen.storage import objects
+from jaxgen.storage.files import read_json
+
+FOLDER = "claims"
+BEAT_SECONDS = 15.0
+SILENCE_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def held(population: Path, tell: Callable[[str], None]) -> Iterator[Claim]:
+    """Holds a population's directory in a store.
+
+    Args:
+      population: the directory.
+      tell: is told of waiting.
+
+    Raises:
+      UserError: another process trains there; it is named.
+    """
+    claim = _take(population / FOLDER, tell)
+    stop = threading.Event()
+    beats = threading.Thread(target=_beat, args=(claim, stop), name="claim", daemon=True)
+    beats.start()
+    try:
+        yield claim
+    finally:
+        stop.set()
+        beats.join()
+        with contextlib.suppress(objects.StoreError):
+            claim.write(released=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One process' word that it trains a population."""
+
+    path: Path
+    facts: dict[str, Any]
+
+    def data(self, **facts: Any) -> bytes:
+        return json.dumps({**self.facts, **facts}).encode()
+
+    def write(self, **facts: Any) -> None:
+        objects.put(self.path, self.data(**facts))
+
+    def check(self) -> None:
+        """Raises `UserError` where another process has followed this one."""
+        if (last := _last(self.path.parent)) is not None and last.name > self.path.name:
+            next_one = _read(last)
+            raise UserError(
+                f"{self.path.parents[1]} is trained by {name(next_one) if next_one else 'another process'}, "
+                "as nothing was heard of this one for too long; this one ends"
+            )
+
+
+def _take(folder: Path, tell: Callable[[str], None]) -> Claim:
+    facts = {**this_process(), "id": uuid.uuid4().hex, "where": _where(), "beat": 0, "released": False}
+    while True:
+        last = _last(folder)
+        if last is not None:
+            _wait_for(last, tell)
+        number = int(last.stem) + 1 if last else 1
+        claim = Claim(folder / f"{number:06}.json", facts)
+        if objects.create(claim.path, claim.data()):
+            break
+    for file in objects.names(folder):
+        if file < claim.path.name:
+            objects.remove(folder / file)
+    return claim
+
+
+def _last(folder: Path) -> Path | None:
+    found = [file for file in objects.names(folder) if file.removesuffix(".json").isdecimal()]
+    return folder / found[-1] if found else None
+
+
+def _wait_for(path: Path, tell: Callable[[str], None]) -> None:
+    """Returns once a claim is released, or its holder gone.
+
+    Raises:
+      UserError: the holder is there.
+    """
+    first = _read(path)
+    if first is None or first["released"] or _gone(first):
+        return
+    tell(f"waits {SILENCE_SECONDS:.0f} s at most for a sign of {name(first)}, who trained {path.parents[1]}")
+    until = time.monotonic() + SILENCE_SECONDS
+    while time.monotonic() < until:
+        time.sleep(BEAT_SECONDS / 10)
+        now = _read(path)
+        if now is None or now["released"]:
+            return
+        if now != first:
+            raise UserError(f"{path.parents[1]} is being trained by {name(now)}; wait for it or stop it")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Returns a claim; None where the next holder has removed it."""
+    objects.fetch(path.parent, [path.name])
+    if not path.exists():
+        return None
+    kinds = {"host": str, "pid": int, "since": str, "id": str, "where": str, "beat": int, "released": bool}
+    data: dict[str, Any] = read_json(path, kinds)
+    return data
+
+
+def this_process() -> dict[str, Any]:
+    """Returns what `name` tells people of this process."""
+    since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+    return {"pid": os.getpid(), "host": platform.node(), "since": since}
+
+
+def name(facts: dict[str, Any]) -> str:
+    """Returns what people know a process by that holds, or held, a population."""
+    return f"process {facts['pid']} on {facts['host']} since {facts['since']}"
+
+
+def _where() -> str:
+    """Returns what tells whether another process' number means anything here; nothing where that is not known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _gone(claim: dict[str, Any]) -> bool:
+    """Returns whether the holder was a process of this machine that has ended."""
+    if not _where() or claim["where"] != _where():
+        return False
+    try:
+        os.kill(claim["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return bool(claim["pid"] == os.getpid())
+
+
+def _beat(claim: Claim, stop: threading.Event) -> None:
+    beat = 0
+    while not stop.wait(BEAT_SECONDS):
+        beat += 1
+        # A store that cannot be reached now is asked again; what that may mean is found out with the next save.
+        with contextlib.suppress(objects.StoreError):
+            claim.write(beat=beat)

@@ -1,0 +1,264 @@
+"""What a member starts from; imports no jax until a start is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from jaxgen.config import Config, NonNegativeInt, PerMember, Positive, to_json, without
+from jaxgen.errors import UserError
+
+if TYPE_CHECKING:
+    import jax
+
+    from jaxgen.optimizers.links import Scalar
+    from jaxgen.starts.transforms import Examples, Start
+
+Tree = Any
+
+
+class NotStarted(Exception):
+    """A trajectory cannot be trained: what it starts from never came."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StartConfig(Config, family=True):
+    """What the parameters are at step 0. A kind of your own has fields, and what differs from the defaults below."""
+
+    takes_scalars: ClassVar[bool] = True
+
+    def initial(self, params: Tree, scalars: Mapping[str, Scalar]) -> Tree:
+        """Returns the parameters at step 0, from those that the model's initialisation drew from the seed.
+
+        Args:
+          params: the model's.
+          scalars: the start's numbers marked `PerMember`, by name, traced or not.
+        """
+        return params
+
+    def parent(self) -> str | None:
+        """Returns the condition whose parameters it starts from."""
+        return None
+
+    def check_parent(self, condition: Any, parent: Any) -> None:
+        """Raises `UserError` where `condition` cannot start from the condition `parent`."""
+
+    def masks(self) -> bool:
+        """Returns whether some parameters are held at zero."""
+        return False
+
+    def snapshots_of_parent(self, measured: set[int]) -> set[int]:
+        """Returns the steps at which the parent must keep its parameters, of which it `measured` some, for this."""
+        return set()
+
+    def step_of_parent(self, name: str, end: int, values: Callable[[str], Any]) -> int:
+        """Returns the step of the parent that it starts from.
+
+        Args:
+          name: the parent's.
+          end: its last step.
+          values: from a key to its measured values, a pandas Series by step.
+
+        Raises:
+          NotStarted: there is none.
+        """
+        return end
+
+    def rewinds(self) -> bool:
+        """Returns whether it needs the parameters of the parent's own start."""
+        return False
+
+    def begin(self, parent: Start, condition: Any, seed: int) -> Start:
+        """Returns where a member of `condition` starts, from its parent's parameters."""
+        return parent
+
+    def in_program(self) -> Any:
+        """Returns what a compiled program depends on, as JSON; numbers marked `PerMember` are replaced by others."""
+        return without(self, complete=True)
+
+    def in_identity(self, parent: tuple[str, int] | None) -> Any:
+        """Returns what the identity of a trajectory depends on, as JSON.
+
+        Args:
+          parent: the identity and the last step of the trajectory that it starts from.
+        """
+        return to_json(self)
+
+    def corrections(self, condition: Any) -> list[str]:
+        """Returns which faults of earlier versions of the engine changed what `condition` started from."""
+        return []
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Init(StartConfig):
+    """Starts from the model's initialisation, drawn from the seed."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScaledInit(StartConfig):
+    """Starts from the model's initialisation, every parameter of it times `factor`."""
+
+    factor: Annotated[Positive, PerMember]
+
+    def initial(self, params: Tree, scalars: Mapping[str, Scalar]) -> Tree:
+        import jax
+
+        factor = scalars["factor"]
+        return jax.tree.map(lambda w: w * factor, params)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transform(Config, family=True):
+    """A pure function of one member's start. A kind of your own has fields and `apply`."""
+
+    def apply(self, start: Start, given: Start, examples: Callable[[Tree], Examples], key: jax.Array) -> Start:
+        """Returns the start after the transform.
+
+        Args:
+          start: what the transforms before have made.
+          given: what the parent gave to the first of them.
+          examples: from a model's state to the training examples, as functions of the parameters.
+          key: what is drawn is drawn from it.
+        """
+        raise NotImplementedError
+
+    def masks(self) -> bool:
+        """Returns whether it makes a mask."""
+        return False
+
+    def rewinds(self) -> bool:
+        """Returns whether it needs the parameters of the parent's own start."""
+        return False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScaleParams(Transform):
+    """Every parameter times `factor`."""
+
+    factor: Positive
+
+    def apply(self, start: Start, given: Start, examples: Callable[[Tree], Examples], key: jax.Array) -> Start:
+        from jaxgen.starts.transforms import scaled
+
+        return start._replace(params=scaled(start.params, self.factor))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rewind(Transform):
+    """The parameters go back to those of the parent's own start; a mask stays."""
+
+    def rewinds(self) -> bool:
+        return True
+
+    def apply(self, start: Start, given: Start, examples: Callable[[Tree], Examples], key: jax.Array) -> Start:
+        first = dict(start.parent_init)
+        return start._replace(params=first.pop("params"), model_state=first)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MatchNorm(Transform):
+    """Every parameter times the one factor that gives them the norm that the parent's parameters have after the
+    transforms `of`. The norm is of all parameters together."""
+
+    norm: Literal["l1", "l2"]
+    of: tuple[Transform, ...]
+
+    def rewinds(self) -> bool:
+        return any(each.rewinds() for each in self.of)
+
+    def apply(self, start: Start, given: Start, examples: Callable[[Tree], Examples], key: jax.Array) -> Start:
+        from jaxgen.starts.transforms import apply_transforms, norm, scaled
+
+        other = apply_transforms(given, self.of, examples, key)
+        factor = norm(other.params, self.norm) / norm(start.params, self.norm)
+        return start._replace(params=scaled(start.params, factor))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class First(Config):
+    """The first measuring step at which `measure` of `split` is at least `at_least`.
+
+    The end of the parent's run counts only where a longer run measures there too. A seed that never comes there has no
+    child, and claims about it are censored.
+    """
+
+    measure: str = "accuracy"
+    split: str = "test"
+    at_least: float
+
+    def step(self, name: str, values: Callable[[str], Any]) -> int:
+        """Returns the step; arguments and errors as of `StartConfig.step_of_parent`."""
+        key = f"{self.measure}/{self.split}"
+        measured = values(key)
+        reached = measured[measured >= self.at_least]
+        if not len(reached):
+            raise NotStarted(
+                f"{key} of '{name}' was never at least {self.at_least:g} (its best was {measured.max():.4g})"
+            )
+        return int(reached.index[0])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class From(StartConfig):
+    """Starts from the parameters of another condition, member by member of equal seed.
+
+    The optimiser starts anew, at step 0. The transforms apply in their order.
+    """
+
+    condition: str
+    at: NonNegativeInt | First | Literal["end"] = "end"
+    transforms: tuple[Transform, ...] = ()
+
+    def parent(self) -> str | None:
+        return self.condition
+
+    def check_parent(self, condition: Any, parent: Any) -> None:
+        if isinstance(self.at, int) and self.at > parent.steps:
+            raise UserError(
+                f"start: '{condition.name}' starts at step {self.at} of '{parent.name}', "
+                f"which ends at step {parent.steps}"
+            )
+
+    def masks(self) -> bool:
+        return any(each.masks() for each in self.transforms)
+
+    def rewinds(self) -> bool:
+        return any(each.rewinds() for each in self.transforms)
+
+    def snapshots_of_parent(self, measured: set[int]) -> set[int]:
+        steps = {0} if self.rewinds() else set()
+        if isinstance(self.at, First):
+            return steps | measured
+        return steps | ({self.at} if isinstance(self.at, int) else set())
+
+    def step_of_parent(self, name: str, end: int, values: Callable[[str], Any]) -> int:
+        if isinstance(self.at, First):
+            return self.at.step(name, values)
+        return self.at if isinstance(self.at, int) else end
+
+    def begin(self, parent: Start, condition: Any, seed: int) -> Start:
+        from jaxgen.starts.transforms import start_from
+
+        return start_from(parent, self.transforms, condition, seed)
+
+    def in_program(self) -> Any:
+        # A program is given the parameters and the mask; how they were made is not in it.
+        return {"kind": "From", "masked": self.masks()}
+
+    def in_identity(self, parent: tuple[str, int] | None) -> Any:
+        if parent is None:
+            return to_json(self)
+        # The parent's identity stands for its name.
+        fields = without(self, "condition")
+        return fields | {"at": parent[1]} if self.at == "end" else fields
+
+    def corrections(self, condition: Any) -> list[str]:
+        found = []
+        if condition.model.keeps_state():
+            found.append("the model's state comes along from the parent")
+        if self.masks() and condition.optimizer.moved_masked:
+            found.append("what is masked is in no norm and gets no noise")
+        if sum(each.masks() for each in self.transforms) > 1:
+            found.append("scores do not see what is masked")
+        return found

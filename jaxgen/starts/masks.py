@@ -1,0 +1,102 @@
+"""Masks: which parameters of the parent are kept, by a score of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+from jaxgen.config import Positive, PositiveInt, Range
+from jaxgen.starts.base import Transform
+
+if TYPE_CHECKING:
+    import jax
+
+    from jaxgen.starts.transforms import Examples, Start
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mask(Transform, family=True):
+    """A transform of a start: keeps the fraction `keep` of the matrix entries of highest score, over
+    all matrices together; the others are zero and stay zero while training. Vectors are kept whole.
+
+    Scores are of the parameters as they are where the mask stands among the transforms. What an
+    earlier mask has removed stays removed, and counts as such in `keep`.
+    """
+
+    keep: Annotated[float, Range(above=0, at_most=1)]
+
+    def masks(self) -> bool:
+        return True
+
+    def scores(self, params: Tree, mask: Tree | None, examples: Examples, key: jax.Array) -> Tree:
+        """Returns the score of every parameter, a tree like `params`; `mask` is what earlier masks have left."""
+        raise NotImplementedError
+
+    def apply(self, start: Start, given: Start, examples: Callable[[Tree], Examples], key: jax.Array) -> Start:
+        from jaxgen.starts.scores import top_mask, within
+
+        scores = self.scores(start.params, start.mask, examples(start.model_state), key)
+        return start._replace(mask=top_mask(within(scores, start.mask), self.keep))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MagnitudeMask(Mask):
+    """Keeps the largest magnitudes."""
+
+    def scores(self, params: Tree, mask: Tree | None, examples: Examples, key: jax.Array) -> Tree:
+        from jaxgen.starts.scores import magnitude_scores
+
+        return magnitude_scores(params)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RandomMask(Mask):
+    """Keeps entries drawn from the seed; a smaller `keep` keeps a part of what a larger one does."""
+
+    def scores(self, params: Tree, mask: Tree | None, examples: Examples, key: jax.Array) -> Tree:
+        from jaxgen.starts.scores import random_scores
+
+        return random_scores(params, key)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SNIPMask(Mask):
+    """Keeps the entries whose removal changes the training loss most, to first order: the score is
+    |w dL/dw| (Lee, Ajanthan, Torr 2019, arXiv 1810.02340), on the whole training split."""
+
+    def scores(self, params: Tree, mask: Tree | None, examples: Examples, key: jax.Array) -> Tree:
+        from jaxgen.starts.scores import snip_scores
+
+        return snip_scores(params, examples)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GraSPMask(Mask):
+    """Keeps the entries whose removal would lower the norm of the gradient most: the score is
+    w (H g), H the Hessian and g the gradient of the training loss (Wang, Zhang, Grosse 2020, arXiv
+    2002.07376), on the whole training split."""
+
+    temperature: Positive = 200.0  # the logits are divided by it; 200 is that of the authors' code
+
+    def scores(self, params: Tree, mask: Tree | None, examples: Examples, key: jax.Array) -> Tree:
+        from jaxgen.starts.scores import grasp_scores
+
+        return grasp_scores(params, mask, examples, self.temperature)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SynFlowMask(Mask):
+    """Keeps the entries that most of the summed logits flows through when every weight is replaced
+    by its magnitude: the score is |w dR/d|w|| (Tanaka, Kunin, Yamins, Ganguli 2020, arXiv
+    2006.05467). No label is used. Of n iterations, number i keeps the fraction keep^(i / n)."""
+
+    iterations: PositiveInt = 100
+
+    def apply(self, start: Start, given: Start, examples: Callable[[Tree], Examples], key: jax.Array) -> Start:
+        from jaxgen.starts.scores import synflow_mask
+
+        of = examples(start.model_state)
+        return start._replace(mask=synflow_mask(start.params, start.mask, of, self.keep, self.iterations))

@@ -1,0 +1,91 @@
+"""How a step gets by with less memory: activations computed again, and a batch taken in parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import jax
+
+from jaxgen import machine
+from jaxgen.condition import Condition
+from jaxgen.config import per_member_values
+from jaxgen.distributed.mesh import MeshSizes, examples_a_step
+from jaxgen.errors import UserError
+
+Remat = Literal["none", "block"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Savings:
+    """What a step does to need less memory. It changes bits, not the law, so a run keeps its own."""
+
+    # block: activations inside a transformer's block are not kept for the gradient, but recomputed.
+    remat: Remat = "none"
+    # The batch is cut into so many equal parts, one after the other; the update is that of their mean gradient.
+    microbatches: int = 1
+
+    def check(self, condition: Condition, sizes: MeshSizes) -> None:
+        """Raises `UserError` where a batch cannot be cut evenly, a step in parts would be another one, or a saving
+        would be without effect."""
+        if self.remat == "block" and not condition.model.has_blocks():
+            raise UserError(
+                f"remat: got 'block', expected 'none': {type(condition.model).__name__} of '{condition.name}' has no "
+                "blocks to recompute"
+            )
+        shards = condition.numerics.logical_shards
+        if shards is None:
+            _check_parts("microbatches", self.microbatches, condition, sizes)
+        elif self.microbatches > 1:
+            raise UserError(f"microbatches: got {self.microbatches}, expected 1: there are {shards} logical shards")
+        else:
+            _check_parts("numerics.logical_shards", shards, condition, MeshSizes())
+
+    def facts(self) -> dict[str, str]:
+        return {name: str(value) for name, value in dataclasses.asdict(self).items()}
+
+
+def check_memory(condition: Condition, members: int) -> None:
+    """Raises `UserError` where a population is more than this machine has memory for; makes nothing of it."""
+    shape = condition.task.shape()
+    # Tables are drawn by the host member by member, which takes some four times their bytes, and then stacked.
+    examples = (3 * members + 1) * shape.table_bytes()
+    machine.check_memory(examples, f"'{condition.name}': the examples of {members} members")
+    variables = jax.eval_shape(condition.model.build(shape).init, jax.random.key(0), shape.blank())
+    if jax.default_backend() != "cpu":
+        return  # the device's memory is its own, and the program that does not fit says so
+    optimizer = condition.optimizer.build(per_member_values(condition.optimizer), condition.steps)
+    moments = jax.eval_shape(optimizer.init, variables["params"])
+    state = 2 * _bytes(variables) + _bytes(moments)  # with the gradient
+    machine.check_memory(members * state, f"'{condition.name}': the parameters and moments of {members} members")
+
+
+def _bytes(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _check_parts(name: str, parts: int, condition: Condition, sizes: MeshSizes) -> None:
+    if parts == 1:
+        return
+    examples, over = examples_a_step(condition), sizes.data * sizes.fsdp
+    if examples % (parts * over):
+        fit = [n for n in range(1, examples // over + 1) if examples % (n * over) == 0 and n <= 512]
+        spread = f", each spread over data={sizes.data} x fsdp={sizes.fsdp}" if over > 1 else ""
+        raise UserError(
+            f"{name}: a batch of {examples} examples cannot be cut into {parts} equal parts"
+            f"{spread}; their number must be one of {', '.join(map(str, fit))}"
+        )
+    shape = condition.task.shape()
+    variables = jax.eval_shape(condition.model.build(shape).init, jax.random.key(0), shape.blank())
+    if jax.tree.leaves(jax.eval_shape(condition.loss.init, variables["params"])):
+        raise UserError(
+            f"{name}: got {parts}, expected 1: {type(condition.loss).__name__} keeps something of the whole batch from "
+            "step to step"
+        )
+    if set(variables) != {"params"}:
+        beside = ", ".join(sorted(set(variables) - {"params"}))
+        raise UserError(
+            f"{name}: got {parts}, expected 1: the model has {beside} of the whole batch, "
+            f"and would train another way in parts"
+        )

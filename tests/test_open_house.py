@@ -1,0 +1,171 @@
+"""A paper in a user's folder brings a part of every kind, and gets what the engine's own get."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxgen import load_run
+from jaxgen.config import Config
+from jaxgen.run.checkpoint import CheckpointStore
+from tests.tiny_paper import invoke
+
+ROOT = Path(__file__).parents[1]
+
+
+def lay_out(root: Path, name: str = "own_parts") -> Path:
+    folder = root / "papers" / name
+    shutil.copytree(Path(__file__).parent / "open_paper", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("JAXGEN_EXPERIMENTS", str(tmp_path / "papers"))
+    monkeypatch.chdir(tmp_path)
+    return lay_out(tmp_path)
+
+
+def ran(*args: str) -> str:
+    done = invoke(*args)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def refused(*args: str) -> str:
+    done = invoke(*args)
+    assert done.exit_code == 2, done.output
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    return done.stderr
+
+
+def states(run: Path) -> list[dict[str, np.ndarray]]:
+    stores = [CheckpointStore(each.path / "recovery") for each in load_run(run).populations()]
+    return [store.load(store.steps()[-1]) for store in stores]
+
+
+def test_settings_are_shown_and_set(folder: Path) -> None:
+    shown = ran("show", "own-parts/main")
+    for setting in ("task.length = 4", "model.width = 6", "optimizer.momentum = 0.9", "loss.memory = 0.5"):
+        assert setting in shown
+    for key, near in (("model.widht", "width"), ("optimizer.momentun", "momentum"), ("loss.memori", "memory")):
+        assert f"did you mean '{near}'?" in refused("reproduce", "own-parts/main", "--set", f"{key}=1")
+    assert "expected a number at least 0 and at most 1" in refused(
+        "reproduce", "own-parts/main", "--set", "optimizer.schedule.least=2"
+    )
+    assert not Path("runs").exists()
+
+
+def test_a_run_that_was_cut_resumes_bit_for_bit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran("reproduce", "own-parts/main", "--runs", "whole")
+    driver = """
+import os, sys
+from jaxgen.cli import main
+from jaxgen.cli.progress import ProgressDisplay
+from jaxgen.run.arguments import RunArguments
+seen = ProgressDisplay.advanced
+def advanced(self, step, rows):
+    if step == 8:
+        os.kill(os.getpid(), 9)
+    seen(self, step, rows)
+ProgressDisplay.advanced = advanced
+main(["reproduce", "own-parts/main", "--runs", "cut", "--save-every", "0.1"])
+"""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    killed = subprocess.run([sys.executable, "-c", driver], env={**os.environ, "PYTHONPATH": path}, capture_output=True)
+    assert killed.returncode == -9, killed.stderr
+    cut, whole = (Path(each) / "own-parts/main/paper" for each in ("cut", "whole"))
+    assert not (cut / "results.json").exists()
+    ran("resume", str(cut))
+    assert load_run(cut).table.rows.equals(load_run(whole).table.rows)
+    for ours, theirs in zip(states(cut), states(whole), strict=True):
+        assert ours.keys() == theirs.keys()
+        assert any(name.startswith("extra") for name in ours)
+        for name, leaf in ours.items():
+            np.testing.assert_array_equal(leaf, theirs[name], err_msg=name)
+
+
+@pytest.mark.long
+def test_it_trains_on_several_devices_plans_and_is_reported(folder: Path) -> None:
+    ran("reproduce", "own-parts/main", "--mesh", "member=2,data=4", "--runs", "spread")
+    run = Path("spread/own-parts/main/paper")
+    table = load_run(run).table.rows
+    assert {"positive", "spread"} <= set(table["measure"])
+    page = (run / "report.html").read_text()
+    assert "A bar is the median over the seeds." in page
+    assert "its code failed" not in page
+
+
+def test_what_cannot_be_put_together_from_parts_is_refused(folder: Path) -> None:
+    said = refused("reproduce", "own-parts/main", "--microbatches", "2")
+    assert "Recalled keeps something of the whole batch from step to step" in said
+    assert "Elman of 'elman' has no blocks" in refused("reproduce", "own-parts/main", "--remat", "block")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.long
+def test_a_horizon_that_a_schedule_uses_is_in_the_identity(folder: Path) -> None:
+    ran("reproduce", "own-parts/main", "--scale", "smoke", "--runs", "short")
+    before = {each.identity for each in load_run("short/own-parts/main/smoke").members}
+    ran("reproduce", "own-parts/main", "--scale", "smoke", "--runs", "short", "--extend", "5")
+    assert not before & {each.identity for each in load_run("short/own-parts/main/smoke").members}
+
+
+READ = """
+import sys
+from jaxgen import load_run
+run = load_run(sys.argv[1])
+member = run.members[0]
+print(member.condition.model, len(run.table.rows), sorted(member.params()))
+"""
+
+
+def test_a_run_is_read_by_another_process_and_without_its_paper(folder: Path) -> None:
+    ran("reproduce", "own-parts/main", "--scale", "smoke")
+    run = "runs/own-parts/main/smoke"
+    done = subprocess.run(
+        [sys.executable, "-c", READ, run], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+    )  # fmt: skip
+    assert done.stdout.startswith("Elman(")
+    alone = READ.replace("print(member.condition.model", "print(member.name, member.settings['model']")
+    gone = {**os.environ, "PYTHONPATH": str(ROOT)}
+    gone.pop("JAXGEN_EXPERIMENTS")
+    without = subprocess.run(
+        [sys.executable, "-c", alone, run], capture_output=True, text=True, check=True, env=gone
+    ).stdout
+    assert without.startswith("elman {'kind': 'own-parts/Elman'")
+    assert without.split("}")[1].split()[0] == done.stdout.split(")")[1].split()[0]
+    said = subprocess.run([sys.executable, "-c", READ, run], capture_output=True, text=True, env=gone).stderr
+    assert "the paper 'own-parts' is not there, or lacks it" in said
+
+
+def test_two_papers_may_have_classes_of_one_name(folder: Path, tmp_path: Path) -> None:
+    other = lay_out(tmp_path, "other_parts")
+    source = other / "__init__.py"
+    source.write_text(source.read_text().replace('slug="own-parts"', 'slug="other-parts"'))
+    listed = ran("list")
+    assert "own-parts/main" in listed
+    assert "other-parts/main" in listed
+    assert {"own-parts/Elman", "other-parts/Elman"} <= Config.kinds.keys()
+
+
+def test_changed_code_does_not_answer_with_old_results(folder: Path) -> None:
+    ran("reproduce", "own-parts/main", "--scale", "smoke")
+    notebook, parts = folder / "__init__.py", folder / "parts.py"
+    # What was trained depends on neither.
+    notebook.write_text(notebook.read_text().replace("at_least(0.0)", "at_least(0.1)"))
+    parts.write_text(parts.read_text() + "\n# A comment.\n")
+    ran("reproduce", "own-parts/main", "--scale", "smoke")
+    parts.write_text(parts.read_text().replace("1 + jnp.cos", "1 - jnp.cos"))
+    said = refused("reproduce", "own-parts/main", "--scale", "smoke")
+    assert "was trained by other code: parts.py in " in said
+    assert "parts.py in" in ran("report", "runs/own-parts/main/smoke")
+    ran("reproduce", "own-parts/main", "--scale", "smoke", "--accept-changed-code")
+    ran("reproduce", "own-parts/main", "--scale", "smoke")
