@@ -30,8 +30,6 @@ Deviations, and why:
 - openai/grok's default decay is 0 and its default data 5 %; the paper says 1 for most runs. Both
   decays are conditions here.
 - Random answers are labels drawn uniformly for every training equation.
-- Of the interventions, `weight noise` was recorded by an earlier version of the engine, which drew its noise from
-  other keys; its runs have other identities now.
 - The noise on Adam's direction is the paper's; openai/grok's is larger in the first steps, by the
   bias correction of Adam's mean.
 - Mini: p = 59, S4 for S5, one layer of width 64, lr 3e-3, 10k steps; of the operations five, for 6k
