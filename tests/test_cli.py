@@ -75,7 +75,7 @@ assert not slow, slow
         (["reproduce", "tiny-paper/main", "--set", "steps=9223372036854775808"], ["at most 2147483647"]),
         (["reproduce", "tiny-paper/main", "--set", "steps=2147483647",
           "--set", 'measure_at={"kind":"Every","interval":1}'], ["measure_at: 2,147,483,649 measurements"]),
-        (["reproduce", "tiny-paper/main", "--set", f"task={'[' * 2000}"], ["brackets within brackets"]),
+        (["reproduce", "tiny-paper/main", "--set", f"task={'[' * 2000}"], ["got '[[["]),
         (["reproduce", "tiny-paper/main", "--set", f"task={'[' * 600}{']' * 600}"], ["brackets within brackets"]),
         (["reproduce", "tiny-paper/main", "--set", 'task={"kind":[]}'], ["unknown kind of config []"]),
         (["reproduce", "tiny-paper/main", "--set", 'task={"kind":"Task"}'], ["Task: expected one of its kinds"]),
