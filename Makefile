@@ -10,13 +10,13 @@ RUN := $(VENV)/bin
 reproduce: setup
 	$(RUN)/jaxgen reproduce corrupted-modadd --scale paper
 
-# Lint, format, types, and the tests.
-test: setup lint
+# The tests. About 10 minutes on two cores.
+test: setup
 	$(RUN)/python -m pytest -n 3 --dist worksteal
 
-# The same tests on the newest Python and jax: make test-newest PYTHON=python3.13
+# The same, and lint, on the newest Python and jax: make test-newest PYTHON=python3.13
 test-newest:
-	$(MAKE) test VENV=.venv-newest
+	$(MAKE) lint test VENV=.venv-newest
 
 # The tests that take longest, most of them of whole runs. About 15 minutes.
 test-long: setup
@@ -71,6 +71,7 @@ compile-cuda:
 	.venv-cuda/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,cuda13]"
 	.venv-cuda/bin/python -m pytest -n 2 tests/test_plan.py tests/test_attention.py -k "not kernel or compile"
 
+# Lint, format and types. About 2 minutes.
 lint: setup
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
