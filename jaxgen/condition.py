@@ -157,10 +157,10 @@ class Condition(Config):
             )
         for part in nested(self):
             part.check(self)
-        known = [each.keys(self) for each in self.measures]
-        if self.stop is not None and None not in known:
-            keys = frozenset[str]().union(*(each for each in known if each is not None))
-            if self.stop.key not in keys:
+        if self.stop is not None:
+            known = [each.keys(self) for each in self.measures]
+            keys = {key for each in known if each is not None for key in each}
+            if None not in known and self.stop.key not in keys:
                 raise UserError(f"stop: '{self.name}' measures no '{self.stop.key}'{nearest(self.stop.key, keys)}")
 
     def identity_fields(self) -> dict[str, Any]:
@@ -169,8 +169,8 @@ class Condition(Config):
         Left out are the name, the other seeds, what only looks at the run (snapshots, analyses),
         and the horizon where no schedule uses it, so that a run can be extended.
         """
-        horizon = () if self.optimizer.uses_horizon() else ("steps",)
-        fields = without(self, "name", "seeds", "snapshots", "analyses", *horizon)
+        steps = () if self.optimizer.uses_horizon() else ("steps",)
+        fields = without(self, "name", "seeds", "snapshots", "analyses", *steps)
         fields["task_version"] = type(self.task).version
         versions = {each.saved_as: type(each).version for each in nested(self.task) if isinstance(each, Task)}
         if newer := {kind: version for kind, version in versions.items() if version > 1}:

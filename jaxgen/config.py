@@ -384,6 +384,12 @@ def per_member_values(config: Config, prefix: str = "") -> dict[str, float]:
     return values
 
 
+def values_of(part: str, values: Mapping[str, ValueT]) -> dict[str, ValueT]:
+    """Returns the values by dotted path that are of one part, by their paths within it."""
+    prefix = f"{part}."
+    return {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
+
+
 def without(config: Config, *names: str, complete: bool = False) -> dict[str, Any]:
     """Returns the JSON of a config less the fields `names`; `complete` as in `to_json`."""
     shown = [f.name for f in dataclasses.fields(config) if complete or not _is_as_before(config, f)]

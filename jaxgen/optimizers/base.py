@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from jaxgen.config import Config, NonNegative, NonNegativeInt, PerMember, added
+from jaxgen.config import Config, NonNegative, NonNegativeInt, PerMember, added, values_of
 
 if TYPE_CHECKING:
     import jax
@@ -122,10 +122,10 @@ class OptimizerWrapper(Updates, family=True):
     def build(self, scalars: Mapping[str, Scalar], horizon: int) -> optax.GradientTransformationExtraArgs:
         from jaxgen.optimizers.links import chain
 
-        return chain(*self.before(scalars), self.base.build(self._of_base(scalars), horizon), *self.after(scalars))
+        return chain(*self.before(scalars), self.base.build(values_of("base", scalars), horizon), *self.after(scalars))
 
     def gradient_point(self, params: Tree, scalars: Mapping[str, Scalar], draw: Callable[[], jax.Array]) -> Tree:
-        return self.base.gradient_point(params, self._of_base(scalars), draw)
+        return self.base.gradient_point(params, values_of("base", scalars), draw)
 
     def uses_horizon(self) -> bool:
         return self.base.uses_horizon()
@@ -135,7 +135,3 @@ class OptimizerWrapper(Updates, family=True):
 
     def corrections(self) -> list[str]:
         return self.base.corrections()
-
-    def _of_base(self, scalars: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        prefix = "base."
-        return {path.removeprefix(prefix): value for path, value in scalars.items() if path.startswith(prefix)}

@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxgen.condition import Condition
-from jaxgen.config import per_member_values
+from jaxgen.config import per_member_values, values_of
 from jaxgen.distributed.mesh import DATA, MEMBER, constants_shardings, one_device, put, state_shardings
 from jaxgen.errors import UserError, nearest
 from jaxgen.measures.evaluation import Evaluation, Variables
@@ -78,12 +78,6 @@ class Kept(NamedTuple):
 
     model_state: Tree
     extra: Tree
-
-
-def _scalars_of(part: str, constants: Constants) -> dict[str, jax.Array]:
-    """Returns a part's own numbers marked `PerMember`, by dotted path within it."""
-    prefix = f"{part}."
-    return {path.removeprefix(prefix): value for path, value in constants.scalars.items() if path.startswith(prefix)}
 
 
 def _blank_splits(shape: TaskShape) -> dict[str, Split]:
@@ -207,11 +201,11 @@ class Program:
         variables = dict(
             self.module.init(stream_key(constants.seed, Stream.INIT), constants.splits["train"].inputs[:1])
         )
-        start_scalars = _scalars_of("start", constants)
+        start_scalars = values_of("start", constants.scalars)
         variables["params"] = self.condition.start.initial(variables["params"], start_scalars)
         variables |= given or {}
         params = variables.pop("params")
-        optimizer = self.condition.optimizer.build(_scalars_of("optimizer", constants), self.condition.steps)
+        optimizer = self.condition.optimizer.build(values_of("optimizer", constants.scalars), self.condition.steps)
         opt_state, extra = optimizer.init(params), self.condition.loss.init(params)
         finite, zero = _all_finite((params, variables)), jnp.zeros((), jnp.int32)
         return State(params, variables, opt_state, extra, step=zero, active=finite, failed=~finite, hits=zero)
@@ -279,7 +273,7 @@ class Program:
     def _gradients_of_part(
         self, params: Tree, state: State, constants: Constants, part: Split, key: jax.Array
     ) -> tuple[jax.Array, Kept, Tree]:
-        objective, numbers = self.condition.loss, self.condition.model.numbers(_scalars_of("model", constants))
+        objective, numbers = self.condition.loss, self.condition.model.numbers(values_of("model", constants.scalars))
         model = Model(self.training_module, self.module, state.model_state, numbers)
         part = objective.prepare(model, state.params, part)
 
@@ -302,7 +296,7 @@ class Program:
         return branches[0]() if len(branches) == 1 else jax.lax.switch(task.part_at(state.step, jnp), branches)
 
     def _step_member(self, state: State, constants: Constants) -> State:
-        optimizer, scalars = self.condition.optimizer, _scalars_of("optimizer", constants)
+        optimizer, scalars = self.condition.optimizer, values_of("optimizer", constants.scalars)
         draw = functools.partial(stream_key, constants.seed, Stream.WEIGHT_NOISE, state.step)
         point = optimizer.gradient_point(state.params, scalars, draw)
         if point is not state.params:
