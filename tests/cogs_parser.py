@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxgen.tasks.cogs_words import NOUNS, VERBS
+from jaxgen.tasks.language.cogs_words import NOUNS, VERBS
 from tests.texts import Pair
 
 LEMMAS = {form: verb.lemma for verbs in VERBS.values() for verb in verbs for form in verb} | {

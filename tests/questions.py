@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from jaxgen.tasks.base import IGNORED, Split
-from jaxgen.tasks.lengths import LengthTask
+from jaxgen.tasks.strings.lengths import LengthTask
 
 
 def words(task: LengthTask, rows: int, seed: int = 0) -> np.ndarray:

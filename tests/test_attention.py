@@ -28,7 +28,7 @@ from jaxgen.models.config import TransformerConfig
 from jaxgen.optimizers import SGD
 from jaxgen.plan.compile import plan
 from jaxgen.plan.topology import read_topology
-from jaxgen.tasks.modular import ModularTask
+from jaxgen.tasks.algebra.modular import ModularTask
 
 TPU, GPU = Interpreter("tpu"), Interpreter("gpu")
 # How far from float64 a result of a type may be, of numbers about 1.

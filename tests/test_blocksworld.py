@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
-from jaxgen.tasks.blocksworld import BlocksworldTask
+from jaxgen.tasks.graphs.blocksworld import BlocksworldTask
 from tests.reading import check_sizes, read, words_of
 
 Stacks = list[list[int]]  # each from its bottom

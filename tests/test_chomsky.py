@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jaxgen.errors import UserError
 from jaxgen.tasks import ChomskyTask
 from jaxgen.tasks.base import IGNORED
-from jaxgen.tasks.chomsky import Name
+from jaxgen.tasks.strings.chomsky import Name
 from tests.questions import check_both_and_alone, check_table, digest, drawn_words, questions, words
 
 NAMES = typing.get_args(Name)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxgen.config import from_json, to_json
-from jaxgen.tasks.cogs import CogsTask
+from jaxgen.tasks.language.cogs import CogsTask
 from tests.cogs_parser import Parse, parsed
 from tests.texts import Pair, pairs
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split
-from jaxgen.tasks.comparison import AttributeTask, ComparisonTask
-from jaxgen.tasks.complex_reasoning import ComplexReasoningTask
-from jaxgen.tasks.composition import PROBES
+from jaxgen.tasks.facts.comparison import AttributeTask, ComparisonTask
+from jaxgen.tasks.facts.complex_reasoning import ComplexReasoningTask
+from jaxgen.tasks.facts.composition import PROBES
 from tests.reading import read
 
 WHOLE = 10**6  # more probes than there are examples

@@ -20,7 +20,7 @@ from jaxgen.models.config import TransformerConfig
 from jaxgen.objectives.losses import cross_entropy
 from jaxgen.optimizers import AdamW
 from jaxgen.tasks.base import IGNORED, Split
-from jaxgen.tasks.composition import PROBES, CompositionTask
+from jaxgen.tasks.facts.composition import PROBES, CompositionTask
 from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
 

@@ -15,7 +15,7 @@ from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.objectives import MeanSquaredError
 from jaxgen.optimizers import SGD, AdamW
 from jaxgen.starts import First, From, Init, MagnitudeMask, Rewind, ScaleParams
-from jaxgen.tasks.modular import ModularTask, PermutationTask
+from jaxgen.tasks.algebra.modular import ModularTask, PermutationTask
 
 CONDITION = Condition(
     name="wd=5",

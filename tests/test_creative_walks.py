@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
-from jaxgen.tasks.creative_walks import CreativeWalkTask
+from jaxgen.tasks.graphs.creative_walks import CreativeWalkTask
 from tests.reading import check_numpy_and_jax_agree, check_sizes, read
 
 

@@ -18,8 +18,8 @@ from jaxgen.models.decoding import greedy, likeliest
 from jaxgen.models.transformer import Decoding
 from jaxgen.objectives.losses import cross_entropy
 from jaxgen.optimizers import SGD
+from jaxgen.tasks.algebra.modular import ModularTask
 from jaxgen.tasks.base import IGNORED
-from jaxgen.tasks.modular import ModularTask
 from tests.host_task import END, ReversalTask
 
 TASK = ReversalTask(least=1, longest=4)

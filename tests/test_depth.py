@@ -17,8 +17,8 @@ from jaxgen.models.taps import capture, patch
 from jaxgen.optimizers import SGD
 from jaxgen.run.arguments import RunArguments, SilentObserver
 from jaxgen.run.loop import train
+from jaxgen.tasks.algebra.modular import ModularTask
 from jaxgen.tasks.base import TaskShape
-from jaxgen.tasks.modular import ModularTask
 from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
 from jaxgen.train.savings import Savings

@@ -13,7 +13,7 @@ from jaxgen.measures.config import Accuracy, ProgressMeasures
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.optimizers import SGD, AdamW, Schedule
 from jaxgen.starts import First, From, Init, MagnitudeMask, MatchNorm, RandomMask, Rewind
-from jaxgen.tasks.modular import ModularTask, PermutationTask
+from jaxgen.tasks.algebra.modular import ModularTask, PermutationTask
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

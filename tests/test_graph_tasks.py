@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
-from jaxgen.tasks.graph_search import GraphSearchTask
-from jaxgen.tasks.maze import MazeTask
+from jaxgen.tasks.graphs.graph_search import GraphSearchTask
+from jaxgen.tasks.graphs.maze import MazeTask
 from tests.reading import check_sizes, read, words_of
 
 FAR = float("inf")

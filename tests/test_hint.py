@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
-from jaxgen.tasks.hint import HintTask
+from jaxgen.tasks.language.hint import HintTask
 from tests.texts import Pair, pairs
 
 TESTS = ("test_i", "test_ss", "test_sl", "test_ls", "test_ll")

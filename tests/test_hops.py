@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
-from jaxgen.tasks.coverage import coverage_cutoffs
-from jaxgen.tasks.hops import HopTask
+from jaxgen.tasks.facts.coverage import coverage_cutoffs
+from jaxgen.tasks.facts.hops import HopTask
 
 ARITY = {"2-hop": 3, "parallel 2-hop": 4, "3-hop": 4, "non-tree": 3}
 
@@ -36,7 +36,7 @@ def test_every_example_is_of_one_set_of_functions(structure: str, tokens: int, t
     except UserError:
         return  # what is refused has tests of its own
     inputs, table = ARITY[structure], tables["shown"]
-    hops = len(tasks["none"].tests()[-1]) - len("ood_")
+    hops = len(tasks["none"].test_splits()[-1]) - len("ood_")
     shown: list[set[tuple[int, ...]]] = [set() for _ in range(hops)]
     functions: list[dict[tuple[int, ...], int]] = [{} for _ in range(hops)]
     rows: dict[tuple[int, ...], str] = {}
@@ -151,7 +151,9 @@ def test_what_is_out_of_distribution_is_never_covered_by_the_first_hop() -> None
     task = HopTask(tokens=12, train_examples=300, test_examples=50)
     table = task.table(0)
     train = task.facts(table["train"])
-    cutoffs = {kind: coverage_cutoffs(*train, *task.facts(table[kind]), fragments=((0, 1),)) for kind in task.tests()}
+    cutoffs = {
+        kind: coverage_cutoffs(*train, *task.facts(table[kind]), fragments=((0, 1),)) for kind in task.test_splits()
+    }
     assert (cutoffs["id"] > 0).mean() > 0.2
     # An unseen (x1, x2) has no class, and an unseen (b, x3) no training example in its context and class.
     assert not cutoffs["ood_00"].any()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
 from jaxgen.tasks import BallsAndUrnsTask, InContextClassificationTask, InContextRegressionTask
-from jaxgen.tasks.in_context import InContextTask, normals
+from jaxgen.tasks.contexts.in_context import InContextTask, normals
 
 URNS = BallsAndUrnsTask(rules=4, length=30, colours=5, ood_rules=7, test_examples=300)
 REGRESSION = InContextRegressionTask(rules=4, length=20, dimensions=3, ood_rules=50, test_examples=300)

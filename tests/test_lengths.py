@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jaxgen.errors import UserError
 from jaxgen.tasks import ArithmeticTask, CountTask, HintedSortTask, StringTask
 from jaxgen.tasks.base import IGNORED
-from jaxgen.tasks.lengths import LengthTask
+from jaxgen.tasks.strings.lengths import LengthTask
 from tests.questions import check_both_and_alone, check_table, digest, drawn_words, questions, read, words
 
 TESTED = {"test_lengths": (2, 9), "test_up_to": 11, "test_examples": 50}

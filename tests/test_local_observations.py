@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
-from jaxgen.tasks.bayes_net import BayesNet, joint_probabilities, mutual_information, random_net
-from jaxgen.tasks.local_observations import LocalObservationTask
+from jaxgen.tasks.facts.bayes_net import BayesNet, joint_probabilities, mutual_information, random_net
+from jaxgen.tasks.facts.local_observations import LocalObservationTask
 from tests.reading import check_sizes, read, words_of
 
 TASK = LocalObservationTask(variables=9, edges=9, held_out=3, test_examples=3000)

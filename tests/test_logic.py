@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split
-from jaxgen.tasks.satisfiability import SatisfiabilityTask, satisfiable
-from jaxgen.tasks.transitivity import TransitivityTask
+from jaxgen.tasks.facts.satisfiability import SatisfiabilityTask, satisfiable
+from jaxgen.tasks.facts.transitivity import TransitivityTask
 from tests.reading import check_numpy_and_jax_agree, check_sizes, read, words_of
 
 Clause = tuple[tuple[str, bool], ...]  # (variable, whether it is negated)

@@ -27,8 +27,8 @@ from jaxgen.measures.neurons import inverse_participation_ratio
 from jaxgen.models.config import MLPConfig, ModelConfig, TransformerConfig
 from jaxgen.models.taps import capture
 from jaxgen.optimizers import SGD
+from jaxgen.tasks.algebra.modular import ModularTask
 from jaxgen.tasks.base import Task
-from jaxgen.tasks.modular import ModularTask
 
 CORRUPTION_SPLITS = {"corrupted", "corrupted_true", "uncorrupted"}
 

@@ -27,7 +27,7 @@ from jaxgen.run.loop import train
 from jaxgen.run.rows import read_rows
 from jaxgen.starts import From, MagnitudeMask
 from jaxgen.starts.transforms import Start
-from jaxgen.tasks.modular import ModularTask
+from jaxgen.tasks.algebra.modular import ModularTask
 from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program, State
 from jaxgen.train.savings import Savings

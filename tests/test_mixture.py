@@ -17,7 +17,7 @@ from jaxgen.models.config import TransformerConfig
 from jaxgen.optimizers import SGD
 from jaxgen.tasks import AdditionTask, Buckets, Curriculum, InductionTask, Mixture, ModularTask, Part
 from jaxgen.tasks.base import IGNORED
-from jaxgen.tasks.mixture import _turns
+from jaxgen.tasks.mixtures.mixture import _turns
 from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
 from tests.host_task import ReversalTask

@@ -9,8 +9,8 @@ import pytest
 
 from jaxgen.errors import UserError
 from jaxgen.models.config import EmbeddingMLPConfig, MLPConfig, ModelConfig, TransformerConfig
+from jaxgen.tasks.algebra.modular import ModularTask
 from jaxgen.tasks.base import TaskShape
-from jaxgen.tasks.modular import ModularTask
 
 VOCABULARY, LENGTH = 11, 5
 NANDA = TransformerConfig(layers=1, width=128, heads=4, mlp_width=512)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
-from jaxgen.tasks.out_of_context import OutOfContextTask
+from jaxgen.tasks.facts.out_of_context import OutOfContextTask
 from tests.reading import check_numpy_and_jax_agree, check_sizes, read
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
-from jaxgen.tasks.pcfg import PcfgTask
+from jaxgen.tasks.language.pcfg import PcfgTask
 from tests.pcfg_reader import ARITY, functions, holds_out, strings, value
 from tests.texts import Pair, pairs
 
@@ -70,7 +70,7 @@ def test_every_corpus_follows_its_rule(split, train, test, indices, trained, mor
     )
     assert from_json(to_json(task)) == task
     read = pairs(task)
-    assert {name: len(rows) for name, rows in read.items()} == task.sizes()
+    assert {name: len(rows) for name, rows in read.items()} == dict(task.sizes())
     for name, rows in read.items():
         for source, target in rows:
             assert value(source) == target

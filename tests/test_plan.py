@@ -25,8 +25,8 @@ from jaxgen.plan.compile import DoesNotFit, _temporaries, plan
 from jaxgen.plan.hlo import read_module
 from jaxgen.plan.search import meshes, saving_more
 from jaxgen.plan.topology import Topology, read_topology
-from jaxgen.tasks.features import SlabTask
-from jaxgen.tasks.modular import ModularTask
+from jaxgen.tasks.algebra.modular import ModularTask
+from jaxgen.tasks.features.slab import SlabTask
 from jaxgen.train.constants import stack_constants
 from jaxgen.train.flops import matmul_flops
 from jaxgen.train.program import Program

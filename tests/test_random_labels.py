@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from jaxgen.errors import UserError
 from jaxgen.tasks import DigitsTask, GaussianMixtureTask, MNIST1DTask, RandomLabelsTask, Task
 from jaxgen.tasks.base import random_normals, random_order, random_uniforms
-from jaxgen.tasks.mnist1d import templates
+from jaxgen.tasks.features.mnist1d import templates
 
 MIXTURE = GaussianMixtureTask(train=300, test=200, dimensions=6, classes=4, signal=5.0, noise_dimensions=2)
 

@@ -20,7 +20,7 @@ from jaxgen.report.html import ExperimentReport, Report, _splits, differing_sett
 from jaxgen.report.svg import inline_svg
 from jaxgen.starts import From, MagnitudeMask, Rewind
 from jaxgen.table import Table
-from jaxgen.tasks.modular import ModularTask
+from jaxgen.tasks.algebra.modular import ModularTask
 
 HOSTILE = "<script>alert('x')</script> $a_b$ & co"
 LABELS = ("coexistence", "full inversion")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
-from jaxgen.tasks.scan import ScanSplit, ScanTask
+from jaxgen.tasks.language.scan import ScanSplit, ScanTask
 from tests.texts import Pair, pairs
 
 SPLITS = ScanSplit.__args__

@@ -14,7 +14,7 @@ from jaxgen.errors import UserError
 from jaxgen.measures.config import Accuracy, ByPosition, Loss
 from jaxgen.models.config import TransformerConfig
 from jaxgen.optimizers import AdamW
-from jaxgen.tasks.sequence import AdditionTask, InductionTask, SequenceTask, SkipTrigramTask
+from jaxgen.tasks.strings.sequence import AdditionTask, InductionTask, SequenceTask, SkipTrigramTask
 from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
+from jaxgen.tasks.algebra.modular import ModularTask, PermutationTask
 from jaxgen.tasks.base import Split
-from jaxgen.tasks.modular import ModularTask, PermutationTask
 
 # c is right for a o b mod p, in integers and without a division.
 RIGHT: dict[str, Callable[[int, int, int, int], bool]] = {

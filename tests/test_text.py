@@ -11,11 +11,11 @@ import pytest
 from jaxgen.condition import Condition, Trajectory
 from jaxgen.models.config import TransformerConfig
 from jaxgen.optimizers import AdamW
-from jaxgen.tasks.cogs import CogsTask
-from jaxgen.tasks.hint import HintTask
-from jaxgen.tasks.pcfg import PcfgTask
-from jaxgen.tasks.scan import ScanTask
-from jaxgen.tasks.text import Draws, Sentences, Span, TextTask
+from jaxgen.tasks.language.cogs import CogsTask
+from jaxgen.tasks.language.hint import HintTask
+from jaxgen.tasks.language.pcfg import PcfgTask
+from jaxgen.tasks.language.scan import ScanTask
+from jaxgen.tasks.language.text import Draws, Sentences, Span, TextTask
 from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
 

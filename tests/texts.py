@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxgen.tasks.base import IGNORED
-from jaxgen.tasks.text import END, PAD, SEP, TextTask
+from jaxgen.tasks.language.text import END, PAD, SEP, TextTask
 
 Pair = tuple[list[str], list[str]]
 

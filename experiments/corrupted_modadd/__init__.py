@@ -37,7 +37,7 @@ from jaxgen.figures import CellMap, Curves, Profile
 from jaxgen.measures.config import Accuracy, Loss, NeuronIPR, PruneNeurons, WeightNorm
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.optimizers import AdamW
-from jaxgen.tasks.modular import ModularTask
+from jaxgen.tasks.algebra.modular import ModularTask
 
 MEASURES = (Accuracy(), Loss(), WeightNorm(), NeuronIPR())
 SMOKE = {"seeds": (0,), "steps": 6, "task.p": 13, "measure_at.per_decade": 5}

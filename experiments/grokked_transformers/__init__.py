@@ -60,7 +60,7 @@ from jaxgen.experiment import Claim, Expect, Experiment, Paper, Scale, at_least,
 from jaxgen.figures import BySetting, Curves
 from jaxgen.models.config import TransformerConfig
 from jaxgen.optimizers import AdamW, ClipNorm
-from jaxgen.tasks.composition import CompositionTask
+from jaxgen.tasks.facts.composition import CompositionTask
 
 TRAIN, ID, OOD = "accuracy/train_inferred", "accuracy/test_inferred_iid", "accuracy/test_inferred_ood"
 

@@ -53,7 +53,7 @@ from jaxgen.measures.config import Accuracy, Loss, WeightNorm
 from jaxgen.models.config import EmbeddingMLPConfig, ModelConfig, TransformerConfig
 from jaxgen.optimizers import AdamW
 from jaxgen.starts import First, From, GraSPMask, MagnitudeMask, MatchNorm, RandomMask, Rewind, SNIPMask, SynFlowMask
-from jaxgen.tasks.modular import ModularTask
+from jaxgen.tasks.algebra.modular import ModularTask
 
 MLP = EmbeddingMLPConfig(embedding=500, hidden=48, activation="relu")
 TRANSFORMER = TransformerConfig(

@@ -51,8 +51,8 @@ from jaxgen.figures import BySetting, Curves
 from jaxgen.measures.config import Accuracy, ByPosition, Loss, ProgressMeasures, WeightNorm
 from jaxgen.models.config import TransformerConfig
 from jaxgen.optimizers import AdamW
-from jaxgen.tasks.modular import ModularTask
-from jaxgen.tasks.sequence import AdditionTask, InductionTask, SequenceTask, SkipTrigramTask
+from jaxgen.tasks.algebra.modular import ModularTask
+from jaxgen.tasks.strings.sequence import AdditionTask, InductionTask, SequenceTask, SkipTrigramTask
 
 
 def condition(name: str, decay: float, **changes) -> Condition:

@@ -44,7 +44,7 @@ from jaxgen.measures.config import AUC, Accuracy, Loss, Perturb
 from jaxgen.models.config import EnsembleConfig, MLPConfig
 from jaxgen.objectives import Adversarial, Attack
 from jaxgen.optimizers import SGD
-from jaxgen.tasks.features import Block, SlabTask
+from jaxgen.tasks.features.slab import Block, SlabTask
 
 RADII = (0.05, 0.1, 0.2, 0.5, 1.0)
 ATTACKS = tuple(Attack(norm="l2", radius=radius, step_size=radius / 20, steps=30) for radius in RADII)

@@ -42,7 +42,7 @@ from jaxgen.figures import Curves
 from jaxgen.measures.config import AUC, Accuracy, LinearFit, Loss
 from jaxgen.models.config import TwoLayerConfig
 from jaxgen.optimizers import SGD
-from jaxgen.tasks.features import XORClusterTask
+from jaxgen.tasks.features.xor_cluster import XORClusterTask
 
 SMOKE = Scale(
     set={

@@ -13,7 +13,7 @@ from jaxgen.config import Config, Fraction, Positive, PositiveInt
 from jaxgen.errors import UserError, nearest
 from jaxgen.models.config import MLPConfig, TransformerConfig, TwoLayerConfig
 from jaxgen.objectives.adversarial import Attack
-from jaxgen.tasks.modular import ModularTask
+from jaxgen.tasks.algebra.modular import ModularTask
 
 if TYPE_CHECKING:
     import jax

@@ -1,36 +1,38 @@
 """Tasks, one file a family; all are imported here, so that a saved configuration finds its kind."""
 
-from jaxgen.tasks.algorithms import CountTask, HintedSortTask, StringTask
-from jaxgen.tasks.arithmetic import ArithmeticTask
+from jaxgen.tasks.algebra.modular import ModularTask, PermutationTask
 from jaxgen.tasks.base import Split, Task, TaskShape
-from jaxgen.tasks.blocksworld import BlocksworldTask
-from jaxgen.tasks.chomsky import ChomskyTask
-from jaxgen.tasks.cogs import CogsTask
-from jaxgen.tasks.comparison import ComparisonTask
-from jaxgen.tasks.complex_reasoning import ComplexReasoningTask
-from jaxgen.tasks.composition import CompositionTask
-from jaxgen.tasks.creative_walks import CreativeWalkTask
-from jaxgen.tasks.digits import DigitsTask
-from jaxgen.tasks.features import SlabTask, XORClusterTask
-from jaxgen.tasks.graph_search import GraphSearchTask
-from jaxgen.tasks.hint import HintTask
-from jaxgen.tasks.hops import HopTask
-from jaxgen.tasks.in_context import BallsAndUrnsTask, InContextClassificationTask, InContextRegressionTask
-from jaxgen.tasks.lists import ListTask
-from jaxgen.tasks.local_observations import LocalObservationTask
-from jaxgen.tasks.maze import MazeTask
-from jaxgen.tasks.mixture import Buckets, Curriculum, Mixture, Part
-from jaxgen.tasks.mnist1d import MNIST1DTask
-from jaxgen.tasks.modular import ModularTask, PermutationTask
-from jaxgen.tasks.out_of_context import OutOfContextTask
-from jaxgen.tasks.pcfg import PcfgTask
-from jaxgen.tasks.random_labels import GaussianMixtureTask, RandomLabelsTask
-from jaxgen.tasks.satisfiability import SatisfiabilityTask
-from jaxgen.tasks.scan import ScanTask
-from jaxgen.tasks.sequence import AdditionTask, InductionTask, SkipTrigramTask
+from jaxgen.tasks.contexts.in_context import BallsAndUrnsTask, InContextClassificationTask, InContextRegressionTask
+from jaxgen.tasks.facts.comparison import ComparisonTask
+from jaxgen.tasks.facts.complex_reasoning import ComplexReasoningTask
+from jaxgen.tasks.facts.composition import CompositionTask
+from jaxgen.tasks.facts.hops import HopTask
+from jaxgen.tasks.facts.local_observations import LocalObservationTask
+from jaxgen.tasks.facts.out_of_context import OutOfContextTask
+from jaxgen.tasks.facts.satisfiability import SatisfiabilityTask
+from jaxgen.tasks.facts.transitivity import TransitivityTask
+from jaxgen.tasks.features.digits import DigitsTask
+from jaxgen.tasks.features.gaussian_mixture import GaussianMixtureTask
+from jaxgen.tasks.features.mnist1d import MNIST1DTask
+from jaxgen.tasks.features.slab import SlabTask
+from jaxgen.tasks.features.teacher import TeacherTask
+from jaxgen.tasks.features.xor_cluster import XORClusterTask
+from jaxgen.tasks.graphs.blocksworld import BlocksworldTask
+from jaxgen.tasks.graphs.creative_walks import CreativeWalkTask
+from jaxgen.tasks.graphs.graph_search import GraphSearchTask
+from jaxgen.tasks.graphs.maze import MazeTask
+from jaxgen.tasks.language.cogs import CogsTask
+from jaxgen.tasks.language.hint import HintTask
+from jaxgen.tasks.language.pcfg import PcfgTask
+from jaxgen.tasks.language.scan import ScanTask
+from jaxgen.tasks.mixtures.mixture import Buckets, Curriculum, Mixture, Part
 from jaxgen.tasks.stored import StoredTask
-from jaxgen.tasks.teacher import TeacherTask
-from jaxgen.tasks.transitivity import TransitivityTask
+from jaxgen.tasks.strings.algorithms import CountTask, HintedSortTask, StringTask
+from jaxgen.tasks.strings.arithmetic import ArithmeticTask
+from jaxgen.tasks.strings.chomsky import ChomskyTask
+from jaxgen.tasks.strings.lists import ListTask
+from jaxgen.tasks.strings.random_labels import RandomLabelsTask
+from jaxgen.tasks.strings.sequence import AdditionTask, InductionTask, SkipTrigramTask
 
 __all__ = [
     "AdditionTask",

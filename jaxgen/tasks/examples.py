@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from jaxgen import tasks
 from jaxgen.tasks.base import Task
-from jaxgen.tasks.mixture import Part
+from jaxgen.tasks.mixtures.mixture import Part
 
 _SHORT, _LONG = (
     tasks.StringTask(operation="reverse", alphabet=3, max_length=length, test_examples=100) for length in (3, 6)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxgen.tasks.graph_search import GraphSearchTask
+from jaxgen.tasks.graphs.graph_search import GraphSearchTask
 
 pytestmark = pytest.mark.report("https://github.com/google-deepmind/clrs")
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxgen.tasks.cogs import CogsTask
-from jaxgen.tasks.cogs_words import NOUNS
+from jaxgen.tasks.language.cogs import CogsTask
+from jaxgen.tasks.language.cogs_words import NOUNS
 from tests.cogs_parser import Parse
 
 pytestmark = pytest.mark.report("https://github.com/najoungkim/COGS")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from jaxgen.tasks.pcfg import PcfgTask
+from jaxgen.tasks.language.pcfg import PcfgTask
 from tests.pcfg_reader import ARITY, depth, functions, holds_out, strings
 from tests.texts import Pair, pairs
 

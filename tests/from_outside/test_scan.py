@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jaxgen.tasks.scan import ScanTask
+from jaxgen.tasks.language.scan import ScanTask
 from tests.texts import Pair, pairs
 
 pytestmark = pytest.mark.report("https://github.com/brendenlake/SCAN")

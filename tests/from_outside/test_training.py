@@ -22,8 +22,8 @@ from jaxgen.starts import First, From, ScaledInit
 from jaxgen.streams import Stream, stream_key
 from jaxgen.tasks import ModularTask
 from jaxgen.tasks.base import TaskShape
-from jaxgen.tasks.mixture import Mixture, Part
-from jaxgen.tasks.sequence import InductionTask
+from jaxgen.tasks.mixtures.mixture import Mixture, Part
+from jaxgen.tasks.strings.sequence import InductionTask
 from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program, State
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxgen.config import PositiveInt, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split, TaskShape, random_order
-from jaxgen.tasks.comparison import LABELS, AttributeTask, Comparisons
+from jaxgen.tasks.facts.comparison import LABELS, AttributeTask, Comparisons
 
 # What each draw is keyed by, beside the seed of the facts: behind those of the comparison task and its probes.
 _CROSS, _HARD = 100, 101

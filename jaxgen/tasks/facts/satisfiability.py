@@ -82,9 +82,10 @@ class SatisfiabilityTask(SampledTask):
         return "training formulas have an even number of negated literals, those of all other splits an odd one"
 
     def splits(self) -> tuple[str, ...]:
-        return tuple(self._sizes())
+        return tuple(self._formula_sizes())
 
-    def _sizes(self) -> dict[str, Sizes]:
+    def _formula_sizes(self) -> dict[str, Sizes]:
+        """Returns for each split the number of variables, and how many clauses its formulas may have."""
         scaled = {
             n: tuple(dict.fromkeys(max(1, round(m * n / self.variables)) for m in self.clauses))
             for n in self.other_variables
@@ -105,10 +106,10 @@ class SatisfiabilityTask(SampledTask):
     def spans(self) -> Mapping[str, tuple[int, int]]:
         fewest, most = {"symbols": (1, 1), "rules": (2, 3), "people": (4, 5)}[self.language]
         fewest, most = fewest * self.literals + 1, most * self.literals + 1
-        return {name: (fewest * min(m) + 1, most * max(m) + 3) for name, (_, m) in self._sizes().items()}
+        return {name: (fewest * min(m) + 1, most * max(m) + 3) for name, (_, m) in self._formula_sizes().items()}
 
     def words(self, split: str) -> int:
-        clauses = max(self._sizes()[split][1])
+        clauses = max(self._formula_sizes()[split][1])
         return 2 + self._things() + self.candidates * clauses * (self.literals + 1)
 
     def _things(self) -> int:
@@ -128,7 +129,7 @@ class SatisfiabilityTask(SampledTask):
 
     def _formulas(self, split: str, words_NW: Array, xp: Any) -> tuple[Array, Array, Array, Array]:
         """Returns variables and negations (N, M, L), which clauses are there (N, M), and if all can be true (N,)."""
-        variables, clauses = self._sizes()[split]
+        variables, clauses = self._formula_sizes()[split]
         shape = (len(words_NW), self.candidates, max(clauses), self.literals + 1)
         words_NAMX = words_NW[:, -math.prod(shape[1:]) :].reshape(shape)
         count_N = xp.asarray(clauses, dtype=xp.int32)[words_NW[:, 0] % len(clauses)]

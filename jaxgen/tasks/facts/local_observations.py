@@ -15,7 +15,7 @@ import numpy as np
 from jaxgen.config import MOST, Fraction, HostSeed, PositiveInt, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split, TaskShape, random_order
-from jaxgen.tasks.bayes_net import BayesNet, joint_probabilities, mutual_information, random_net
+from jaxgen.tasks.facts.bayes_net import BayesNet, joint_probabilities, mutual_information, random_net
 from jaxgen.tasks.sampled import SampledTask
 
 _PAIRS = 5  # a stream of random words beside those of the network

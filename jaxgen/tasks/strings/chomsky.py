@@ -12,9 +12,9 @@ from typing import Any, Literal
 from jaxgen.config import PositiveInt
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import IGNORED, Array, Split, clean_split
-from jaxgen.tasks.chomsky_numbers import NUMBER_RULES
-from jaxgen.tasks.chomsky_strings import STRING_RULES, Rule, odds_first_as_told
-from jaxgen.tasks.lengths import LengthTask, Question, taken
+from jaxgen.tasks.strings.chomsky_numbers import NUMBER_RULES
+from jaxgen.tasks.strings.chomsky_strings import STRING_RULES, Rule, odds_first_as_told
+from jaxgen.tasks.strings.lengths import LengthTask, Question, taken
 
 Name = Literal[
     "even_pairs",

@@ -17,7 +17,7 @@ import numpy as np
 from jaxgen.config import Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import random_order, random_words
-from jaxgen.tasks.text import SPECIAL, Sentences, Span, TextTask
+from jaxgen.tasks.language.text import SPECIAL, Sentences, Span, TextTask
 
 _WORDS = (*"0123456789", "+", "-", "*", "/", "(", ")")
 # Symbols of nodes: digits are themselves.

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from jaxgen.config import PositiveInt
-from jaxgen.tasks.cogs_words import NOUNS, NOUNS_ALONE, VERBS, Verb
-from jaxgen.tasks.text import Draws, Sentences, Span, TextTask, token_numbers
+from jaxgen.tasks.language.cogs_words import NOUNS, NOUNS_ALONE, VERBS, Verb
+from jaxgen.tasks.language.text import Draws, Sentences, Span, TextTask, token_numbers
 
 # A clause is made of slots: words as they are; a verb by its class, as a participle after `was`; and noun phrases,
 # named by what they are of the verb: these are their roles.

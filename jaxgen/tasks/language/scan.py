@@ -18,7 +18,7 @@ import numpy as np
 from jaxgen.config import NonNegativeInt, PositiveInt, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import random_order, random_words
-from jaxgen.tasks.text import Sentences, Span, TextTask, token_numbers
+from jaxgen.tasks.language.text import Sentences, Span, TextTask, token_numbers
 
 ScanSplit = Literal[
     "simple",

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxgen.tasks.arithmetic import carried, carries, product, shifted
 from jaxgen.tasks.base import Array
-from jaxgen.tasks.chomsky_strings import Rule, answered, below, drawn, inside, one_output, places
-from jaxgen.tasks.lengths import Question, taken, while_loop
+from jaxgen.tasks.strings.arithmetic import carried, carries, product, shifted
+from jaxgen.tasks.strings.chomsky_strings import Rule, answered, below, drawn, inside, one_output, places
+from jaxgen.tasks.strings.lengths import Question, taken, while_loop
 
 _MODULUS = 5
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxgen.config import MOST, PositiveInt, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import random_uniforms
-from jaxgen.tasks.text import SPECIAL, Draws, Sentences, Span, TextTask, token_numbers
+from jaxgen.tasks.language.text import SPECIAL, Draws, Sentences, Span, TextTask, token_numbers
 
 PcfgSplit = Literal["pcfgset", "systematicity", "productivity"]
 
@@ -108,16 +108,16 @@ class PcfgTask(TextTask):
                 f"most_functions={self.most_functions}: those of more test"
             )
 
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> tuple[tuple[str, int], ...]:
         sizes = {"train": self.train_examples, "validation": self.validation_examples, "test": self.test_examples}
-        return {name: size for name, size in sizes.items() if size}
+        return tuple((name, size) for name, size in sizes.items() if size)
 
     def symbols(self) -> tuple[str, ...]:
         letters = (f"{chr(ord('A') + i)}{index}" for i in range(26) for index in range(1, self.indices + 1))
         return (*_WORDS, *letters)
 
     def spans(self) -> Mapping[str, Span]:
-        return {name: Span(size, 3, self.longest_source + self.longest_target) for name, size in self.sizes().items()}
+        return {name: Span(size, 3, self.longest_source + self.longest_target) for name, size in self.sizes()}
 
     def sentences(self) -> Mapping[str, Sentences]:
         return _sentences(self)
@@ -134,7 +134,7 @@ class _Expression(NamedTuple):
 
 @functools.lru_cache(maxsize=2)
 def _sentences(task: PcfgTask) -> Mapping[str, Sentences]:
-    sizes, strings = task.sizes(), _Strings(task)
+    sizes, strings = dict(task.sizes()), _Strings(task)
     pairs: dict[str, dict[tuple[int, ...], Tokens]] = {name: {} for name in sizes}
     for chunk in itertools.count():
         before = sum(map(len, pairs.values()))
@@ -170,7 +170,7 @@ class _Strings:
     def __init__(self, task: PcfgTask) -> None:
         self._draws = Draws(seed=task.data_seed, stream=_LETTERS)
         self._letters = 26 * task.indices
-        examples = sum(task.sizes().values())
+        examples = sum(dict(task.sizes()).values())
         self._used: dict[int, set[tuple[int, ...]]] = {
             length: set() for length in _STRINGS if self._letters**length >= 2 * examples
         }

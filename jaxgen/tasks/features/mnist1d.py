@@ -14,7 +14,7 @@ import numpy as np
 from jaxgen.config import Fraction, HostSeed, PerMember, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split, Task, TaskShape, random_normals, random_order, random_uniforms
-from jaxgen.tasks.random_labels import labelled
+from jaxgen.tasks.labels import labelled
 
 CLASSES, _TEMPLATE, _PADDED, _POINTS = 10, 12, 72, 40
 _PADDING, _TRANSLATIONS = (36, 60), 48

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxgen.tasks.base import Array
-from jaxgen.tasks.lengths import Question, taken, while_loop
+from jaxgen.tasks.strings.lengths import Question, taken, while_loop
 
 
 class Rule(NamedTuple):

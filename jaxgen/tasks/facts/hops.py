@@ -81,7 +81,7 @@ class HopTask(Task):
                 f"{self.tokens**inputs} combinations have hops that may all train"
             )
 
-    def tests(self) -> tuple[str, ...]:
+    def test_splits(self) -> tuple[str, ...]:
         """Returns the names of the test splits, by which hops are seen: `id`, then `ood_00` and so on."""
         seen = ["".join(bits) for bits in itertools.product("01", repeat=len(_HOPS[self.structure][1]))]
         return ("id", *(f"ood_{bits}" for bits in seen[:-1]))
@@ -97,7 +97,7 @@ class HopTask(Task):
             sizes=(
                 ("train", self.train_examples),
                 *measured,
-                *((kind, self.test_examples) for kind in self.tests()),
+                *((kind, self.test_examples) for kind in self.test_splits()),
             ),
         )
 
@@ -108,7 +108,7 @@ class HopTask(Task):
         return "train_inferred are training examples; those of the other splits never train, and each is of one kind"
 
     def measured(self) -> tuple[str, ...]:
-        return ("train_inferred", *self.tests())
+        return ("train_inferred", *self.test_splits())
 
     def facts(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
         """Returns the inputs (N, X) and the answers (N,) of a split's examples, for `coverage_cutoffs`."""
@@ -126,7 +126,7 @@ class HopTask(Task):
         kind_C = self._kinds(every, train)
         order_C = random_order(len(kind_C), seed=seed, stream=_TEST)
         rows = {"train": train, "train_inferred": train[: self.test_examples]}
-        for i, kind in enumerate(self.tests()):
+        for i, kind in enumerate(self.test_splits()):
             rows[kind] = order_C[kind_C[order_C] == i][: self.test_examples]
             if len(rows[kind]) < self.test_examples:
                 raise UserError(

@@ -1,4 +1,4 @@
-"""Two classes of real vectors: clusters on the corners of an XOR, and coordinates of graded simplicity.
+"""Two classes: coordinates of graded simplicity.
 
 Shape letters: N examples, D coordinates.
 """
@@ -10,63 +10,18 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from jaxgen.config import Fraction, NonNegative, PerMember, PositiveInt, Range
+from jaxgen.config import Fraction, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.base import Split, Task, TaskShape, divided, random_normals, random_order, random_uniforms
+from jaxgen.tasks.base import Split, random_normals, random_order, random_uniforms
+from jaxgen.tasks.features.base import FeatureTask, feature_split
 
 Block = Literal["linear", "3-slab", "5-slab", "7-slab"]
 
 # Streams of random words.
-_CLASS, _FLIP, _NOISE, _PLACE, _SLAB, _SIGN, _ROTATION, _TAINT, _TAINTED, _SHUFFLE = range(10)
+_CLASS, _PLACE, _SLAB, _SIGN, _ROTATION, _TAINT, _TAINTED, _SHUFFLE = 0, *range(3, 10)
 
 # The probability of the innermost slab of its own class, for an example of class 0 and of class 1.
 _INNERMOST = {3: (1.0, 1.0), 5: (3 / 4, 1.0), 7: (1 / 2, 7 / 8)}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FeatureTask(Task, family=True):
-    """Two classes of float32 vectors (N, D); the class is read out at one position."""
-
-    train: PositiveInt  # examples of the split `train`
-    test: PositiveInt  # examples of `test`, drawn from the same distribution
-    dimensions: PositiveInt  # D
-
-    def splits(self) -> tuple[str, ...]:
-        """Returns the names of the splits; all but `train` have `test` examples."""
-        return ("train", "test")
-
-    def shape(self) -> TaskShape:
-        sizes = tuple((name, self.train if name == "train" else self.test) for name in self.splits())
-        return TaskShape(vocabulary=2, length=self.dimensions, readout=(0,), sizes=sizes, features=True)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class XORClusterTask(FeatureTask):
-    """Gaussian clusters on the corners of an XOR (Xu et al., arXiv 2310.02541, Sec. 2).
-
-    x = c + N(0, I_D), with c uniform over +mu1, -mu1 (class 1), +mu2 and -mu2 (class 0); mu1 and mu2
-    are orthogonal, of length `signal`, and lie along the first two axes: noise and initialisation of
-    a network have no preferred directions. Each training label is flipped with probability
-    `label_noise`, so the number of flips varies; test labels are clean.
-    """
-
-    dimensions: Annotated[int, Range(at_least=2)]
-    signal: NonNegative
-    label_noise: Annotated[Fraction, PerMember] = 0.0
-
-    def corrupts(self) -> bool:
-        return self.label_noise > 0
-
-    def table(self, seed: int) -> dict[str, Split]:
-        count = self.train + self.test
-        corner_N = np.floor(4 * random_uniforms((count,), seed=seed, stream=_CLASS)).astype(np.int32)
-        class_N = (corner_N < 2).astype(np.int32)
-        x_ND = random_normals((count, self.dimensions), seed=seed, stream=_NOISE)
-        x_ND[np.arange(count), 1 - class_N] += np.where(corner_N % 2 == 0, self.signal, -self.signal)
-        flipped_N = random_uniforms((count,), seed=seed, stream=_FLIP) < self.label_noise
-        flipped_N[self.train :] = False
-        given_N = np.where(flipped_N, 1 - class_N, class_N)
-        return divided(_split(x_ND, given_N, class_N, flipped_N), self.shape().sizes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,7 +80,7 @@ class SlabTask(FeatureTask):
         rotation_DD = rotation(self.dimensions, seed=seed) if self.rotate else np.eye(self.dimensions)
         clean_N = np.zeros(count, bool)
         return {
-            name: _split(x @ rotation_DD, class_N[rows], class_N[rows], clean_N[rows])
+            name: feature_split(x @ rotation_DD, class_N[rows], class_N[rows], clean_N[rows])
             for name, x in inputs.items()
             for rows in [slice(None, self.train) if name == "train" else slice(self.train, None)]
         }
@@ -171,7 +126,3 @@ def _in_slabs(
     number_ND = class_N[:, None] + np.where(slab_ND < innermost_N1, 0, 2)
     width = slab_width(slabs, margin)
     return sign_ND * (number_ND * (width + 2 * margin)) + width * (place_ND - 0.5)
-
-
-def _split(x_ND: np.ndarray, given_N: np.ndarray, true_N: np.ndarray, corrupted_N: np.ndarray) -> Split:
-    return Split(x_ND.astype(np.float32), given_N[:, None], true_N[:, None], corrupted_N)

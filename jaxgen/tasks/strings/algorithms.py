@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from jaxgen.config import MOST, Fraction, Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array
-from jaxgen.tasks.lengths import LengthTask, Question, taken
+from jaxgen.tasks.strings.lengths import LengthTask, Question, taken
 
 Operation = Literal["copy", "reverse", "sort", "mode", "parity"]
 Hint = Literal["successor", "predecessor", "count"]

@@ -16,7 +16,7 @@ import numpy as np
 from jaxgen.config import HostSeed, Positive, PositiveInt, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split, Task, TaskShape, next_tokens, random_order, random_words
-from jaxgen.tasks.composition import PROBES
+from jaxgen.tasks.facts.composition import PROBES
 
 # What each draw is keyed by, beside the seed of the facts.
 _VALUES, _ENTITIES, _PAIRS, _POOL, _PROBES = range(5)

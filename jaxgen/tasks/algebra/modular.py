@@ -15,7 +15,7 @@ import numpy as np
 from jaxgen.config import Fraction, HostSeed, PerMember, Range, added
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split, Task, TaskShape, divided, random_order
-from jaxgen.tasks.random_labels import given_labels
+from jaxgen.tasks.labels import given_labels
 
 Format = Literal["a b", "a b =", "<eos> a op b = c <eos>"]
 Operation = Literal[

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from jaxgen.config import MOST, Range
 from jaxgen.errors import UserError
-from jaxgen.tasks.algorithms import interleaved
 from jaxgen.tasks.base import Array
-from jaxgen.tasks.lengths import LengthTask, Question, taken, while_loop
+from jaxgen.tasks.strings.algorithms import interleaved
+from jaxgen.tasks.strings.lengths import LengthTask, Question, taken, while_loop
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

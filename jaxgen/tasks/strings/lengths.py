@@ -110,12 +110,12 @@ class LengthTask(Task, family=True):
 
     def shape(self) -> TaskShape:
         length = self.context or self._inputs(self.max_length)
-        inputs = [(name, self._inputs(high)) for name, (_, high) in self._tests().items()]
+        inputs = [(name, self._inputs(high)) for name, (_, high) in self._test_lengths().items()]
         return TaskShape(
             vocabulary=len(self.token_names()),
             length=length,
             readout=tuple(range(length)),
-            sizes=tuple((name, self.test_examples) for name in ("train", *self._tests())),
+            sizes=tuple((name, self.test_examples) for name in ("train", *self._test_lengths())),
             lengths=tuple((name, count) for name, count in inputs if count != length),
             padding=self.token_names().index("<pad>"),
         )
@@ -124,10 +124,10 @@ class LengthTask(Task, family=True):
         longest = self.shown_length(self.max_length)
         apart = [
             name
-            for name, (low, high) in self._tests().items()
+            for name, (low, high) in self._test_lengths().items()
             if self.shown_length(low) > longest or high < self.min_length
         ]
-        shared = [name for name in ("train", *self._tests()) if name not in apart]
+        shared = [name for name in ("train", *self._test_lengths()) if name not in apart]
         chance = [
             f"1e{round(-self.variety(length) - math.log10(self.max_length - self.min_length + 1))} (length {length})"
             for length in (self.min_length, self.max_length)
@@ -142,7 +142,7 @@ class LengthTask(Task, family=True):
     def table(self, seed: int) -> dict[str, Split]:
         words_NW = example_words(self.test_examples, self.stream_words(), seed=seed, stream=_TRAIN_STREAM)
         splits = {"train": self.examples(words_NW, np)}
-        for name, (low, high) in self._tests().items():
+        for name, (low, high) in self._test_lengths().items():
             stream = _LONGER_STREAM if name == "longer" else high
             words_NW = example_words(self.test_examples, 1 + self.question_words(high), seed=seed, stream=stream)
             question = self.question(words_NW[:, 1:], _length(words_NW, low, high), high, np)
@@ -162,7 +162,7 @@ class LengthTask(Task, family=True):
         """Returns examples of one sequence each."""
         return next_tokens(*self._sequences(question, longest, xp), xp)
 
-    def _tests(self) -> dict[str, tuple[int, int]]:
+    def _test_lengths(self) -> dict[str, tuple[int, int]]:
         """Returns the shortest and the longest length of every split but `train`."""
         tests = {f"length_{length}": (length, length) for length in self.test_lengths}
         return tests if self.test_up_to is None else tests | {"longer": (self.max_length + 1, self.test_up_to)}

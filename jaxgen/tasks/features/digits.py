@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxgen.config import Fraction, PerMember, Range, added
 from jaxgen.tasks.base import Split, Task, TaskShape, random_order
-from jaxgen.tasks.random_labels import labelled
+from jaxgen.tasks.labels import labelled
 
 IMAGES, PIXELS, CLASSES = 1797, 64, 10
 

@@ -78,9 +78,10 @@ class GraphSearchTask(SampledTask):
         return "training graphs have an even number of edges, those of all other splits an odd one"
 
     def splits(self) -> tuple[str, ...]:
-        return tuple(self._sizes())
+        return tuple(self._nodes())
 
-    def _sizes(self) -> dict[str, tuple[int, ...]]:
+    def _nodes(self) -> dict[str, tuple[int, ...]]:
+        """Returns for each split how many nodes its graphs may have."""
         return {"train": self.nodes, **{f"nodes_{each}": (each,) for each in (*self.nodes, *self.larger)}}
 
     def token_names(self) -> tuple[str, ...]:
@@ -91,7 +92,7 @@ class GraphSearchTask(SampledTask):
     def spans(self) -> Mapping[str, tuple[int, int]]:
         prompt = 1 if self.algorithm == "dfs" else 3
         spans = {}
-        for name, nodes in self._sizes().items():
+        for name, nodes in self._nodes().items():
             most = max(nodes)
             edges = len(self._pairs(most)[0]) * (3 if self.algorithm == "bellman-ford" else 2)
             trace = {"bfs": 3 * (most - 1), "dfs": 2 * most, "bellman-ford": self._rounds(most) * (3 * most - 2)}
@@ -110,11 +111,11 @@ class GraphSearchTask(SampledTask):
         return one_P, other_P
 
     def words(self, split: str) -> int:
-        pairs = len(self._pairs(max(self._sizes()[split]))[0])
+        pairs = len(self._pairs(max(self._nodes()[split]))[0])
         return 3 + self.names + pairs * (2 if self.algorithm == "bellman-ford" else 1)
 
     def make(self, split: str, words_NW: Array, xp: Any) -> Split:
-        nodes = self._sizes()[split]
+        nodes = self._nodes()[split]
         one_P, other_P = self._pairs(max(nodes))
         count = len(words_NW)
         nodes_N = np.array(nodes)[words_NW[:, 0] % len(nodes)]

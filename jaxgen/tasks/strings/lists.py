@@ -13,8 +13,8 @@ import numpy as np
 
 from jaxgen.config import HostSeed, PositiveInt, Range, Size, added
 from jaxgen.errors import UserError
+from jaxgen.tasks.algebra.modular import Rounding, training_rows
 from jaxgen.tasks.base import Split, Task, TaskShape, clean_split, divided, random_order
-from jaxgen.tasks.modular import Rounding, training_rows
 
 # Of 97 numbers there are 884,640 lists of three, the most that openai/grok has.
 _MOST = 10_000_000
