@@ -29,8 +29,9 @@ from jaxgen.starts import From, MagnitudeMask
 from jaxgen.starts.transforms import Start
 from jaxgen.tasks.algebra.modular import ModularTask
 from jaxgen.train.constants import stack_constants
-from jaxgen.train.program import Program, State
+from jaxgen.train.program import Program
 from jaxgen.train.savings import Savings
+from jaxgen.train.state import State
 from tests.tiny_paper import invoke
 
 SHARDING = Path(__file__).parent / "golden" / "sharding.txt"

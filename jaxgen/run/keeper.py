@@ -25,8 +25,8 @@ from jaxgen.run.resume import drift, newest_intact
 from jaxgen.run.rows import MetricsFile
 from jaxgen.run.saver import Save, Saver
 from jaxgen.run.throughput import Throughput
-from jaxgen.train.program import State
 from jaxgen.train.savings import Savings
+from jaxgen.train.state import State
 
 # Seconds between retries of the final save.
 RETRY_SECONDS = 10.0

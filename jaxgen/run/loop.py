@@ -51,8 +51,9 @@ from jaxgen.storage.files import file_names
 from jaxgen.train.constants import stack, stack_constants
 from jaxgen.train.feed import HostFeed
 from jaxgen.train.flops import matmul_flops
-from jaxgen.train.program import Program, State
+from jaxgen.train.program import Program
 from jaxgen.train.savings import Savings
+from jaxgen.train.state import State
 
 
 def member_names(members: Sequence[Trajectory]) -> list[str]:

@@ -14,7 +14,7 @@ from jaxgen.errors import UserError
 from jaxgen.starts.transforms import Start
 from jaxgen.tasks.base import checked_table
 from jaxgen.train.feed import feed_like
-from jaxgen.train.program import Constants
+from jaxgen.train.state import Constants
 
 
 def stack(trees: Sequence[Any]) -> Any:

@@ -25,7 +25,7 @@ from jax.sharding import PartitionSpec as P
 from jaxgen.condition import Trajectory
 from jaxgen.distributed.mesh import MEMBER, feed_sharding, put
 from jaxgen.tasks.base import IGNORED, Split, Task, check_examples
-from jaxgen.train.program import Feed
+from jaxgen.train.state import Feed
 
 # As many steps are fed together as fit in here: enough to be worth a transfer, little enough to be ready soon.
 FEED_BYTES = 4 * 2**20

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -23,61 +21,15 @@ from jaxgen.config import per_member_values, values_of
 from jaxgen.distributed.mesh import DATA, MEMBER, constants_shardings, one_device, put, state_shardings
 from jaxgen.errors import UserError, nearest
 from jaxgen.measures.evaluation import Evaluation, Variables
-from jaxgen.models.sharding import spread_examples
-from jaxgen.objectives.base import Model
-from jaxgen.starts.scores import masked
 from jaxgen.streams import Stream, fixed_draws, stream_key
-from jaxgen.tasks.base import Split, Task, TaskShape, cut
+from jaxgen.tasks.base import Split, TaskShape
+from jaxgen.train.gradient import gradients
 from jaxgen.train.savings import Savings
-from jaxgen.train.shuffle import shuffled_index
+from jaxgen.train.state import Constants, Ends, State
+from jaxgen.train.step import Step, all_finite
 
 Layout = Literal["sequential", "vmap"]
 Tree = Any
-
-
-class State(NamedTuple):
-    """What training changes: the whole of a recovery checkpoint."""
-
-    params: Tree
-    model_state: Tree  # Flax collections beside the parameters, such as BatchNorm statistics
-    opt_state: Tree
-    extra: Tree  # what the objective keeps
-    step: jax.Array  # () int32: updates made so far
-    active: jax.Array  # () bool: false once the member has stopped or failed; then nothing changes
-    failed: jax.Array  # () bool: a loss or an update was not finite; it was not taken
-    hits: jax.Array  # () int32: measuring steps running at which the stopping rule held
-
-
-class Ends(NamedTuple):
-    """The fields of a state that tell whether its member goes on."""
-
-    active: jax.Array
-    failed: jax.Array
-    hits: jax.Array
-
-
-class Feed(NamedTuple):
-    """Training batches that the host made, of steps that follow each other."""
-
-    first: jax.Array  # () int32: the step of the first
-    batches: Split  # with the C steps in front
-
-
-class Constants(NamedTuple):
-    """What training reads: the member's tables, numbers and mask."""
-
-    splits: dict[str, Split]
-    scalars: dict[str, jax.Array]  # the numbers marked PerMember, by dotted path
-    seed: jax.Array  # () int32
-    mask: Tree | None  # like params, 0 where a parameter is held at zero; None: no mask
-    feed: Feed | None = None  # None: batches are made in the program
-
-
-class Kept(NamedTuple):
-    """What a batch changes beside the parameters."""
-
-    model_state: Tree
-    extra: Tree
 
 
 def _blank_splits(shape: TaskShape) -> dict[str, Split]:
@@ -95,11 +47,6 @@ def _blank_splits(shape: TaskShape) -> dict[str, Split]:
         inputs = made((count, length, *blank.shape[2:]), blank.dtype)
         splits[name] = Split(inputs, targets, targets, made((count,), jnp.bool_))
     return splits
-
-
-def _all_finite(tree: Tree) -> jax.Array:
-    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats], jnp.bool_))
 
 
 class Program:
@@ -129,13 +76,15 @@ class Program:
             self.shape, compute_dtype, remat=remat, attention_device=self.mesh.devices.flat[0]
         )
         self.shards = condition.numerics.logical_shards
+        over = gradients(self.savings.microbatches, self.shards, self.mesh.shape[DATA])
+        self.step = Step(condition, self.training_module, self.module, over)
         # These passes decide by what is around an operation, such as an exchange, in which order and precision it adds.
         options = {"xla_disable_hlo_passes": "algsimp,fusion"} if self.shards else None
         compiled = functools.partial(jax.jit, compiler_options=options)
         self.init = compiled(self._population(self._init_member))
         self.advance = compiled(self._population(self._advance_member, shared=1), donate_argnums=0)
         self.measure = compiled(self._population(self._measure_member, shared=1))
-        self.update = compiled(self._population(self._step_member), donate_argnums=0)  # one step, to plan by
+        self.update = compiled(self._population(self.step.update), donate_argnums=0)  # one step, to plan by
 
     def _population(self, member_fn: Callable[..., Any], shared: int = 0) -> Callable[..., Any]:
         """Returns `member_fn` over the members of two stacked arguments; `shared` further ones are the same for all."""
@@ -207,120 +156,14 @@ class Program:
         params = variables.pop("params")
         optimizer = self.condition.optimizer.build(values_of("optimizer", constants.scalars), self.condition.steps)
         opt_state, extra = optimizer.init(params), self.condition.loss.init(params)
-        finite, zero = _all_finite((params, variables)), jnp.zeros((), jnp.int32)
+        finite, zero = all_finite((params, variables)), jnp.zeros((), jnp.int32)
         return State(params, variables, opt_state, extra, step=zero, active=finite, failed=~finite, hits=zero)
-
-    def _batch(self, constants: Constants, step: jax.Array, part: Task) -> Split:
-        """Returns the batch of a step, which is of the task `part`."""
-        train, size = constants.splits["train"], self.condition.batch_size
-        if size is None:
-            return train
-        if constants.feed is not None:
-            feed, shape = constants.feed, part.shape()
-            fed = jax.tree.map(lambda column: column[step - feed.first], feed.batches)
-            return cut(fed, shape.length, len(shape.readout))
-        words = part.stream_words()
-        if words is not None:
-            drawn = jax.random.bits(stream_key(constants.seed, Stream.BATCH, step), (size, words), jnp.uint32)
-            return part.batch(drawn, np.arange(size), jnp)
-        count = train.inputs.shape[0]
-        batches = count // size  # an epoch leaves out the remainder, other examples each time
-        key = stream_key(constants.seed, Stream.BATCH, step // batches)
-        rows = shuffled_index((step % batches) * size + jnp.arange(size, dtype=jnp.int32), count, key)
-        return jax.tree.map(lambda column: column[rows], train)
-
-    def _gradients(
-        self, params: Tree, state: State, constants: Constants, batch: Split
-    ) -> tuple[jax.Array, Kept, Tree]:
-        """Returns the mean loss of a batch at `params`, what else the batch changes, and the gradient like params."""
-        key, parts = stream_key(constants.seed, Stream.DROPOUT, state.step), self.savings.microbatches
-        if self.shards is not None:
-            return self._gradients_in_fixed_order(self.shards, params, state, constants, batch, key)
-        if parts == 1:
-            return self._gradients_of_part(params, state, constants, batch, key)
-        # A part takes every so many-th example: of those that a device has, it has the same number of each part.
-        cut = jax.tree.map(lambda column: column.reshape(-1, parts, *column.shape[1:]).swapaxes(0, 1), batch)
-
-        def add(sums: Tree, numbered: tuple[jax.Array, Split]) -> tuple[Tree, None]:
-            i, part = numbered
-            part = jax.tree.map(spread_examples, part)
-            loss, _, grads = self._gradients_of_part(params, state, constants, part, jax.random.fold_in(key, i))
-            return jax.tree.map(jnp.add, sums, (loss, grads)), None
-
-        zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
-        sums, _ = jax.lax.scan(add, zeros, (jnp.arange(parts), cut))
-        loss, grads = jax.tree.map(lambda total: total / parts, sums)
-        return loss, Kept(state.model_state, state.extra), grads
-
-    def _gradients_in_fixed_order(
-        self, shards: int, params: Tree, state: State, constants: Constants, batch: Split, key: jax.Array
-    ) -> tuple[jax.Array, Kept, Tree]:
-        cut = jax.tree.map(lambda column: column.reshape(shards, -1, *column.shape[1:]), batch)
-
-        def one(i: jax.Array) -> tuple[jax.Array, Tree]:
-            shard = jax.tree.map(lambda column: column[i], cut)
-            loss, _, grads = self._gradients_of_part(params, state, constants, shard, jax.random.fold_in(key, i))
-            return loss, grads
-
-        each = shards // self.mesh.shape[DATA]
-        mine = jax.lax.map(one, jax.lax.axis_index(DATA) * each + jnp.arange(each))
-        found = jax.lax.all_gather(mine, DATA, tiled=True)
-        zeros = jax.tree.map(lambda of: jnp.zeros_like(of[0]), found)
-        sums, _ = jax.lax.scan(lambda sums, of: (jax.tree.map(jnp.add, sums, of), None), zeros, found)
-        loss, grads = jax.tree.map(lambda total: total / shards, sums)
-        return loss, Kept(state.model_state, state.extra), grads
-
-    def _gradients_of_part(
-        self, params: Tree, state: State, constants: Constants, part: Split, key: jax.Array
-    ) -> tuple[jax.Array, Kept, Tree]:
-        objective, numbers = self.condition.loss, self.condition.model.numbers(values_of("model", constants.scalars))
-        model = Model(self.training_module, self.module, state.model_state, numbers)
-        part = objective.prepare(model, state.params, part)
-
-        def loss(params: Tree) -> tuple[jax.Array, Kept]:
-            found = objective.batch_loss(model, params, part, key, {}, state.extra)
-            return found.loss, Kept(found.model_state, found.extra)
-
-        (value, kept), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        return value, kept, grads
-
-    def _gradients_at(self, params: Tree, state: State, constants: Constants) -> tuple[jax.Array, Kept, Tree]:
-        """Returns what `_gradients` does, of the batch of the state's step."""
-
-        def of(part: Task) -> tuple[jax.Array, Kept, Tree]:
-            batch = jax.tree.map(spread_examples, self._batch(constants, state.step, part))
-            return self._gradients(params, state, constants, batch)
-
-        task = self.condition.task
-        branches = [functools.partial(of, part) for part in task.parts()]
-        return branches[0]() if len(branches) == 1 else jax.lax.switch(task.part_at(state.step, jnp), branches)
-
-    def _step_member(self, state: State, constants: Constants) -> State:
-        optimizer, scalars = self.condition.optimizer, values_of("optimizer", constants.scalars)
-        draw = functools.partial(stream_key, constants.seed, Stream.WEIGHT_NOISE, state.step)
-        point = optimizer.gradient_point(state.params, scalars, draw)
-        if point is not state.params:
-            point = masked(point, constants.mask)
-        loss, kept, grads = self._gradients_at(point, state, constants)
-        grads = masked(grads, constants.mask)
-        # Optax raises floats to integer powers, which the strict promotion of the tests forbids.
-        with jax.numpy_dtype_promotion("standard"):
-            key = stream_key(constants.seed, Stream.UPDATE_NOISE, state.step)
-            updates, opt_state = optimizer.build(scalars, self.condition.steps).update(
-                grads, state.opt_state, state.params, key=key, mask=constants.mask
-            )
-        params = masked(optax.apply_updates(state.params, updates), constants.mask)
-        finite = _all_finite((loss, params, kept.model_state, opt_state, kept.extra))
-        going = state.active & finite
-        new = state._replace(params=params, opt_state=opt_state, step=state.step + 1, **kept._asdict())
-        taken = jax.tree.map(lambda after, before: jnp.where(going, after, before), new, state)
-        return taken._replace(active=going, failed=state.failed | (state.active & ~finite))
 
     def _advance_member(self, state: State, constants: Constants, steps: jax.Array) -> tuple[State, jax.Array]:
         """Makes `steps` updates; also returns the step reached, a buffer of its own to wait on."""
         if self.layout == "sequential":
             steps = jnp.where(state.active, steps, 0)
-        state = jax.lax.fori_loop(0, steps, lambda _, carried: self._step_member(carried, constants), state)
+        state = jax.lax.fori_loop(0, steps, lambda _, carried: self.step.update(carried, constants), state)
         return state, state.step + 0
 
     def _measure_member(

@@ -25,7 +25,8 @@ from jaxgen.tasks.base import TaskShape
 from jaxgen.tasks.mixtures.mixture import Mixture, Part
 from jaxgen.tasks.strings.sequence import InductionTask
 from jaxgen.train.constants import stack_constants
-from jaxgen.train.program import Program, State
+from jaxgen.train.program import Program
+from jaxgen.train.state import State
 
 BASE = Condition(
     name="base",

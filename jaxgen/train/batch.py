@@ -1,0 +1,39 @@
+"""The batch of a step, a pure function of the task, the seed and the step."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.streams import Stream, stream_key
+from jaxgen.tasks.base import Split, Task, cut
+from jaxgen.train.shuffle import shuffled_index
+from jaxgen.train.state import Constants
+
+
+def batch_at(step: jax.Array, part: Task, size: int | None, constants: Constants) -> Split:
+    """Returns the batch of a step.
+
+    Args:
+      step: () int32.
+      part: the task that the batch is of.
+      size: how many examples; None: the whole training split.
+      constants: the member's.
+    """
+    train = constants.splits["train"]
+    if size is None:
+        return train
+    if constants.feed is not None:
+        feed, shape = constants.feed, part.shape()
+        fed = jax.tree.map(lambda column: column[step - feed.first], feed.batches)
+        return cut(fed, shape.length, len(shape.readout))
+    words = part.stream_words()
+    if words is not None:
+        drawn = jax.random.bits(stream_key(constants.seed, Stream.BATCH, step), (size, words), jnp.uint32)
+        return part.batch(drawn, np.arange(size), jnp)
+    count = train.inputs.shape[0]
+    batches = count // size  # an epoch leaves out the remainder, other examples each time
+    key = stream_key(constants.seed, Stream.BATCH, step // batches)
+    rows = shuffled_index((step % batches) * size + jnp.arange(size, dtype=jnp.int32), count, key)
+    return jax.tree.map(lambda column: column[rows], train)
