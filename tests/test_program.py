@@ -18,6 +18,7 @@ from jaxgen.starts import ScaledInit
 from jaxgen.starts.scores import magnitude_scores, top_mask
 from jaxgen.starts.transforms import Start
 from jaxgen.tasks import ModularTask, TeacherTask
+from jaxgen.train.batch import batch_at
 from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
 from jaxgen.train.shuffle import shuffled_index
@@ -110,14 +111,13 @@ def test_the_state_is_donated() -> None:
 
 def test_a_batch_shuffles_each_epoch_and_shows_no_example_twice() -> None:
     condition = dataclasses.replace(CONDITION, batch_size=8)
-    program = Program(condition, "sequential")
     constants = jax.tree.map(lambda leaf: leaf[0], stack_constants(members(condition, (0,)), [None]))
-    batches = [program._batch(constants, jnp.int32(step), condition.task) for step in range(6)]
+    batches = [batch_at(jnp.int32(step), condition.task, 8, constants) for step in range(6)]
     epochs = [np.concatenate([np.asarray(each.inputs) for each in batches[i : i + 3]]) for i in (0, 3)]
     for epoch in epochs:
         assert len({tuple(row) for row in epoch}) == 24  # of the 24 training pairs
     assert not np.array_equal(epochs[0], epochs[1])
-    again = program._batch(constants, jnp.int32(4), condition.task)
+    again = batch_at(jnp.int32(4), condition.task, 8, constants)
     np.testing.assert_array_equal(again.inputs, batches[4].inputs)
 
 
