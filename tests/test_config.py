@@ -104,7 +104,7 @@ def test_json_of_plain_data() -> None:
 
 
 def test_an_unknown_kind_is_refused_and_the_nearest_named() -> None:
-    with pytest.raises(UserError, match=r"unknown kind of config 'AdamV'; did you mean 'AdamW'\?"):
+    with pytest.raises(UserError, match=r"unknown kind of config 'AdamV': .*; did you mean 'AdamW'\?"):
         from_json({"kind": "AdamV", "learning_rate": 0.1})
     for name in ("os.system", "Path", "Config"):
         with pytest.raises(UserError, match="unknown kind"):

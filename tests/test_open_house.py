@@ -156,6 +156,16 @@ def test_two_papers_may_have_classes_of_one_name(folder: Path, tmp_path: Path) -
     assert {"own-parts/Elman", "other-parts/Elman"} <= Config.kinds.keys()
 
 
+def test_a_user_s_part_takes_no_name_of_jaxgen_s_own(folder: Path) -> None:
+    # As a copy of a paper of the wheel would, whose parts keep names that the engine had once.
+    parts = folder / "parts.py"
+    named = '    saved_as: ClassVar[str] = "Elman"\n    width: Pos'
+    parts.write_text(parts.read_text().replace("    width: Pos", named))
+    said = refused("show", "own-parts/main")
+    assert "Elman.saved_as: got 'Elman', expected 'slug/Elman' of the paper that it moved from" in said
+    assert "Elman" not in Config.kinds
+
+
 def test_changed_code_does_not_answer_with_old_results(folder: Path) -> None:
     ran("reproduce", "own-parts/main", "--scale", "smoke")
     notebook, parts = folder / "__init__.py", folder / "parts.py"
