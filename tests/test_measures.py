@@ -11,19 +11,18 @@ import pytest
 
 from jaxgen.condition import Condition, Stop
 from jaxgen.errors import UserError
+from jaxgen.experiments.corrupted_modadd.measures import inverse_participation_ratio
+from jaxgen.experiments.corrupted_modadd.parts import NeuronIPR, PruneNeurons
 from jaxgen.measures.config import (
     Accuracy,
     Analysis,
     Loss,
     Measure,
-    NeuronIPR,
     ProgressMeasures,
-    PruneNeurons,
     WeightNorm,
 )
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots, Variables
 from jaxgen.measures.fourier import explained_variance, fourier_norms, gini
-from jaxgen.measures.neurons import inverse_participation_ratio
 from jaxgen.models.config import MLPConfig, ModelConfig, TransformerConfig
 from jaxgen.models.taps import capture
 from jaxgen.optimizers import SGD
