@@ -13,16 +13,10 @@ from jaxgen.condition import Condition, Stop
 from jaxgen.errors import UserError
 from jaxgen.experiments.corrupted_modadd.measures import inverse_participation_ratio
 from jaxgen.experiments.corrupted_modadd.parts import NeuronIPR, PruneNeurons
-from jaxgen.measures.config import (
-    Accuracy,
-    Analysis,
-    Loss,
-    Measure,
-    ProgressMeasures,
-    WeightNorm,
-)
+from jaxgen.experiments.nanda_modadd.measures import explained_variance, fourier_norms, gini
+from jaxgen.experiments.nanda_modadd.parts import ProgressMeasures
+from jaxgen.measures.config import Accuracy, Analysis, Loss, Measure, WeightNorm
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots, Variables
-from jaxgen.measures.fourier import explained_variance, fourier_norms, gini
 from jaxgen.models.config import MLPConfig, ModelConfig, TransformerConfig
 from jaxgen.models.taps import capture
 from jaxgen.optimizers import SGD

@@ -9,11 +9,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from jaxgen.config import Config, Fraction, Positive, PositiveInt
+from jaxgen.config import Config, Positive, PositiveInt
 from jaxgen.errors import UserError, nearest
-from jaxgen.models.config import MLPConfig, TransformerConfig, TwoLayerConfig
+from jaxgen.models.config import MLPConfig, TwoLayerConfig
 from jaxgen.objectives.adversarial import Attack
-from jaxgen.tasks.modular import ModularTask
 
 if TYPE_CHECKING:
     import jax
@@ -264,42 +263,6 @@ class Analysis(Config, family=True):
     def rows(self, snapshots: MemberSnapshots) -> list[Row]:
         """Returns the rows of one member; the step is that of the snapshot."""
         raise NotImplementedError
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ProgressMeasures(Analysis):
-    """Key frequencies, restricted and excluded loss (Nanda et al., arXiv 2301.05217, Sec. 5).
-
-    A frequency is *key* if at least `neurons` of the MLP neurons of the last snapshot follow it:
-    of all frequencies k, the eight products and single terms of cos and sin of 2 pi k a / p and
-    2 pi k b / p explain most of the neuron's variance over the p x p inputs. For every snapshot:
-
-    - `restricted_loss/all`: of logits whose variation over the inputs keeps only the directions
-      cos(w(a+b)) and sin(w(a+b)) of the key frequencies;
-    - `excluded_loss/train`: of logits with these directions removed;
-    - `key_frequencies`: how many; `key_variance`: the part of the logits' variance they explain;
-    - `gini`: of the norms of the embedding's Fourier components.
-    """
-
-    neurons: Fraction = 0.02
-
-    def rows(self, snapshots: MemberSnapshots) -> list[Row]:
-        from jaxgen.measures.fourier import progress_measures
-
-        return progress_measures(self, snapshots)
-
-    def check(self, condition: Any) -> None:
-        model, task = condition.model, condition.task
-        one_layer = (isinstance(model, TransformerConfig) and model.layers == 1) or (
-            isinstance(model, MLPConfig) and len(model.hidden) == 1
-        )
-        if not one_layer:
-            raise UserError(
-                f"ProgressMeasures: got {model}, expected a TransformerConfig of one layer or an MLPConfig of one "
-                "hidden layer"
-            )
-        if not isinstance(task, ModularTask) or task.operation != "x+y" or task.format not in ("a b", "a b ="):
-            raise UserError("ProgressMeasures: expected a ModularTask of operation 'x+y' and format 'a b' or 'a b ='")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
