@@ -133,7 +133,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.is_family:
-            raise UserError(f"{type(self).__name__}: expected one of its kinds, {', '.join(_engine_kinds(type(self)))}")
+            raise UserError(f"{type(self).__name__}: expected one of its kinds, {_choices(type(self))}")
         for name, hint in field_types(type(self)).items():
             object.__setattr__(self, name, coerce(getattr(self, name), hint, name))
         self.validate()
@@ -203,9 +203,11 @@ def _kinds_of(family: type[Config]) -> dict[str, type[Config]]:
     return {name: cls for name, cls in Config.kinds.items() if issubclass(cls, family) and not cls.is_family}
 
 
-def _engine_kinds(family: type[Config]) -> list[str]:
-    """Returns how the engine's own kinds are written; those of papers are too many to list."""
-    return sorted(cls.word or name for name, cls in _kinds_of(family).items() if cls.of_paper is None)
+def _choices(family: type[Config]) -> str:
+    """Returns the kinds of a family for a message: the engine's own, as those of papers are too many to list."""
+    kinds = _kinds_of(family)
+    engine = [cls.word or name for name, cls in kinds.items() if cls.of_paper is None]
+    return ", ".join(sorted(engine or kinds)) or "which papers bring"
 
 
 def _config_of_word(word: str, family: type[Config], path: str) -> Config:
@@ -234,7 +236,7 @@ def _named(hint: Any) -> str:
     if hint is types.NoneType:
         return "nothing"
     if isinstance(hint, type) and issubclass(hint, Config) and hint.is_family:
-        return f"one of {', '.join(_engine_kinds(hint))}"
+        return f"one of {_choices(hint)}"
     return str(hint.__name__)
 
 

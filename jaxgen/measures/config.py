@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from jaxgen.config import Config, Positive, PositiveInt
 from jaxgen.errors import UserError, nearest
-from jaxgen.models.config import MLPConfig, TwoLayerConfig
 from jaxgen.objectives.adversarial import Attack
 
 if TYPE_CHECKING:
@@ -44,22 +43,14 @@ def _check_decodes(part: Config, condition: Any) -> None:
         )
 
 
-def _check_two_classes(part: Config, condition: Any) -> None:
+def check_two_classes(part: Config, condition: Any) -> None:
+    """Raises `UserError` where the examples are not of two classes, told once each."""
     shape = condition.task.shape()
     if shape.vocabulary != 2 or len(shape.readout) != 1:
         raise UserError(
             f"{type(part).__name__}: got {shape.vocabulary} classes at {len(shape.readout)} positions, expected two "
             "classes at one"
         )
-
-
-def _odd_part_is_linear(condition: Any) -> bool:
-    model = condition.model
-    if isinstance(model, TwoLayerConfig):
-        return True
-    if not isinstance(model, MLPConfig) or not condition.task.shape().features:
-        return False
-    return (len(model.hidden), model.activation, model.bias, model.batch_norm) == (1, "relu", False, False)
 
 
 Row = tuple[int, str, float]  # step, key (`measure/split` or `measure`), value
@@ -229,31 +220,7 @@ class AUC(Measure):
         return auc(evaluation)
 
     def check(self, condition: Any) -> None:
-        _check_two_classes(self, condition)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LinearFit(Measure):
-    """How near a two-layer ReLU network without biases is to a linear function: `linear_r2/<split>`.
-
-    As ReLU(u) = u/2 + |u|/2, its score f (logit of class 1 less that of class 0) is a linear function,
-    (f(x) - f(-x))/2, and an even one. Where the inputs are distributed symmetrically about 0, the
-    two are uncorrelated, and the linear one with a constant is the best linear fit to f. Written is
-    its R^2 over a split. A fit to the split itself would be perfect with more dimensions than examples.
-    """
-
-    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
-        from jaxgen.measures.scores import linear_fit
-
-        return linear_fit(evaluation)
-
-    def check(self, condition: Any) -> None:
-        _check_two_classes(self, condition)
-        if not _odd_part_is_linear(condition):
-            raise UserError(
-                f"LinearFit: got {type(condition.model).__name__}, expected a TwoLayerConfig, or an MLPConfig of one "
-                "ReLU layer with neither biases nor BatchNorm, on features"
-            )
+        check_two_classes(self, condition)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -191,35 +191,6 @@ class EmbeddingMLPConfig(OneAnswerConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TwoLayerConfig(OneAnswerConfig):
-    """f(x) = sum over j of a_j ReLU(<w_j, x>) for two classes: no biases, and only the w_j are trained.
-
-    Half of the `width` a_j are +1/sqrt(width), half -1/sqrt(width), for good; w_j starts as
-    N(0, init_std^2 I). The logits are -f/2 and f/2, so cross-entropy is the logistic loss
-    log(1 + exp(-y f)) of y = +-1 (Xu et al., arXiv 2310.02541, Sec. 2).
-    """
-
-    width: PositiveInt
-    init_std: Positive
-
-    def validate(self) -> None:
-        if self.width % 2:
-            raise UserError(f"model.width: got {self.width}, expected an even number: half of the signs are +")
-        if self.dropout:
-            raise UserError(f"model.dropout: got {self.dropout}, a TwoLayerConfig has none; use an MLPConfig")
-
-    def check_shape(self, shape: TaskShape) -> None:
-        super().check_shape(shape)
-        if not shape.features or shape.vocabulary != 2:
-            raise UserError("model: a TwoLayerConfig tells two classes of features apart; the task has others")
-
-    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
-        from jaxgen.models.mlp import TwoLayer
-
-        return TwoLayer(self, shape, compute_dtype)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class EnsembleConfig(OneAnswerConfig):
     """`members` networks of one configuration, trained each for itself on the same batches from starts of
     its own; evaluated by the mean of their logits. The training loss is the mean of the members' own,
