@@ -10,8 +10,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from jaxgen.config import Config, Positive, PositiveInt
-from jaxgen.errors import UserError, nearest
-from jaxgen.objectives.adversarial import Attack
+from jaxgen.errors import UserError
 
 if TYPE_CHECKING:
     import jax
@@ -230,33 +229,3 @@ class Analysis(Config, family=True):
     def rows(self, snapshots: MemberSnapshots) -> list[Row]:
         """Returns the rows of one member; the step is that of the snapshot."""
         raise NotImplementedError
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Perturb(Analysis):
-    """Accuracy of the last snapshot on attacked examples: `accuracy.<norm>.<radius>/<split>`.
-
-    With `universal` one perturbation is shared by all examples and raises their mean loss; then it
-    is `accuracy.<norm>_universal.<radius>/<split>`. Given `along`, a split of the same examples with some of
-    their coordinates changed, `along.<norm>.<radius>/<along>` is the part of the perturbations' squared l2 norms,
-    averaged over the examples, that lies in the directions of the change.
-    """
-
-    attacks: tuple[Attack, ...]
-    universal: bool = False
-    split: str = "test"
-    along: str | None = None
-
-    def rows(self, snapshots: MemberSnapshots) -> list[Row]:
-        from jaxgen.measures.perturbation import perturb
-
-        return perturb(self, snapshots)
-
-    def check(self, condition: Any) -> None:
-        shape = condition.task.shape()
-        if not shape.features:
-            raise UserError("Perturb: got a task of tokens, expected one of features")
-        splits = dict(shape.sizes)
-        for name in (self.split, self.along):
-            if name is not None and name not in splits:
-                raise UserError(f"Perturb: no split '{name}'{nearest(name, splits)}")

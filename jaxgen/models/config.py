@@ -191,35 +191,6 @@ class EmbeddingMLPConfig(OneAnswerConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EnsembleConfig(OneAnswerConfig):
-    """`members` networks of one configuration, trained each for itself on the same batches from starts of
-    its own; evaluated by the mean of their logits. The training loss is the mean of the members' own,
-    with the gradient of their sum. Norms and steps of an optimiser must act on each parameter alone."""
-
-    members: Annotated[int, Range(at_least=1, at_most=1000)]
-    member: MLPConfig
-
-    def validate(self) -> None:
-        if self.dropout:
-            raise UserError("model.dropout: an ensemble has that of its members, model.member.dropout")
-        if self.member.dropout or self.member.batch_norm:
-            raise UserError("model.member: an ensemble's members have neither dropout nor BatchNorm yet")
-
-    def check(self, condition: Any) -> None:
-        super().check(condition)
-        if condition.optimizer.couples_parameters():
-            raise UserError(
-                f"optimizer: got {type(condition.optimizer).__name__}, expected one that acts on each parameter alone: "
-                "by a norm of all parameters together the networks of an ensemble would act on each other"
-            )
-
-    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
-        from jaxgen.models.mlp import Ensemble
-
-        return Ensemble(self, shape, compute_dtype)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class TransformerConfig(ModelConfig):
     """A transformer: `causal` makes it a decoder, else it is an encoder."""
 
