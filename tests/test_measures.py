@@ -522,5 +522,5 @@ def test_a_config_without_a_function_is_refused() -> None:
     snapshots = members(addition(7), squared_mlp(4))
     with pytest.raises(UserError, match="Measure: expected one of its kinds, AUC, Accuracy"):
         Measure().values(snapshots.evaluation(0))
-    with pytest.raises(UserError, match="Analysis: expected one of its kinds, .*PruneNeurons"):
+    with pytest.raises(UserError, match=r"Analysis: expected one of its kinds, .*PruneNeurons"):
         Analysis().rows(snapshots)

@@ -7,16 +7,15 @@ import optax
 import pytest
 
 from jaxgen.config import per_member_values
+from jaxgen.experiments.power_grok.parts import AdamWToInit, NoisyAdamW
 from jaxgen.optimizers import (
     SGD,
     AdamL2,
     AdamW,
-    AdamWToInit,
     ClipNorm,
     ConstantNorm,
     EMAFilter,
     MAFilter,
-    NoisyAdamW,
     OptimizerConfig,
 )
 

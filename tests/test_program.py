@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from jaxgen.condition import Condition, Every, LogSpaced, Stop, Trajectory
 from jaxgen.errors import UserError
+from jaxgen.experiments.power_grok.parts import AdamWToInit, NoisyAdamW
 from jaxgen.measures.config import Accuracy, Loss, WithinError
 from jaxgen.models.config import MLPConfig
-from jaxgen.optimizers import SGD, AdamW, AdamWToInit, ConstantNorm, EMAFilter, NoisyAdamW
+from jaxgen.optimizers import SGD, AdamW, ConstantNorm, EMAFilter
 from jaxgen.starts import ScaledInit
 from jaxgen.starts.scores import magnitude_scores, top_mask
 from jaxgen.starts.transforms import Start
