@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from jaxgen.config import Config, Positive, PositiveInt
+from jaxgen.config import Config, PositiveInt
 from jaxgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
 
 
-def _by_split(condition: Any, *names: str) -> frozenset[str]:
+def keys_by_split(condition: Any, *names: str) -> frozenset[str]:
     """Returns the keys `name/split` of the splits of `Accuracy`."""
     splits = list(condition.task.measured())
     if condition.task.corrupts() and "train" in splits:
@@ -29,8 +29,7 @@ def _by_split(condition: Any, *names: str) -> frozenset[str]:
 def _check_tokens(part: Config, condition: Any) -> None:
     if condition.task.shape().real_targets:
         raise UserError(
-            f"measures: {type(part).__name__} is about tokens, the targets of the task are real numbers; "
-            "use WithinError"
+            f"measures: {type(part).__name__} is about tokens, the targets of the task are real numbers; use Loss"
         )
 
 
@@ -87,7 +86,7 @@ class Accuracy(Measure):
         _check_tokens(self, condition)
 
     def keys(self, condition: Any) -> frozenset[str]:
-        return _by_split(condition, "accuracy")
+        return keys_by_split(condition, "accuracy")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,25 +99,7 @@ class Loss(Measure):
         return loss(evaluation)
 
     def keys(self, condition: Any) -> frozenset[str]:
-        return _by_split(condition, "loss")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WithinError(Measure):
-    """Fraction of examples whose loss is less than `below`: `within_error/<split>`; splits of `Accuracy`.
-
-    It stands in for the accuracy where targets are real numbers.
-    """
-
-    below: Positive
-
-    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
-        from jaxgen.measures.accuracy import within_error
-
-        return within_error(self, evaluation)
-
-    def keys(self, condition: Any) -> frozenset[str]:
-        return _by_split(condition, "within_error")
+        return keys_by_split(condition, "loss")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Adam and its kin."""
+"""Adam with decoupled decay."""
 
 from __future__ import annotations
 
@@ -32,24 +32,3 @@ class AdamW(OptimizerConfig):
         from jaxgen.optimizers.links import adamw
 
         return adamw(self, scalars, horizon)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AdamL2(OptimizerConfig):
-    """Adam with the decay added to the gradient before it (torch.optim.Adam's weight_decay)."""
-
-    l2: Annotated[NonNegative, PerMember] = 0.0
-    b1: Rate = 0.9
-    b2: Rate = 0.98
-    eps: Positive = 1e-8
-
-    def build(self, scalars: Mapping[str, Scalar], horizon: int) -> optax.GradientTransformationExtraArgs:
-        import optax
-
-        from jaxgen.optimizers.links import chain
-
-        return chain(
-            optax.add_decayed_weights(scalars["l2"]),
-            optax.scale_by_adam(b1=self.b1, b2=self.b2, eps=self.eps),
-            optax.scale_by_learning_rate(self.rate(scalars, horizon)),
-        )
