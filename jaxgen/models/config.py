@@ -162,35 +162,6 @@ class MLPConfig(OneAnswerConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbeddingMLPConfig(OneAnswerConfig):
-    """One embedding for all S tokens, their sum through one hidden layer, and back (Grokking Tickets).
-
-    logits = U W2 activation(W1 sum_s E x_s), with E and U (the unembedding) between `embedding` and the
-    vocabulary. No biases; every weight is drawn N(0, 1/fan_in), the fan-in of E being the vocabulary.
-    Dropout acts before the activation, as in `MLPConfig`.
-    """
-
-    embedding: PositiveInt
-    hidden: PositiveInt
-    activation: Activation = "relu"
-
-    def check_shape(self, shape: TaskShape) -> None:
-        super().check_shape(shape)
-        if shape.features:
-            raise UserError("model: an EmbeddingMLP reads tokens, the task gives real features; use an MLPConfig")
-
-    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
-        from jaxgen.models.embedding_mlp import EmbeddingMLP
-
-        return EmbeddingMLP(self, shape, compute_dtype)
-
-    def sharding_rules(self) -> Rules:
-        from jaxgen.models.embedding_mlp import SHARDING_RULES
-
-        return SHARDING_RULES
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class TransformerConfig(ModelConfig):
     """A transformer: `causal` makes it a decoder, else it is an encoder."""
 
