@@ -8,7 +8,8 @@ SOURCE = '''"""Runs to be stopped, saved and resumed."""
 
 from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least
 from jaxgen.condition import Condition
-from jaxgen.measures.config import Accuracy, Loss, ProgressMeasures
+from jaxgen.measures.config import Accuracy, Loss
+from jaxgen.experiments.nanda_modadd.parts import ProgressMeasures
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.tasks import ModularTask
 from jaxgen.optimizers import AdamW

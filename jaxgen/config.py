@@ -72,7 +72,7 @@ Rate = Annotated[float, Range(at_least=0, below=1)]
 
 
 # Where discovery puts the modules of a paper's folder: those of the wheel, and those of a user's folders.
-_PAPER_MODULE = re.compile(r"jaxgen(?:\.experiments\.|_experiments_)([A-Za-z0-9_]+)")
+_PAPER_MODULE = re.compile(r"jaxgen(\.experiments\.|_experiments_)([A-Za-z0-9_]+)")
 
 _field_types: dict[type, dict[str, Any]] = {}
 
@@ -103,6 +103,8 @@ class Config:
     # What saved settings call it: the name of the class, after `slug/` where a paper's folder brings it. A part that
     # has moved keeps its old name by `saved_as: ClassVar[str] = "..."`.
     saved_as: ClassVar[str]
+    # The slug of the paper that brings it; None: the engine.
+    of_paper: ClassVar[str | None] = None
     # Whether numbers marked `PerMember` reach it: of each member its own.
     takes_scalars: ClassVar[bool] = False
     # A kind without fields may be written as this one word.
@@ -112,18 +114,26 @@ class Config:
         super().__init_subclass__(**kwargs)
         cls.is_family = family
         paper = _PAPER_MODULE.match(cls.__module__)
-        own_name = f"{paper[1].replace('_', '-')}/{cls.__name__}" if paper else cls.__name__
-        cls.saved_as = cls.__dict__.get("saved_as", own_name)
+        cls.of_paper = paper[2].replace("_", "-") if paper else None
+        cls.saved_as = cls.__dict__.get("saved_as", f"{cls.of_paper}/{cls.__name__}" if paper else cls.__name__)
+        # A paper of the wheel keeps names that the engine had once. A user's copy of it would answer to them, too.
+        if paper and paper[1] == "_experiments_" and "/" not in cls.saved_as:
+            raise TypeError(
+                f"{cls.__name__}.saved_as: got '{cls.saved_as}', expected 'slug/{cls.__name__}' of the paper that it "
+                "moved from; names without a slug are jaxgen's own: leave it out"
+            )
         there = Config.kinds.get(cls.saved_as)
         # A paper that is imported again brings its classes again, and a dataclass with slots is made twice.
         if there is not None and (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise TypeError(f"there is a config named {cls.saved_as} already; a saved run could not tell them apart")
+            raise TypeError(
+                f"there is a config named {cls.saved_as} already, in {there.__module__}; a saved run could not tell "
+                "them apart"
+            )
         Config.kinds[cls.saved_as] = cls
 
     def __post_init__(self) -> None:
         if self.is_family:
-            kinds = [name for name, cls in Config.kinds.items() if issubclass(cls, type(self)) and not cls.is_family]
-            raise UserError(f"{type(self).__name__}: expected one of its kinds, {', '.join(sorted(kinds))}")
+            raise UserError(f"{type(self).__name__}: expected one of its kinds, {_choices(type(self))}")
         for name, hint in field_types(type(self)).items():
             object.__setattr__(self, name, coerce(getattr(self, name), hint, name))
         self.validate()
@@ -193,6 +203,13 @@ def _kinds_of(family: type[Config]) -> dict[str, type[Config]]:
     return {name: cls for name, cls in Config.kinds.items() if issubclass(cls, family) and not cls.is_family}
 
 
+def _choices(family: type[Config]) -> str:
+    """Returns the kinds of a family for a message: the engine's own, as those of papers are too many to list."""
+    kinds = _kinds_of(family)
+    engine = [cls.word or name for name, cls in kinds.items() if cls.of_paper is None]
+    return ", ".join(sorted(engine or kinds)) or "which papers bring"
+
+
 def _config_of_word(word: str, family: type[Config], path: str) -> Config:
     """Returns the kind that `word` stands for: the word of one without fields, or the name of one that needs none."""
     kinds = _kinds_of(family)
@@ -219,9 +236,7 @@ def _named(hint: Any) -> str:
     if hint is types.NoneType:
         return "nothing"
     if isinstance(hint, type) and issubclass(hint, Config) and hint.is_family:
-        # Those of papers are too many to list.
-        engine = [cls.word or name for name, cls in _kinds_of(hint).items() if "/" not in name]
-        return f"one of {', '.join(sorted(engine))}"
+        return f"one of {_choices(hint)}"
     return str(hint.__name__)
 
 
@@ -286,8 +301,12 @@ def _from_json(data: Any) -> Any:
             if isinstance(kind, str) and "/" in kind:
                 slug = kind.partition("/")[0]
                 raise UnknownKind(f"unknown kind of config {shown(kind)}: the paper '{slug}' is not there, or lacks it")
-            told = suggestion(kind, Config.kinds) if isinstance(kind, str) else ", expected its name"
-            raise UnknownKind(f"unknown kind of config {shown(kind)}{told}")
+            if not isinstance(kind, str):
+                raise UnknownKind(f"unknown kind of config {shown(kind)}, expected its name")
+            raise UnknownKind(
+                f"unknown kind of config {shown(kind)}: neither jaxgen nor a paper that was imported has it"
+                f"{suggestion(kind, Config.kinds)}"
+            )
         cls = Config.kinds[kind]
         fields = {key: _from_json(each) for key, each in data.items() if key != "kind"}
         unknown = set(fields) - set(field_types(cls))

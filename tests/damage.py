@@ -532,7 +532,8 @@ def run() -> int:
     with tempfile.TemporaryDirectory(prefix="damage-") as folder:
         root = Path(folder)
         os.environ[environment.CACHE_VARIABLE] = str(root / "cache")
-        source = SOURCE.replace("import Accuracy,", "import PruneNeurons, Accuracy,").replace(
+        imports = "from jaxgen.experiments.corrupted_modadd.parts import PruneNeurons\nfrom jaxgen.measures.config"
+        source = SOURCE.replace("from jaxgen.measures.config", imports).replace(
             "    steps=40,", '    steps=40, analyses=(PruneNeurons(order="lowest", fractions=(0.0, 0.5)),),'
         )
         source = re.sub(r"    figures=.*\n", "", source)  # which take long to draw

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jaxgen.condition import Condition, Every, LogSpaced, Numerics, Stop
 from jaxgen.config import Config, added, digest, from_json, override, parse_value, per_member_values, to_json
 from jaxgen.errors import UserError, nearest
-from jaxgen.measures.config import Accuracy, Loss, PruneNeurons, WithinError
+from jaxgen.measures.config import Accuracy, Loss, WeightNorm
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.objectives import MeanSquaredError
 from jaxgen.optimizers import SGD, AdamW
@@ -77,9 +77,7 @@ CONDITIONS = st.builds(
     loss=st.sampled_from(["cross_entropy", "mse"]),
     start=STARTS,
     seeds=st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=4, unique=True),
-    measures=st.lists(st.sampled_from([Loss(), WithinError(below=0.3)]), max_size=2).map(
-        lambda each: [Accuracy(), *each]
-    ),
+    measures=st.lists(st.sampled_from([Loss(), WeightNorm()]), max_size=2).map(lambda each: [Accuracy(), *each]),
     measure_at=st.builds(LogSpaced, per_decade=st.integers(1, 50)) | st.builds(Every, interval=st.integers(1, 50)),
     stop=st.none() | st.builds(Stop, patience=st.integers(1, 5)),
     snapshots=st.lists(st.integers(0, 100), max_size=3),
@@ -104,7 +102,7 @@ def test_json_of_plain_data() -> None:
 
 
 def test_an_unknown_kind_is_refused_and_the_nearest_named() -> None:
-    with pytest.raises(UserError, match=r"unknown kind of config 'AdamV'; did you mean 'AdamW'\?"):
+    with pytest.raises(UserError, match=r"unknown kind of config 'AdamV': .*; did you mean 'AdamW'\?"):
         from_json({"kind": "AdamV", "learning_rate": 0.1})
     for name in ("os.system", "Path", "Config"):
         with pytest.raises(UserError, match="unknown kind"):
@@ -181,7 +179,7 @@ def test_values_of_the_command_line(key: str, text: str, value: Any) -> None:
         ("stop", 3, r"stop: got 3 \(int\), expected Stop"),
         ("model.heads", 3, "model.width: got 16, expected a multiple of heads=3"),
         ("task.operation", "x-z", r"task.operation: got 'x-z', expected one of .* did you mean 'x-y'\?"),
-        ("optimizer", {"kind": "Accuracy"}, r"optimizer: got Accuracy\(\) \(Accuracy\), expected one of AdamL2, AdamW"),
+        ("optimizer", {"kind": "Accuracy"}, r"optimizer: got Accuracy\(\) \(Accuracy\), expected one of AdamW"),
     ],
 )
 def test_a_bad_override_is_refused_with_its_rule(key: str, value: Any, message: str) -> None:
@@ -196,14 +194,18 @@ def test_a_config_is_checked_when_it_is_made() -> None:
         MLPConfig(hidden=(4, 0))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Several(Config):
+    numbers: tuple[float, ...]
+
+
 def test_integers_are_widened_so_5_and_5_0_are_one_setting() -> None:
     one, other = (AdamW(learning_rate=1, weight_decay=value) for value in (5, 5.0))
     assert type(one.weight_decay) is float
     assert one == other
     assert digest(one) == digest(other)
     assert digest(override(CONDITION, {"optimizer.weight_decay": 5})) == digest(CONDITION)
-    fractions = [PruneNeurons(order="lowest", fractions=each) for each in ((0, 1), (0.0, 1.0))]
-    assert digest(fractions[0]) == digest(fractions[1])
+    assert digest(Several(numbers=(0, 1))) == digest(Several(numbers=(0.0, 1.0)))
 
 
 def test_kinds_of_equal_fields_have_different_digests() -> None:

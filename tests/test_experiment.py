@@ -9,10 +9,12 @@ from jaxgen.condition import Condition, Every, Stop, Trajectory, populations, tr
 from jaxgen.config import digest, from_json, override, to_json
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment, Scale, Sweep, within
-from jaxgen.measures.config import Accuracy, ProgressMeasures
+from jaxgen.experiments.grokking_tickets.parts import MatchNorm
+from jaxgen.experiments.nanda_modadd.parts import ProgressMeasures
+from jaxgen.measures.config import Accuracy
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.optimizers import SGD, AdamW, Schedule
-from jaxgen.starts import First, From, Init, MagnitudeMask, MatchNorm, RandomMask, Rewind
+from jaxgen.starts import First, From, Init, MagnitudeMask, RandomMask, Rewind
 from jaxgen.tasks.algebra.modular import ModularTask, PermutationTask
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from jaxgen.condition import Condition
 from jaxgen.errors import UserError
-from jaxgen.measures.config import Loss, WithinError
+from jaxgen.experiments.omnigrok.parts import WithinError
+from jaxgen.measures.config import Loss
 from jaxgen.models.config import MLPConfig
 from jaxgen.optimizers import SGD
 from jaxgen.tasks import DigitsTask, Split, Task, TeacherTask

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from jaxgen.condition import Condition, Trajectory
 from jaxgen.errors import UserError
-from jaxgen.measures.config import AUC, Accuracy, LinearFit, Perturb
+from jaxgen.experiments.simplicity_bias.measures import part_along
+from jaxgen.experiments.simplicity_bias.parts import EnsembleConfig, Perturb
+from jaxgen.experiments.xor_benign.parts import LinearFit, TwoLayerConfig
+from jaxgen.measures.config import AUC, Accuracy
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
-from jaxgen.measures.perturbation import part_along
 from jaxgen.measures.scores import area_under_roc
-from jaxgen.models.config import EnsembleConfig, MLPConfig, TwoLayerConfig
+from jaxgen.models.config import MLPConfig
 from jaxgen.objectives import Adversarial, Attack
 from jaxgen.objectives.attack import strongest
 from jaxgen.objectives.losses import cross_entropy

@@ -15,8 +15,10 @@ from jaxgen.condition import Condition, Numerics, Trajectory
 from jaxgen.distributed.devices import TPUS
 from jaxgen.distributed.mesh import MeshSizes, state_shardings
 from jaxgen.errors import UserError
-from jaxgen.models.config import EmbeddingMLPConfig, MLPConfig, ModelConfig, TransformerConfig
-from jaxgen.optimizers import AdamW, MAFilter, OptimizerConfig, OptimizerWrapper
+from jaxgen.experiments.grokfast.parts import MAFilter
+from jaxgen.experiments.grokking_tickets.parts import EmbeddingMLPConfig
+from jaxgen.models.config import MLPConfig, ModelConfig, TransformerConfig
+from jaxgen.optimizers import AdamW, OptimizerConfig, OptimizerWrapper
 from jaxgen.plan.collectives import collectives
 from jaxgen.plan.compile import step_arguments
 from jaxgen.plan.hlo import read_module

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import UserError
-from jaxgen.models.config import EmbeddingMLPConfig, MLPConfig, ModelConfig, TransformerConfig
+from jaxgen.experiments.grokking_tickets.parts import EmbeddingMLPConfig
+from jaxgen.models.config import MLPConfig, ModelConfig, TransformerConfig
 from jaxgen.tasks.algebra.modular import ModularTask
 from jaxgen.tasks.base import TaskShape
 
@@ -433,7 +434,7 @@ def test_an_mlp_gives_one_answer():
 
 
 def test_an_unknown_configuration_is_named():
-    with pytest.raises(UserError, match="ModelConfig: expected one of its kinds, EmbeddingMLPConfig, EnsembleConfig"):
+    with pytest.raises(UserError, match="ModelConfig: expected one of its kinds, MLPConfig, TransformerConfig"):
         ModelConfig().build(task_shape())
 
 

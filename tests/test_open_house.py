@@ -13,6 +13,7 @@ import pytest
 
 from jaxgen import load_run
 from jaxgen.config import Config
+from jaxgen.ledger.discovery import discover
 from jaxgen.run.checkpoint import CheckpointStore
 from tests.tiny_paper import invoke
 
@@ -62,24 +63,34 @@ def test_settings_are_shown_and_set(folder: Path) -> None:
     assert not Path("runs").exists()
 
 
-def test_a_run_that_was_cut_resumes_bit_for_bit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran("reproduce", "own-parts/main", "--runs", "whole")
-    driver = """
+KILLED = """
 import os, sys
 from jaxgen.cli import main
 from jaxgen.cli.progress import ProgressDisplay
 from jaxgen.run.arguments import RunArguments
 seen = ProgressDisplay.advanced
 def advanced(self, step, rows):
-    if step == 8:
+    if step >= int(sys.argv[1]):
         os.kill(os.getpid(), 9)
     seen(self, step, rows)
 ProgressDisplay.advanced = advanced
-main(["reproduce", "own-parts/main", "--runs", "cut", "--save-every", "0.1"])
+main(["reproduce", *sys.argv[2:], "--runs", "cut", "--save-every", "0.1"])
 """
+
+
+def fresh(*args: str, expect: int = 0) -> str:
+    """Returns what another Python process says that has imported nothing yet."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    killed = subprocess.run([sys.executable, "-c", driver], env={**os.environ, "PYTHONPATH": path}, capture_output=True)
-    assert killed.returncode == -9, killed.stderr
+    done = subprocess.run(
+        [sys.executable, *args], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == expect, done.stderr
+    return done.stdout
+
+
+def test_a_run_that_was_cut_resumes_bit_for_bit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran("reproduce", "own-parts/main", "--runs", "whole")
+    fresh("-c", KILLED, "8", "own-parts/main", expect=-9)
     cut, whole = (Path(each) / "own-parts/main/paper" for each in ("cut", "whole"))
     assert not (cut / "results.json").exists()
     ran("resume", str(cut))
@@ -129,11 +140,8 @@ print(member.condition.model, len(run.table.rows), sorted(member.params()))
 def test_a_run_is_read_by_another_process_and_without_its_paper(folder: Path) -> None:
     ran("reproduce", "own-parts/main", "--scale", "smoke")
     run = "runs/own-parts/main/smoke"
-    done = subprocess.run(
-        [sys.executable, "-c", READ, run], capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
-    )  # fmt: skip
-    assert done.stdout.startswith("Elman(")
+    said = fresh("-c", READ, run)
+    assert said.startswith("Elman(")
     alone = READ.replace("print(member.condition.model", "print(member.name, member.settings['model']")
     gone = {**os.environ, "PYTHONPATH": str(ROOT)}
     gone.pop("JAXGEN_EXPERIMENTS")
@@ -141,9 +149,9 @@ def test_a_run_is_read_by_another_process_and_without_its_paper(folder: Path) ->
         [sys.executable, "-c", alone, run], capture_output=True, text=True, check=True, env=gone
     ).stdout
     assert without.startswith("elman {'kind': 'own-parts/Elman'")
-    assert without.split("}")[1].split()[0] == done.stdout.split(")")[1].split()[0]
-    said = subprocess.run([sys.executable, "-c", READ, run], capture_output=True, text=True, env=gone).stderr
-    assert "the paper 'own-parts' is not there, or lacks it" in said
+    assert without.split("}")[1].split()[0] == said.split(")")[1].split()[0]
+    refusal = subprocess.run([sys.executable, "-c", READ, run], capture_output=True, text=True, env=gone).stderr
+    assert "the paper 'own-parts' is not there, or lacks it" in refusal
 
 
 def test_two_papers_may_have_classes_of_one_name(folder: Path, tmp_path: Path) -> None:
@@ -154,6 +162,62 @@ def test_two_papers_may_have_classes_of_one_name(folder: Path, tmp_path: Path) -
     assert "own-parts/main" in listed
     assert "other-parts/main" in listed
     assert {"own-parts/Elman", "other-parts/Elman"} <= Config.kinds.keys()
+
+
+# Parts that papers of the wheel took over from the engine. Saved runs know them by these names.
+MOVED = {
+    "corrupted-modadd": {"NeuronIPR", "PruneNeurons"},
+    "grokfast": {"AdamL2", "EMAFilter", "MAFilter"},
+    "grokking-tickets": {"EmbeddingMLPConfig", "GraSPMask", "MatchNorm", "SNIPMask", "SynFlowMask"},
+    "nanda-modadd": {"ProgressMeasures"},
+    "omnigrok": {"ConstantNorm", "WithinError"},
+    "power-grok": {"AdamWToInit", "NoisyAdamW"},
+    "simplicity-bias": {"EnsembleConfig", "Perturb"},
+    "xor-benign": {"LinearFit", "TwoLayerConfig"},
+}
+OPEN = """
+from jaxgen.config import UnknownKind, from_json
+from jaxgen.ledger.discovery import import_parts
+saved = {"kind": "TwoLayerConfig", "width": 4, "init_std": 1.0}
+try:
+    from_json(saved)
+except UnknownKind:
+    import_parts("xor-benign")
+print(from_json(saved))
+"""
+
+
+def test_parts_that_moved_to_a_paper_keep_their_names() -> None:
+    assert not discover().broken
+    found: dict[str, set[str]] = {}
+    for name, cls in Config.kinds.items():
+        if cls.of_paper is not None and "/" not in name:
+            found.setdefault(cls.of_paper, set()).add(name)
+    assert found == MOVED
+    assert fresh("-c", OPEN).startswith("TwoLayerConfig(")
+
+
+@pytest.mark.long
+def test_a_run_of_a_part_that_moved_is_opened_reported_and_resumed(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fresh("-c", KILLED, "1", "xor-benign/signal", "--scale", "smoke", "--seeds", "1", expect=-9)
+    run = "cut/xor-benign/signal/smoke"
+    fresh("-m", "jaxgen", "report", run)
+    fresh("-m", "jaxgen", "resume", run)
+    assert fresh("-c", READ, run).startswith("TwoLayerConfig(")
+    members = load_run(run).members
+    assert all(member.rows()[-1][2] == member.condition.steps for member in members)
+    assert "linear_r2" in set(load_run(run).table.rows["measure"])
+
+
+def test_a_user_s_part_takes_no_name_of_jaxgen_s_own(folder: Path) -> None:
+    # As a copy of a paper of the wheel would, whose parts keep names that the engine had once.
+    parts = folder / "parts.py"
+    named = '    saved_as: ClassVar[str] = "Elman"\n    width: Pos'
+    parts.write_text(parts.read_text().replace("    width: Pos", named))
+    said = refused("show", "own-parts/main")
+    assert "Elman.saved_as: got 'Elman', expected 'slug/Elman' of the paper that it moved from" in said
+    assert "Elman" not in Config.kinds
 
 
 def test_changed_code_does_not_answer_with_old_results(folder: Path) -> None:

@@ -7,16 +7,13 @@ import optax
 import pytest
 
 from jaxgen.config import per_member_values
+from jaxgen.experiments.grokfast.parts import AdamL2, EMAFilter, MAFilter
+from jaxgen.experiments.omnigrok.parts import ConstantNorm
+from jaxgen.experiments.power_grok.parts import AdamWToInit, NoisyAdamW
 from jaxgen.optimizers import (
     SGD,
-    AdamL2,
     AdamW,
-    AdamWToInit,
     ClipNorm,
-    ConstantNorm,
-    EMAFilter,
-    MAFilter,
-    NoisyAdamW,
     OptimizerConfig,
 )
 

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from jaxgen.condition import Condition, Every, LogSpaced, Stop, Trajectory
 from jaxgen.errors import UserError
-from jaxgen.measures.config import Accuracy, Loss, WithinError
+from jaxgen.experiments.grokfast.parts import EMAFilter
+from jaxgen.experiments.omnigrok.parts import ConstantNorm, WithinError
+from jaxgen.experiments.power_grok.parts import AdamWToInit, NoisyAdamW
+from jaxgen.measures.config import Accuracy, Loss
 from jaxgen.models.config import MLPConfig
-from jaxgen.optimizers import SGD, AdamW, AdamWToInit, ConstantNorm, EMAFilter, NoisyAdamW
+from jaxgen.optimizers import SGD, AdamW
 from jaxgen.starts import ScaledInit
 from jaxgen.starts.scores import magnitude_scores, top_mask
 from jaxgen.starts.transforms import Start
@@ -243,7 +246,7 @@ def test_regression_is_measured_by_its_error() -> None:
 
 
 def test_real_targets_have_no_accuracy() -> None:
-    with pytest.raises(UserError, match="the targets of the task are real numbers; use WithinError"):
+    with pytest.raises(UserError, match="the targets of the task are real numbers; use Loss"):
         dataclasses.replace(REGRESSION, measures=(Accuracy(),))
 
 

@@ -12,32 +12,32 @@ from hypothesis import strategies as st
 from jaxgen.condition import Condition
 from jaxgen.config import from_json, to_json
 from jaxgen.errors import UserError
+from jaxgen.experiments.grokking_tickets.parts import GraSPMask, MatchNorm, SNIPMask, SynFlowMask
+from jaxgen.experiments.grokking_tickets.scores import (
+    grasp_scores,
+    norm,
+    snip_scores,
+    synflow_mask,
+    synflow_scores,
+)
 from jaxgen.models.config import MLPConfig
 from jaxgen.objectives.losses import mean_squared_error
 from jaxgen.optimizers import AdamW
 from jaxgen.starts import (
     From,
-    GraSPMask,
     MagnitudeMask,
-    MatchNorm,
     RandomMask,
     Rewind,
     ScaleParams,
-    SNIPMask,
-    SynFlowMask,
     Transform,
 )
 from jaxgen.starts.scores import (
     Examples,
-    grasp_scores,
     magnitude_scores,
     random_scores,
-    snip_scores,
-    synflow_mask,
-    synflow_scores,
     top_mask,
 )
-from jaxgen.starts.transforms import Start, apply_transforms, norm, start_from, training_examples
+from jaxgen.starts.transforms import Start, apply_transforms, start_from, training_examples
 from jaxgen.tasks import ModularTask
 
 NOTHING = Examples(logits=lambda params: jnp.zeros((1, 1, 1)), loss=jnp.sum)

@@ -34,10 +34,12 @@ from jaxgen.condition import Condition, LogSpaced
 from jaxgen.config import override
 from jaxgen.experiment import YES, Claim, Experiment, Paper, Scale, Sweep, at_least, at_most, within
 from jaxgen.figures import CellMap, Curves, Profile
-from jaxgen.measures.config import Accuracy, Loss, NeuronIPR, PruneNeurons, WeightNorm
+from jaxgen.measures.config import Accuracy, Loss, WeightNorm
 from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.optimizers import AdamW
 from jaxgen.tasks.algebra.modular import ModularTask
+
+from .parts import NeuronIPR, PruneNeurons
 
 MEASURES = (Accuracy(), Loss(), WeightNorm(), NeuronIPR())
 SMOKE = {"seeds": (0,), "steps": 6, "task.p": 13, "measure_at.per_decade": 5}

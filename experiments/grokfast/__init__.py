@@ -48,9 +48,11 @@ from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least
 from jaxgen.figures import Curves
 from jaxgen.measures.config import Accuracy, Loss, WeightNorm
 from jaxgen.models.config import MLPConfig, TransformerConfig
-from jaxgen.optimizers import AdamL2, AdamW, EMAFilter, MAFilter
+from jaxgen.optimizers import AdamW
 from jaxgen.starts import ScaledInit
 from jaxgen.tasks import DigitsTask, ModularTask
+
+from .parts import AdamL2, EMAFilter, MAFilter
 
 SMOKE = {"seeds": (0,), "steps": 3, "measure_at": LogSpaced(per_decade=5)}
 NEVER = "Where it never comes, the last step stands in for it, as a lower bound."

@@ -50,10 +50,12 @@ from jaxgen.condition import Condition, LogSpaced, Stop
 from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least, at_most
 from jaxgen.figures import BySetting, Curves
 from jaxgen.measures.config import Accuracy, Loss, WeightNorm
-from jaxgen.models.config import EmbeddingMLPConfig, ModelConfig, TransformerConfig
+from jaxgen.models.config import ModelConfig, TransformerConfig
 from jaxgen.optimizers import AdamW
-from jaxgen.starts import First, From, GraSPMask, MagnitudeMask, MatchNorm, RandomMask, Rewind, SNIPMask, SynFlowMask
+from jaxgen.starts import First, From, MagnitudeMask, RandomMask, Rewind
 from jaxgen.tasks.algebra.modular import ModularTask
+
+from .parts import EmbeddingMLPConfig, GraSPMask, MatchNorm, SNIPMask, SynFlowMask
 
 MLP = EmbeddingMLPConfig(embedding=500, hidden=48, activation="relu")
 TRANSFORMER = TransformerConfig(

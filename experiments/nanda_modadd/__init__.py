@@ -48,11 +48,13 @@ from jaxgen.condition import Condition, Stop
 from jaxgen.config import override
 from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least, at_most
 from jaxgen.figures import BySetting, Curves
-from jaxgen.measures.config import Accuracy, ByPosition, Loss, ProgressMeasures, WeightNorm
+from jaxgen.measures.config import Accuracy, ByPosition, Loss, WeightNorm
 from jaxgen.models.config import TransformerConfig
 from jaxgen.optimizers import AdamW
 from jaxgen.tasks.algebra.modular import ModularTask
 from jaxgen.tasks.strings.sequence import AdditionTask, InductionTask, SequenceTask, SkipTrigramTask
+
+from .parts import ProgressMeasures
 
 
 def condition(name: str, decay: float, **changes) -> Condition:

@@ -47,11 +47,13 @@ Deviations, and why:
 from jaxgen.condition import Condition, LogSpaced
 from jaxgen.experiment import YES, Claim, Experiment, Paper, Scale, at_least, at_most, within
 from jaxgen.figures import BySetting, Curves
-from jaxgen.measures.config import Accuracy, Loss, WeightNorm, WithinError
+from jaxgen.measures.config import Accuracy, Loss, WeightNorm
 from jaxgen.models.config import MLPConfig, TransformerConfig
-from jaxgen.optimizers import AdamW, ConstantNorm
+from jaxgen.optimizers import AdamW
 from jaxgen.starts import ScaledInit
 from jaxgen.tasks import DigitsTask, ModularTask, TeacherTask
+
+from .parts import ConstantNorm, WithinError
 
 SMOKE = {"seeds": (0,), "steps": 3, "measure_at": LogSpaced(per_decade=5)}
 

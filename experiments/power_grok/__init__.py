@@ -54,9 +54,11 @@ from jaxgen.condition import Condition, Stop
 from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least, at_most, within
 from jaxgen.figures import BySetting, CellMap, Curves
 from jaxgen.models.config import TransformerConfig
-from jaxgen.optimizers import AdamW, AdamWToInit, NoisyAdamW, OptimizerConfig
+from jaxgen.optimizers import AdamW, OptimizerConfig
 from jaxgen.tasks.algebra.modular import ModularTask, PermutationTask
 from jaxgen.tasks.base import Task
+
+from .parts import AdamWToInit, NoisyAdamW
 
 MODEL = TransformerConfig(
     layers=2, width=128, heads=4, mlp_width=512, causal=True, norm="post", positions="sinusoidal",

@@ -40,11 +40,13 @@ Deviations, and why:
 from jaxgen.condition import Condition, LogSpaced, Stop
 from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least, at_most, within
 from jaxgen.figures import Curves, Profile
-from jaxgen.measures.config import AUC, Accuracy, Loss, Perturb
-from jaxgen.models.config import EnsembleConfig, MLPConfig
+from jaxgen.measures.config import AUC, Accuracy, Loss
+from jaxgen.models.config import MLPConfig
 from jaxgen.objectives import Adversarial, Attack
 from jaxgen.optimizers import SGD
 from jaxgen.tasks.features.slab import Block, SlabTask
+
+from .parts import EnsembleConfig, Perturb
 
 RADII = (0.05, 0.1, 0.2, 0.5, 1.0)
 ATTACKS = tuple(Attack(norm="l2", radius=radius, step_size=radius / 20, steps=30) for radius in RADII)

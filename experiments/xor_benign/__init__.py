@@ -39,10 +39,11 @@ import itertools
 from jaxgen.condition import Condition
 from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least, at_most, within
 from jaxgen.figures import Curves
-from jaxgen.measures.config import AUC, Accuracy, LinearFit, Loss
-from jaxgen.models.config import TwoLayerConfig
+from jaxgen.measures.config import AUC, Accuracy, Loss
 from jaxgen.optimizers import SGD
 from jaxgen.tasks.features.xor_cluster import XORClusterTask
+
+from .parts import LinearFit, TwoLayerConfig
 
 SMOKE = Scale(
     set={

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.errors import UserError
-from jaxgen.measures.config import WithinError
 from jaxgen.measures.evaluation import Evaluation
 from jaxgen.models.decoding import likeliest
 from jaxgen.tasks.base import IGNORED
@@ -19,21 +18,21 @@ Score = Callable[[jax.Array, jax.Array], jax.Array]
 
 def accuracy(evaluation: Evaluation) -> dict[str, jax.Array]:
     """Returns `accuracy/<split>`: the fraction of examples whose K read-out tokens are all right, or IGNORED."""
-    return {f"accuracy/{name}": value for name, value in _by_split(evaluation, _right).items()}
+    return {f"accuracy/{name}": value for name, value in means_by_split(evaluation, _right).items()}
 
 
 def loss(evaluation: Evaluation) -> dict[str, jax.Array]:
     """Returns `loss/<split>`: the mean training loss."""
-    return {f"loss/{name}": value for name, value in _by_split(evaluation, evaluation.loss).items()}
+    return {f"loss/{name}": value for name, value in means_by_split(evaluation, evaluation.loss).items()}
 
 
 def by_position(evaluation: Evaluation) -> dict[str, jax.Array]:
     """Returns `accuracy.<k>/<split>` and `loss.<k>/<split>`: of read-out position k alone."""
     values: dict[str, jax.Array] = {}
     for k in range(len(evaluation.shape.readout)):
-        asked = _by_split(evaluation, _at(k, _asked))
+        asked = means_by_split(evaluation, _at(k, _asked))
         for name, score in (("accuracy", _right), ("loss", evaluation.loss)):
-            means = _by_split(evaluation, _at(k, _where_asked(score)))
+            means = means_by_split(evaluation, _at(k, _where_asked(score)))
             tiny = jnp.finfo(jnp.float32).tiny
             values |= {f"{name}.{k}/{split}": mean / jnp.maximum(asked[split], tiny) for split, mean in means.items()}
     return values
@@ -45,18 +44,9 @@ def weight_norm(evaluation: Evaluation) -> dict[str, jax.Array]:
     return {"weight_norm": jnp.sqrt(sum(squares, start=jnp.zeros(())))}
 
 
-def within_error(config: WithinError, evaluation: Evaluation) -> dict[str, jax.Array]:
-    """Returns `within_error/<split>`: the fraction of examples whose loss is below `config.below`."""
-
-    def within(outputs_BKV: jax.Array, targets: jax.Array) -> jax.Array:
-        return (evaluation.loss(outputs_BKV, targets) < config.below).astype(jnp.float32)
-
-    return {f"within_error/{name}": value for name, value in _by_split(evaluation, within).items()}
-
-
 def _right(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
     if jnp.issubdtype(targets_BK.dtype, jnp.floating):
-        raise UserError("measures: Accuracy is about tokens, the targets of the task are real numbers; use WithinError")
+        raise UserError("measures: Accuracy is about tokens, the targets of the task are real numbers; use Loss")
     return all_right(likeliest(logits_BKV), targets_BK)
 
 
@@ -80,7 +70,8 @@ def _at(k: int, score: Score) -> Score:
     return lambda logits_BKV, targets_BK: score(logits_BKV[:, k : k + 1], targets_BK[:, k : k + 1])
 
 
-def _by_split(evaluation: Evaluation, score: Score) -> dict[str, jax.Array]:
+def means_by_split(evaluation: Evaluation, score: Score) -> dict[str, jax.Array]:
+    """Returns the mean of a score over each of the splits of `Accuracy`."""
     means = {}
     for name, split in evaluation.splits.items():
         inputs_BS, targets_BK, true_BK, corrupted_B = (jnp.asarray(column) for column in split)

@@ -7,13 +7,10 @@ afterwards on snapshots, also on a finished run.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from jaxgen.config import Config, Fraction, Positive, PositiveInt
-from jaxgen.errors import UserError, nearest
-from jaxgen.models.config import MLPConfig, TransformerConfig, TwoLayerConfig
-from jaxgen.objectives.adversarial import Attack
-from jaxgen.tasks.algebra.modular import ModularTask
+from jaxgen.config import Config, PositiveInt
+from jaxgen.errors import UserError
 
 if TYPE_CHECKING:
     import jax
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
 
 
-def _by_split(condition: Any, *names: str) -> frozenset[str]:
+def keys_by_split(condition: Any, *names: str) -> frozenset[str]:
     """Returns the keys `name/split` of the splits of `Accuracy`."""
     splits = list(condition.task.measured())
     if condition.task.corrupts() and "train" in splits:
@@ -32,8 +29,7 @@ def _by_split(condition: Any, *names: str) -> frozenset[str]:
 def _check_tokens(part: Config, condition: Any) -> None:
     if condition.task.shape().real_targets:
         raise UserError(
-            f"measures: {type(part).__name__} is about tokens, the targets of the task are real numbers; "
-            "use WithinError"
+            f"measures: {type(part).__name__} is about tokens, the targets of the task are real numbers; use Loss"
         )
 
 
@@ -45,31 +41,14 @@ def _check_decodes(part: Config, condition: Any) -> None:
         )
 
 
-def _check_two_classes(part: Config, condition: Any) -> None:
+def check_two_classes(part: Config, condition: Any) -> None:
+    """Raises `UserError` where the examples are not of two classes, told once each."""
     shape = condition.task.shape()
     if shape.vocabulary != 2 or len(shape.readout) != 1:
         raise UserError(
             f"{type(part).__name__}: got {shape.vocabulary} classes at {len(shape.readout)} positions, expected two "
             "classes at one"
         )
-
-
-def _check_neurons(part: Config, condition: Any) -> None:
-    model, length = condition.model, condition.task.shape().length
-    if not isinstance(model, MLPConfig) or len(model.hidden) != 1 or length != 2:
-        raise UserError(
-            f"{type(part).__name__}: got {type(model).__name__} on {length} tokens, expected an MLPConfig with one "
-            "hidden layer and a task of format 'a b'"
-        )
-
-
-def _odd_part_is_linear(condition: Any) -> bool:
-    model = condition.model
-    if isinstance(model, TwoLayerConfig):
-        return True
-    if not isinstance(model, MLPConfig) or not condition.task.shape().features:
-        return False
-    return (len(model.hidden), model.activation, model.bias, model.batch_norm) == (1, "relu", False, False)
 
 
 Row = tuple[int, str, float]  # step, key (`measure/split` or `measure`), value
@@ -107,7 +86,7 @@ class Accuracy(Measure):
         _check_tokens(self, condition)
 
     def keys(self, condition: Any) -> frozenset[str]:
-        return _by_split(condition, "accuracy")
+        return keys_by_split(condition, "accuracy")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,25 +99,7 @@ class Loss(Measure):
         return loss(evaluation)
 
     def keys(self, condition: Any) -> frozenset[str]:
-        return _by_split(condition, "loss")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WithinError(Measure):
-    """Fraction of examples whose loss is less than `below`: `within_error/<split>`; splits of `Accuracy`.
-
-    It stands in for the accuracy where targets are real numbers.
-    """
-
-    below: Positive
-
-    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
-        from jaxgen.measures.accuracy import within_error
-
-        return within_error(self, evaluation)
-
-    def keys(self, condition: Any) -> frozenset[str]:
-        return _by_split(condition, "within_error")
+        return keys_by_split(condition, "loss")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -239,52 +200,7 @@ class AUC(Measure):
         return auc(evaluation)
 
     def check(self, condition: Any) -> None:
-        _check_two_classes(self, condition)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LinearFit(Measure):
-    """How near a two-layer ReLU network without biases is to a linear function: `linear_r2/<split>`.
-
-    As ReLU(u) = u/2 + |u|/2, its score f (logit of class 1 less that of class 0) is a linear function,
-    (f(x) - f(-x))/2, and an even one. Where the inputs are distributed symmetrically about 0, the
-    two are uncorrelated, and the linear one with a constant is the best linear fit to f. Written is
-    its R^2 over a split. A fit to the split itself would be perfect with more dimensions than examples.
-    """
-
-    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
-        from jaxgen.measures.scores import linear_fit
-
-        return linear_fit(evaluation)
-
-    def check(self, condition: Any) -> None:
-        _check_two_classes(self, condition)
-        if not _odd_part_is_linear(condition):
-            raise UserError(
-                f"LinearFit: got {type(condition.model).__name__}, expected a TwoLayerConfig, or an MLPConfig of one "
-                "ReLU layer with neither biases nor BatchNorm, on features"
-            )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NeuronIPR(Measure):
-    """Inverse participation ratio of the hidden neurons of a one-hidden-layer MLP on `a b` tasks.
-
-    A neuron's IPR is the mean over its input row for a, its input row for b and its output column
-    of sum |F|^4 / (sum |F|^2)^2, with F the one-sided rFFT (a cosine has 1; a full FFT would give
-    0.5). Writes `ipr`, the mean over neurons, and `low_ipr_fraction`, the fraction of neurons with
-    IPR below `threshold` (To grok or not to grok, Eq. 4 and Fig. 3).
-    """
-
-    threshold: Positive = 0.2
-
-    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
-        from jaxgen.measures.neurons import neuron_ipr
-
-        return neuron_ipr(self, evaluation)
-
-    def check(self, condition: Any) -> None:
-        _check_neurons(self, condition)
+        check_two_classes(self, condition)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -294,89 +210,3 @@ class Analysis(Config, family=True):
     def rows(self, snapshots: MemberSnapshots) -> list[Row]:
         """Returns the rows of one member; the step is that of the snapshot."""
         raise NotImplementedError
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PruneNeurons(Analysis):
-    """Accuracy of the last snapshot after removing hidden neurons in the order of their IPR.
-
-    No retraining: the neurons' input rows and output column become zero (To grok or not to grok,
-    Fig. 6). Writes `accuracy.pruned_<order>_ipr.<fraction>` for the splits of `Accuracy`.
-    """
-
-    order: Literal["lowest", "highest"]
-    fractions: tuple[Fraction, ...]
-
-    def rows(self, snapshots: MemberSnapshots) -> list[Row]:
-        from jaxgen.measures.neurons import prune_neurons
-
-        return prune_neurons(self, snapshots)
-
-    def check(self, condition: Any) -> None:
-        _check_neurons(self, condition)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ProgressMeasures(Analysis):
-    """Key frequencies, restricted and excluded loss (Nanda et al., arXiv 2301.05217, Sec. 5).
-
-    A frequency is *key* if at least `neurons` of the MLP neurons of the last snapshot follow it:
-    of all frequencies k, the eight products and single terms of cos and sin of 2 pi k a / p and
-    2 pi k b / p explain most of the neuron's variance over the p x p inputs. For every snapshot:
-
-    - `restricted_loss/all`: of logits whose variation over the inputs keeps only the directions
-      cos(w(a+b)) and sin(w(a+b)) of the key frequencies;
-    - `excluded_loss/train`: of logits with these directions removed;
-    - `key_frequencies`: how many; `key_variance`: the part of the logits' variance they explain;
-    - `gini`: of the norms of the embedding's Fourier components.
-    """
-
-    neurons: Fraction = 0.02
-
-    def rows(self, snapshots: MemberSnapshots) -> list[Row]:
-        from jaxgen.measures.fourier import progress_measures
-
-        return progress_measures(self, snapshots)
-
-    def check(self, condition: Any) -> None:
-        model, task = condition.model, condition.task
-        one_layer = (isinstance(model, TransformerConfig) and model.layers == 1) or (
-            isinstance(model, MLPConfig) and len(model.hidden) == 1
-        )
-        if not one_layer:
-            raise UserError(
-                f"ProgressMeasures: got {model}, expected a TransformerConfig of one layer or an MLPConfig of one "
-                "hidden layer"
-            )
-        if not isinstance(task, ModularTask) or task.operation != "x+y" or task.format not in ("a b", "a b ="):
-            raise UserError("ProgressMeasures: expected a ModularTask of operation 'x+y' and format 'a b' or 'a b ='")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Perturb(Analysis):
-    """Accuracy of the last snapshot on attacked examples: `accuracy.<norm>.<radius>/<split>`.
-
-    With `universal` one perturbation is shared by all examples and raises their mean loss; then it
-    is `accuracy.<norm>_universal.<radius>/<split>`. Given `along`, a split of the same examples with some of
-    their coordinates changed, `along.<norm>.<radius>/<along>` is the part of the perturbations' squared l2 norms,
-    averaged over the examples, that lies in the directions of the change.
-    """
-
-    attacks: tuple[Attack, ...]
-    universal: bool = False
-    split: str = "test"
-    along: str | None = None
-
-    def rows(self, snapshots: MemberSnapshots) -> list[Row]:
-        from jaxgen.measures.perturbation import perturb
-
-        return perturb(self, snapshots)
-
-    def check(self, condition: Any) -> None:
-        shape = condition.task.shape()
-        if not shape.features:
-            raise UserError("Perturb: got a task of tokens, expected one of features")
-        splits = dict(shape.sizes)
-        for name in (self.split, self.along):
-            if name is not None and name not in splits:
-                raise UserError(f"Perturb: no split '{name}'{nearest(name, splits)}")

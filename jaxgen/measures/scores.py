@@ -16,7 +16,7 @@ def auc(evaluation: Evaluation) -> dict[str, jax.Array]:
     areas = {}
     for name, split in evaluation.splits.items():
         labels_B1 = split.targets if name == "train" else split.true_targets
-        score_B = _score(evaluation, jnp.asarray(split.inputs))
+        score_B = score(evaluation, jnp.asarray(split.inputs))
         areas[f"auc/{name}"] = area_under_roc(score_B, jnp.asarray(labels_B1)[:, 0] == 1)
     return areas
 
@@ -33,17 +33,7 @@ def area_under_roc(score_B: jax.Array, positive_B: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(positive_B, part_B, 0.0)) / positives
 
 
-def linear_fit(evaluation: Evaluation) -> dict[str, jax.Array]:
-    """Returns `linear_r2/<split>`; see `LinearFit`."""
-    found = {}
-    for name, split in evaluation.splits.items():
-        inputs_BS = jnp.asarray(split.inputs)
-        f_B, mirrored_B = _score(evaluation, inputs_BS), _score(evaluation, -inputs_BS)
-        even_B = 0.5 * (f_B + mirrored_B)
-        found[f"linear_r2/{name}"] = 1.0 - jnp.var(even_B) / jnp.var(f_B)
-    return found
-
-
-def _score(evaluation: Evaluation, inputs_BS: jax.Array) -> jax.Array:
+def score(evaluation: Evaluation, inputs_BS: jax.Array) -> jax.Array:
+    """Returns the score (B,) of each example."""
     logits_BV = evaluation.logits(inputs_BS)[:, 0]
     return logits_BV[:, 1] - logits_BV[:, 0]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from jaxgen.models.config import Activation, EnsembleConfig, MLPConfig, TwoLayerConfig
+from jaxgen.models.config import Activation, MLPConfig
 from jaxgen.models.sharding import Rules
 from jaxgen.models.taps import Tap
 from jaxgen.tasks.base import TaskShape
@@ -115,45 +115,3 @@ class MLP(nn.Module):
             "bias_init": bias_init,
             "dtype": self.compute_dtype,
         }
-
-
-class TwoLayer(nn.Module):
-    """The network of a `TwoLayerConfig`, on features; see `ModelConfig.module` for the contract."""
-
-    config: TwoLayerConfig
-    shape: TaskShape
-    compute_dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, inputs_BS: jax.Array, train: bool = False, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
-        width = self.config.width
-        init = nn.initializers.normal(self.config.init_std)
-        hidden_BW = nn.Dense(width, use_bias=False, kernel_init=init, dtype=self.compute_dtype, name="layer_0")(
-            inputs_BS
-        )
-        hidden_BW = Tap(name="hidden_0")(jax.nn.relu(hidden_BW)).astype(jnp.float32)
-        positive_B, negative_B = (jnp.sum(half_BH, axis=-1) for half_BH in jnp.split(hidden_BW, 2, axis=-1))
-        half_f_B = (positive_B - negative_B) * (0.5 * width**-0.5)
-        return jnp.stack([-half_f_B, half_f_B], axis=-1)[:, None]
-
-
-class Ensemble(nn.Module):
-    """The networks of an `EnsembleConfig`, `member_0` and on.
-
-    While training it gives the members' logits (B, members, V) as if they were read-out positions, so that the loss
-    is the mean over the members; else their mean (B, 1, V).
-    """
-
-    config: EnsembleConfig
-    shape: TaskShape
-    compute_dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, inputs_BS: jax.Array, train: bool = False, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
-        count, member = self.config.members, self.config.member
-        each = [MLP(member, self.shape, self.compute_dtype, name=f"member_{i}")(inputs_BS) for i in range(count)]
-        logits_BMV = jnp.concatenate(each, axis=1)
-        if train:
-            # The mean of the losses has a gradient of 1 / count for each member; alone it would have 1.
-            return logits_BMV + (count - 1) * (logits_BMV - jax.lax.stop_gradient(logits_BMV))
-        return jnp.mean(logits_BMV, axis=1, keepdims=True)

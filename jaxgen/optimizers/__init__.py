@@ -1,20 +1,14 @@
 """Optimisers, and wrappers of them; all are imported here, so that a saved configuration finds its kind."""
 
-from jaxgen.optimizers.adam import AdamL2, AdamW, AdamWToInit, NoisyAdamW
+from jaxgen.optimizers.adam import AdamW
 from jaxgen.optimizers.base import OptimizerConfig, OptimizerWrapper, Schedule, Updates
 from jaxgen.optimizers.sgd import SGD
-from jaxgen.optimizers.wrappers import ClipNorm, ConstantNorm, EMAFilter, MAFilter
+from jaxgen.optimizers.wrappers import ClipNorm
 
 __all__ = [
     "SGD",
-    "AdamL2",
     "AdamW",
-    "AdamWToInit",
     "ClipNorm",
-    "ConstantNorm",
-    "EMAFilter",
-    "MAFilter",
-    "NoisyAdamW",
     "OptimizerConfig",
     "OptimizerWrapper",
     "Schedule",

@@ -1,19 +1,14 @@
-"""Chains of optax, and links that it does not have: filters of gradients, a held norm, decay to the start, noise.
-
-Their scalars may be traced, a value a member.
-"""
+"""Chains of optax, whose scalars may be traced, a value a member."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jaxgen.models.stacked import matrices
-from jaxgen.starts.scores import masked
 
 if TYPE_CHECKING:
     from jaxgen.optimizers.adam import AdamW
@@ -51,113 +46,3 @@ def adamw(
         *then,
         optax.scale_by_learning_rate(config.rate(scalars, horizon)),
     )
-
-
-class MovingAverage(NamedTuple):
-    """The state of `add_moving_average`."""
-
-    seen: jax.Array  # () int32: number of gradients so far
-    mean: Tree  # like params
-
-
-def add_moving_average(momentum: Scalar, gain: Scalar) -> optax.GradientTransformation:
-    """Returns the filter of `EMAFilter`: g + gain * m, where m starts as the first gradient."""
-
-    def init(params: Tree) -> MovingAverage:
-        return MovingAverage(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params))
-
-    def update(grads: Tree, state: MovingAverage, params: Tree | None = None) -> tuple[Tree, MovingAverage]:
-        kept = jnp.where(state.seen == 0, 0.0, momentum)
-        mean = jax.tree.map(lambda m, g: kept * m + (1.0 - kept) * g, state.mean, grads)
-        amplified = jax.tree.map(lambda g, m: g + gain * m, grads, mean)
-        return amplified, MovingAverage(state.seen + 1, mean)
-
-    return optax.GradientTransformation(init, update)
-
-
-class Window(NamedTuple):
-    """The state of `add_window_mean`: a ring of gradients, the oldest of which is overwritten next."""
-
-    seen: jax.Array  # () int32: number of gradients so far
-    last: Tree  # like params, with a leading axis of the window's length
-
-
-def add_window_mean(window: int, gain: Scalar) -> optax.GradientTransformation:
-    """Returns the filter of `MAFilter`: g + gain * mean of the last `window` gradients, once there are so many."""
-
-    def init(params: Tree) -> Window:
-        ring = jax.tree.map(lambda w: jnp.zeros((window, *w.shape), w.dtype), params)
-        return Window(jnp.zeros((), jnp.int32), ring)
-
-    def update(grads: Tree, state: Window, params: Tree | None = None) -> tuple[Tree, Window]:
-        place = state.seen % window
-        last = jax.tree.map(lambda ring, g: ring.at[place].set(g), state.last, grads)
-        full = state.seen + 1 >= window
-        # The mean is of the ring, not of a running sum: gradients shrink by orders of magnitude while
-        # training, and the rounding errors of early ones would outweigh late ones.
-        amplified = jax.tree.map(lambda g, ring: g + jnp.where(full, gain, 0.0) * jnp.mean(ring, axis=0), grads, last)
-        return amplified, Window(state.seen + 1, last)
-
-    return optax.GradientTransformation(init, update)
-
-
-def keep_norm() -> optax.GradientTransformation:
-    """Returns the last link of `ConstantNorm`: the updated parameters have the norm of the first ones."""
-
-    def init(params: Tree) -> jax.Array:
-        norm: jax.Array = optax.tree.norm(params)
-        return norm
-
-    def update(updates: Tree, norm: jax.Array, params: Tree | None = None) -> tuple[Tree, jax.Array]:
-        assert params is not None
-        moved = optax.apply_updates(params, updates)
-        scale = norm / optax.tree.norm(moved)
-        return jax.tree.map(lambda after, before: scale * after - before, moved, params), norm
-
-    return optax.GradientTransformation(init, update)
-
-
-class StartState(NamedTuple):
-    """The parameters that training started from."""
-
-    params: Tree
-
-
-def add_decay_to_start(weight_decay: Scalar, mask: Any = None) -> optax.GradientTransformation:
-    """Adds weight_decay * (w - w_start) to the updates, with w_start the parameters given to `init`.
-
-    Args:
-      weight_decay: the strength, traced or not.
-      mask: as in `optax.add_decayed_weights`; None: every parameter decays.
-    """
-
-    def init(params: Tree) -> StartState:
-        return StartState(params)
-
-    def update(updates: Tree, state: StartState, params: Tree | None = None) -> tuple[Tree, StartState]:
-        pulled = jax.tree.map(lambda u, w, start: u + weight_decay * (w - start), updates, params, state.params)
-        return pulled, state
-
-    transformation = optax.GradientTransformation(init, update)
-    return transformation if mask is None else optax.masked(transformation, mask)
-
-
-def add_noise(deviation: Scalar) -> optax.GradientTransformationExtraArgs:
-    """Adds deviation * N(0, 1), drawn from the `key` given to `update`, to every update that its `mask` leaves."""
-
-    def update(
-        updates: Tree, state: Any, params: Tree | None = None, *, key: jax.Array, mask: Tree | None = None, **_: Any
-    ) -> tuple[Tree, Any]:
-        return masked(with_noise(updates, deviation, key), mask), state
-
-    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
-
-
-def with_noise(tree: Tree, deviation: Scalar, key: jax.Array) -> Tree:
-    """Returns the tree with deviation * N(0, 1) added to every entry, each leaf from a key of its own."""
-    leaves, structure = jax.tree.flatten(tree)
-    noisy = [
-        leaf + deviation * jax.random.normal(jax.random.fold_in(key, i), leaf.shape, leaf.dtype)
-        for i, leaf in enumerate(leaves)
-    ]
-    return jax.tree.unflatten(structure, noisy)

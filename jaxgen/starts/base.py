@@ -157,25 +157,6 @@ class Rewind(Transform):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MatchNorm(Transform):
-    """Every parameter times the one factor that gives them the norm that the parent's parameters have after the
-    transforms `of`. The norm is of all parameters together."""
-
-    norm: Literal["l1", "l2"]
-    of: tuple[Transform, ...]
-
-    def rewinds(self) -> bool:
-        return any(each.rewinds() for each in self.of)
-
-    def apply(self, start: Start, given: Start, examples: Callable[[Tree], Examples], key: jax.Array) -> Start:
-        from jaxgen.starts.transforms import apply_transforms, norm, scaled
-
-        other = apply_transforms(given, self.of, examples, key)
-        factor = norm(other.params, self.norm) / norm(start.params, self.norm)
-        return start._replace(params=scaled(start.params, factor))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class First(Config):
     """The first measuring step at which `measure` of `split` is at least `at_least`.
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
-from jaxgen.config import Positive, PositiveInt, Range
+from jaxgen.config import Range
 from jaxgen.starts.base import Transform
 
 if TYPE_CHECKING:
@@ -60,43 +60,3 @@ class RandomMask(Mask):
         from jaxgen.starts.scores import random_scores
 
         return random_scores(params, key)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SNIPMask(Mask):
-    """Keeps the entries whose removal changes the training loss most, to first order: the score is
-    |w dL/dw| (Lee, Ajanthan, Torr 2019, arXiv 1810.02340), on the whole training split."""
-
-    def scores(self, params: Tree, mask: Tree | None, examples: Examples, key: jax.Array) -> Tree:
-        from jaxgen.starts.scores import snip_scores
-
-        return snip_scores(params, examples)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GraSPMask(Mask):
-    """Keeps the entries whose removal would lower the norm of the gradient most: the score is
-    w (H g), H the Hessian and g the gradient of the training loss (Wang, Zhang, Grosse 2020, arXiv
-    2002.07376), on the whole training split."""
-
-    temperature: Positive = 200.0  # the logits are divided by it; 200 is that of the authors' code
-
-    def scores(self, params: Tree, mask: Tree | None, examples: Examples, key: jax.Array) -> Tree:
-        from jaxgen.starts.scores import grasp_scores
-
-        return grasp_scores(params, mask, examples, self.temperature)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SynFlowMask(Mask):
-    """Keeps the entries that most of the summed logits flows through when every weight is replaced
-    by its magnitude: the score is |w dR/d|w|| (Tanaka, Kunin, Yamins, Ganguli 2020, arXiv
-    2006.05467). No label is used. Of n iterations, number i keeps the fraction keep^(i / n)."""
-
-    iterations: PositiveInt = 100
-
-    def apply(self, start: Start, given: Start, examples: Callable[[Tree], Examples], key: jax.Array) -> Start:
-        from jaxgen.starts.scores import synflow_mask
-
-        of = examples(start.model_state)
-        return start._replace(mask=synflow_mask(start.params, start.mask, of, self.keep, self.iterations))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,13 +93,6 @@ def apply_transforms(
         start = transform.apply(start, given, examples, key)
         start = start._replace(params=masked(start.params, start.mask))
     return start
-
-
-def norm(params: Tree, kind: Literal["l1", "l2"]) -> jax.Array:
-    """Returns the L1 or L2 norm () of all parameters together."""
-    power = {"l1": jnp.abs, "l2": jnp.square}[kind]
-    total = sum((jnp.sum(power(leaf)) for leaf in jax.tree.leaves(params)), start=jnp.zeros(()))
-    return jnp.sqrt(total) if kind == "l2" else total
 
 
 def scaled(params: Tree, factor: jax.Array | float) -> Tree:

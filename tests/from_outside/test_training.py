@@ -12,11 +12,14 @@ import pytest
 from jaxgen.condition import Condition, Every, Stop, Trajectory
 from jaxgen.errors import UserError
 from jaxgen.experiment import Claim, Experiment, Scale, at_least
+from jaxgen.experiments.grokfast.parts import EMAFilter, MAFilter
+from jaxgen.experiments.omnigrok.parts import ConstantNorm
+from jaxgen.experiments.power_grok.parts import AdamWToInit, NoisyAdamW
 from jaxgen.ledger.reproduce import Reproduction, reproduce
 from jaxgen.ledger.runs import Request, load_run
 from jaxgen.measures.config import Accuracy, Loss
 from jaxgen.models.config import MLPConfig, TransformerConfig
-from jaxgen.optimizers import SGD, AdamW, AdamWToInit, ClipNorm, ConstantNorm, EMAFilter, MAFilter, NoisyAdamW
+from jaxgen.optimizers import SGD, AdamW, ClipNorm
 from jaxgen.run.arguments import RunArguments, SilentObserver
 from jaxgen.starts import First, From, ScaledInit
 from jaxgen.streams import Stream, stream_key

@@ -16,11 +16,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from jaxgen.models.config import EmbeddingMLPConfig
 from jaxgen.models.mlp import ACTIVATIONS, dropout
 from jaxgen.models.sharding import Rules
 from jaxgen.models.taps import Tap
 from jaxgen.tasks.base import TaskShape
+
+from .parts import EmbeddingMLPConfig
 
 # The hidden layer is spread, as in jaxgen.models.mlp.
 _BOTH = ("fsdp", "tensor")

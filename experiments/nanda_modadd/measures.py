@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.measures.config import ProgressMeasures
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
 from jaxgen.models.taps import capture
 from jaxgen.tasks.base import TaskShape
+
+from .parts import ProgressMeasures
 
 
 class SumSpectrum(NamedTuple):

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.measures.accuracy import accuracy
-from jaxgen.measures.config import NeuronIPR, PruneNeurons
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
+
+from .parts import NeuronIPR, PruneNeurons
 
 
 def inverse_participation_ratio(rows_XV: jax.Array) -> jax.Array:

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.measures.config import Perturb
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
 from jaxgen.objectives.attack import strongest
 from jaxgen.tasks.base import Split
+
+from .parts import Perturb
 
 
 def perturb(config: Perturb, snapshots: MemberSnapshots) -> list[tuple[int, str, float]]:

@@ -1,0 +1,82 @@
+"""Ensembles of networks, and the accuracy on attacked examples."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from jaxgen.config import Range
+from jaxgen.errors import UserError, nearest
+from jaxgen.measures.config import Analysis, Row
+from jaxgen.models.config import MLPConfig, OneAnswerConfig
+from jaxgen.objectives import Attack
+
+if TYPE_CHECKING:
+    from flax import linen as nn
+    from jax.typing import DTypeLike
+
+    from jaxgen.measures.evaluation import MemberSnapshots
+    from jaxgen.tasks.base import TaskShape
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnsembleConfig(OneAnswerConfig):
+    """`members` networks of one configuration, trained each for itself on the same batches from starts of
+    its own; evaluated by the mean of their logits. The training loss is the mean of the members' own,
+    with the gradient of their sum. Norms and steps of an optimiser must act on each parameter alone."""
+
+    saved_as: ClassVar[str] = "EnsembleConfig"
+
+    members: Annotated[int, Range(at_least=1, at_most=1000)]
+    member: MLPConfig
+
+    def validate(self) -> None:
+        if self.dropout:
+            raise UserError("model.dropout: an ensemble has that of its members, model.member.dropout")
+        if self.member.dropout or self.member.batch_norm:
+            raise UserError("model.member: an ensemble's members have neither dropout nor BatchNorm yet")
+
+    def check(self, condition: Any) -> None:
+        super().check(condition)
+        if condition.optimizer.couples_parameters():
+            raise UserError(
+                f"optimizer: got {type(condition.optimizer).__name__}, expected one that acts on each parameter alone: "
+                "by a norm of all parameters together the networks of an ensemble would act on each other"
+            )
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from .network import Ensemble
+
+        return Ensemble(self, shape, compute_dtype)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perturb(Analysis):
+    """Accuracy of the last snapshot on attacked examples: `accuracy.<norm>.<radius>/<split>`.
+
+    With `universal` one perturbation is shared by all examples and raises their mean loss; then it
+    is `accuracy.<norm>_universal.<radius>/<split>`. Given `along`, a split of the same examples with some of
+    their coordinates changed, `along.<norm>.<radius>/<along>` is the part of the perturbations' squared l2 norms,
+    averaged over the examples, that lies in the directions of the change.
+    """
+
+    saved_as: ClassVar[str] = "Perturb"
+
+    attacks: tuple[Attack, ...]
+    universal: bool = False
+    split: str = "test"
+    along: str | None = None
+
+    def rows(self, snapshots: MemberSnapshots) -> list[Row]:
+        from .measures import perturb
+
+        return perturb(self, snapshots)
+
+    def check(self, condition: Any) -> None:
+        shape = condition.task.shape()
+        if not shape.features:
+            raise UserError("Perturb: got a task of tokens, expected one of features")
+        splits = dict(shape.sizes)
+        for name in (self.split, self.along):
+            if name is not None and name not in splits:
+                raise UserError(f"Perturb: no split '{name}'{nearest(name, splits)}")
