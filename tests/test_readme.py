@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from jaxgen.ledger.discovery import discover
-from jaxgen.ledger.results import read_results
+from jaxgen.ledger.results import RECORDED_SCALES, read_results
 from jaxgen.report.gallery import gallery
 
 README = Path(__file__).parent.parent / "README.md"
@@ -14,7 +14,7 @@ README = Path(__file__).parent.parent / "README.md"
 def ledger() -> list[str]:
     rows = []
     for slug, found in discover().papers.items():
-        for scale in ("paper", "mini"):
+        for scale in RECORDED_SCALES:
             claims = [claim for entry in read_results(found.folder, scale).values() for claim in entry["claims"]]
             if claims:
                 count = Counter(claim["outcome"] for claim in claims)
@@ -32,9 +32,7 @@ def test_the_ledger_is_what_is_recorded() -> None:
 
 def test_the_gallery_is_what_is_recorded() -> None:
     page = README.parent / "docs" / "gallery.md"
-    assert page.read_text(encoding="utf-8") == gallery(discover().papers.values(), page), (
-        "run: jaxgen gallery docs/gallery.md"
-    )
+    assert page.read_text(encoding="utf-8") == gallery(discover().papers.values(), page), "run: make docs"
     for link in re.findall(r'(?:src="|\]\()(?!https)([^")]+)', page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
 

@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
 from jaxgen.cli.console import Console
-from jaxgen.condition import Condition
 from jaxgen.config import field_types, to_json
 from jaxgen.errors import UserError, nearest, shown
-from jaxgen.experiment import Experiment
-from jaxgen.ledger.discovery import FoundPaper, discover, find
+from jaxgen.ledger.discovery import FoundPaper, find, listing
+from jaxgen.ledger.index import ListedExperiment
 from jaxgen.ledger.results import read_results
+
+if TYPE_CHECKING:
+    from jaxgen.condition import Condition
+    from jaxgen.experiment import Experiment
 
 MARKS = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow", "not judged": "bright_black"}
 
 
 def list_papers() -> None:
     """Prints every experiment with its scales and recorded verdicts."""
-    found = discover()
+    found = listing()
     table = Table(box=None, pad_edge=False)
     table.add_column("ID", no_wrap=True)
     for column in ("what", "claims", "recorded"):
         table.add_column(column, overflow="fold")
-    for slug, each in found.papers.items():
-        table.add_row(f"[bold]{slug}", f"[bold]{each.paper.title}[/] (arXiv {each.paper.arxiv})", "", "")
-        for experiment in each.paper.experiments:
-            table.add_row(
-                f"  {slug}/{experiment.name}",
-                experiment.title,
-                str(len(experiment.claims)),
-                _recorded(each, experiment),
-            )
+    for slug, paper in found.papers.items():
+        table.add_row(f"[bold]{slug}", f"[bold]{paper.title}[/] (arXiv {paper.arxiv})", "", "")
+        for each in paper.experiments:
+            table.add_row(f"  {slug}/{each.name}", each.title, str(each.claims), _recorded(each))
     # Without a terminal (a pipe, a log) nothing is gained from narrow columns.
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
@@ -42,14 +39,11 @@ def list_papers() -> None:
         click.echo(f"cannot be read: {folder}: {reason}", err=True)
 
 
-def _recorded(found: FoundPaper, experiment: Experiment) -> str:
+def _recorded(experiment: ListedExperiment) -> str:
     parts = []
-    for scale in ("paper", "mini"):
-        entry = read_results(found.folder, scale).get(experiment.name)
-        if entry:
-            counts = Counter(claim["outcome"] for claim in entry["claims"])
-            verdicts = ", ".join(f"[{MARKS[name]}]{n} {name}[/]" for name, n in counts.most_common())
-            parts.append(f"{scale}: {verdicts or 'no claims'}")
+    for scale, counts in experiment.recorded.items():
+        verdicts = ", ".join(f"[{MARKS[name]}]{n} {name}[/]" for name, n in counts.items())
+        parts.append(f"{scale}: {verdicts or 'no claims'}")
     return "; ".join(parts)
 
 
@@ -103,7 +97,7 @@ def _show_claims(console: Console, found: FoundPaper, experiment: Experiment) ->
 def _settings(condition: Condition) -> list[tuple[str, object]]:
     """Returns the keys that --set takes, with their values in this condition."""
     found: list[tuple[str, object]] = []
-    for name in field_types(Condition):
+    for name in field_types(type(condition)):
         value = to_json(getattr(condition, name), complete=True)
         if isinstance(value, dict):
             found += [(f"{name}.{key}", each) for key, each in value.items() if key != "kind"]

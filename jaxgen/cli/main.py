@@ -473,12 +473,20 @@ def plan(experiment_id: str, topology: str, scale: str, settings: tuple[str, ...
 @main.command()
 @click.argument("page", type=LocalPath())
 def gallery(page: Path) -> None:
-    """Write a Markdown page with one row for each recorded paper."""
+    """Write a Markdown page with one row for each recorded paper.
+
+    Draws their figures from the recorded tables, and renews the index that `list` reads.
+    """
+    import_jax()
     from jaxgen.ledger.discovery import discover
+    from jaxgen.ledger.record import renew
     from jaxgen.report.gallery import gallery as gallery_of
     from jaxgen.storage.files import write_text
 
-    write_text(page, gallery_of(discover().papers.values(), page))
+    papers = discover().papers.values()
+    for each in papers:
+        renew(each)
+    write_text(page, gallery_of(papers, page))
 
 
 @main.command()
