@@ -78,10 +78,10 @@ lint: setup
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-# Draws every recorded figure from its table, and writes docs/gallery.md and the indexes that `jaxgen list` reads: after a
-# change of figures, notebooks or the version. About 2 minutes.
+# Draws every recorded figure from its table, and writes docs/gallery.md and the indexes that `jaxgen list` reads. After
+# figures, matplotlib or the version changed; after a notebook did, `jaxgen gallery docs/gallery.md` is enough. 2 minutes.
 docs: setup
-	$(RUN)/jaxgen gallery docs/gallery.md
+	$(RUN)/jaxgen gallery docs/gallery.md --redraw
 
 # Side by side with a plain PyTorch script; installs the CPU build of torch. About 5 minutes.
 bench: setup

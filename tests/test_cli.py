@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rich.table
 
+from jaxgen.cli import columns
 from jaxgen.cli.console import Console
 from jaxgen.cli.tasks import first_sentence, overlaps
 from jaxgen.cli.text import harmless
@@ -45,6 +46,20 @@ assert not slow, slow
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert any(word in done.stdout for word in ("reproduce", "nanda", "grok", "<start>"))
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_columns_are_as_wide_as_the_page_and_lose_no_word(width: int) -> None:
+    rows = [
+        ("ID", "what", "claims", "recorded"),
+        ("  paper/experiment", "a title of a good many words, " * 4, "12", "paper: 1\u00a0not\u00a0reproduced"),
+        ("other", "short", "", ""),
+    ]
+    laid_out = list(columns.lay_out(rows, (1, 3), width))
+    for row, lines in zip(rows, laid_out, strict=True):
+        assert sorted(word for line in lines for word in line.split()) == sorted(" ".join(row).split())
+        assert max(map(len, lines)) <= width
+    assert {line.index(cell) for cell, line in (("what", laid_out[0][0]), ("a title", laid_out[1][0]))} == {20}
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,10 @@ def test_every_folder_is_a_paper_and_its_index_is_what_it_says() -> None:
     found = discover()
     assert not found.broken
     assert {"corrupted-modadd", "power-grok", "nanda-modadd"} <= found.papers.keys()
-    assert [slug for slug, each in found.papers.items() if read_index(each.folder) != listed(each)] == [], (
-        "run: make docs"
-    )
+    old = [
+        slug for slug, each in found.papers.items() if list(recorded(each)) and read_index(each.folder) != listed(each)
+    ]
+    assert old == [], "run: jaxgen gallery docs/gallery.md"
 
 
 @pytest.mark.parametrize("slug", slugs({ONE}))

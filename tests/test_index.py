@@ -165,6 +165,19 @@ def test_a_new_paper_needs_no_other(indexed: Papers, tmp_path: Path) -> None:
     assert indexed.imported() == []
 
 
+def test_the_gallery_renews_the_indexes_of_recorded_papers_alone(indexed: Papers, tmp_path: Path) -> None:
+    edit(indexed.folder(7) / "__init__.py", 'title="Tiny"', 'title="Tinier"')
+    shutil.rmtree(indexed.folder(8) / "results")
+    before = indexed.files()
+    assert invoke("gallery", str(tmp_path / "page.md")).exit_code == 0
+    after = indexed.files()
+    changed = {path for path in after if before.get(path) != after[path]}
+    assert changed == {str(index_file(indexed.folder(7)))}
+    known = read_index(indexed.folder(7))
+    assert known is not None
+    assert known.title == "Tinier"
+
+
 def test_a_wheel_has_what_is_listed_and_shown_and_neither_tables_nor_figures() -> None:
     root = Path(jaxgen.__file__).parent
     settings = tomllib.loads((root.parent / "pyproject.toml").read_text())

@@ -32,7 +32,9 @@ def test_the_ledger_is_what_is_recorded() -> None:
 
 def test_the_gallery_is_what_is_recorded() -> None:
     page = README.parent / "docs" / "gallery.md"
-    assert page.read_text(encoding="utf-8") == gallery(discover().papers.values(), page), "run: make docs"
+    assert page.read_text(encoding="utf-8") == gallery(discover().papers.values(), page), (
+        "run: jaxgen gallery docs/gallery.md"
+    )
     for link in re.findall(r'(?:src="|\]\()(?!https)([^")]+)', page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 
-from jaxgen.cli.console import Console
+from jaxgen.cli import columns
+from jaxgen.cli.text import harmless
 from jaxgen.config import field_types, to_json
 from jaxgen.errors import UserError, nearest, shown
 from jaxgen.ledger.discovery import FoundPaper, find, listing
@@ -15,40 +16,48 @@ from jaxgen.ledger.index import ListedExperiment
 from jaxgen.ledger.results import read_results
 
 if TYPE_CHECKING:
+    from jaxgen.cli.console import Console
     from jaxgen.condition import Condition
     from jaxgen.experiment import Experiment
 
 MARKS = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow", "not judged": "bright_black"}
+_SPACE = "\u00a0"  # that no line is broken at
+_OUTCOME = re.compile(rf"\d+{_SPACE}({'|'.join(MARKS)})".replace(" ", _SPACE))
 
 
 def list_papers() -> None:
-    """Prints every experiment with its scales and recorded verdicts."""
+    """Prints every experiment with its recorded verdicts."""
     found = listing()
-    table = Table(box=None, pad_edge=False)
-    table.add_column("ID", no_wrap=True)
-    for column in ("what", "claims", "recorded"):
-        table.add_column(column, overflow="fold")
+    rows = [("ID", "what", "claims", "recorded")]
     for slug, paper in found.papers.items():
-        table.add_row(f"[bold]{slug}", f"[bold]{paper.title}[/] (arXiv {paper.arxiv})", "", "")
-        for each in paper.experiments:
-            table.add_row(f"  {slug}/{each.name}", each.title, str(each.claims), _recorded(each))
-    # Without a terminal (a pipe, a log) nothing is gained from narrow columns.
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
+        rows.append((slug, f"{paper.title} (arXiv {paper.arxiv})", "", ""))
+        rows += [(f"  {slug}/{each.name}", each.title, str(each.claims), _recorded(each)) for each in paper.experiments]
+    rows = [tuple(map(harmless, row)) for row in rows]
+    for row, lines in zip(rows, columns.lay_out(rows, (1, 3), columns.width()), strict=True):
+        for line in lines:
+            columns.echo(_OUTCOME.sub(_coloured, line) if row[2].isdigit() else click.style(line, bold=True))
     for folder, reason in found.broken.items():
         click.echo(f"cannot be read: {folder}: {reason}", err=True)
 
 
 def _recorded(experiment: ListedExperiment) -> str:
+    """Returns the outcomes at every scale; the spaces within one are no place to break a line."""
     parts = []
     for scale, counts in experiment.recorded.items():
-        verdicts = ", ".join(f"[{MARKS[name]}]{n} {name}[/]" for name, n in counts.items())
+        verdicts = ", ".join(f"{n} {name}".replace(" ", _SPACE) for name, n in counts.items())
         parts.append(f"{scale}: {verdicts or 'no claims'}")
     return "; ".join(parts)
 
 
+def _coloured(outcome: re.Match[str]) -> str:
+    text = outcome[0].replace(_SPACE, " ")
+    return click.style(text, fg=MARKS[text.partition(" ")[2]])
+
+
 def show(experiment_id: str, scale: str) -> None:
     """Prints what an ID means."""
+    from jaxgen.cli.console import Console
+
     console = Console(highlight=False)
     found, experiments = find(experiment_id)
     paper = found.paper

@@ -472,10 +472,11 @@ def plan(experiment_id: str, topology: str, scale: str, settings: tuple[str, ...
 
 @main.command()
 @click.argument("page", type=LocalPath())
-def gallery(page: Path) -> None:
+@click.option("--redraw", is_flag=True, help="Draw the recorded figures of all papers from their tables.")
+def gallery(page: Path, redraw: bool) -> None:
     """Write a Markdown page with one row for each recorded paper.
 
-    Draws their figures from the recorded tables, and renews the index that `list` reads.
+    Also renews the index that `list` reads, and draws the figures, of papers that changed since they were recorded.
     """
     import_jax()
     from jaxgen.ledger.discovery import discover
@@ -485,7 +486,7 @@ def gallery(page: Path) -> None:
 
     papers = discover().papers.values()
     for each in papers:
-        renew(each)
+        renew(each, redraw=redraw)
     write_text(page, gallery_of(papers, page))
 
 

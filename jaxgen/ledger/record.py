@@ -19,7 +19,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.figures.draw import draw, svg
 from jaxgen.ledger.discovery import FoundPaper
-from jaxgen.ledger.index import write_index
+from jaxgen.ledger.index import read_index, write_index
 from jaxgen.ledger.reproduce import Reproduction, verdict_json, withheld
 from jaxgen.ledger.results import RECORDED_SCALES, figure_file, read_results, results_file, table_file
 from jaxgen.ledger.runs import Request, Run
@@ -78,21 +78,27 @@ def figures(found: FoundPaper, experiment: Experiment, scale: str) -> Iterator[t
 
 
 def recorded(found: FoundPaper) -> Iterator[tuple[str, Experiment]]:
-    """Gives the scale and the experiment of every recorded table of a paper."""
+    """Gives the scale and the experiment of everything of a paper that is recorded."""
     for scale in RECORDED_SCALES:
         results = read_results(found.folder, scale)
-        for experiment in found.paper.experiments:
-            if experiment.name in results and table_file(found.folder, scale, experiment.name).exists():
-                yield scale, experiment
+        yield from ((scale, each) for each in found.paper.experiments if each.name in results)
 
 
-def renew(found: FoundPaper) -> None:
-    """Draws a paper's recorded figures from its tables, and writes its index; what is the same is not written."""
-    for scale, experiment in recorded(found):
-        for path, text in figures(found, experiment, scale):
-            if not path.exists() or path.read_text(encoding="utf-8") != text:
-                write_text(path, text)
-    write_index(found)
+def renew(found: FoundPaper, *, redraw: bool) -> None:
+    """Writes the index of a paper with recorded results, and draws their figures where it did not hold, or `redraw`.
+
+    What would be the same is not written; of an installed jaxgen, which has no tables, nothing is drawn.
+    """
+    results = list(recorded(found))
+    if redraw or read_index(found.folder) is None:
+        for scale, experiment in results:
+            if not table_file(found.folder, scale, experiment.name).exists():
+                continue
+            for path, text in figures(found, experiment, scale):
+                if not path.exists() or path.read_text(encoding="utf-8") != text:
+                    write_text(path, text)
+    if results:
+        write_index(found)
 
 
 def _finished(done: Reproduction) -> dict[str, Any]:
