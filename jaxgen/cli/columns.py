@@ -22,7 +22,8 @@ def width() -> int:
 
 def echo(line: str) -> None:
     """Prints a line with colours, where the output is a terminal that may have them."""
-    click.echo(line, color=False if os.environ.get("NO_COLOR") else None)
+    # Where none is named, click writes UTF-8 to an output that asks for ASCII.
+    click.echo(line, file=sys.stdout, color=False if os.environ.get("NO_COLOR") else None)
 
 
 def lay_out(rows: Sequence[Sequence[str]], folded: Sequence[int], width: int) -> Iterator[list[str]]:

@@ -16,7 +16,6 @@ from jaxgen.ledger.index import ListedExperiment
 from jaxgen.ledger.results import read_results
 
 if TYPE_CHECKING:
-    from jaxgen.cli.console import Console
     from jaxgen.condition import Condition
     from jaxgen.experiment import Experiment
 
@@ -28,7 +27,7 @@ _OUTCOME = re.compile(rf"\d+{_SPACE}({'|'.join(MARKS)})".replace(" ", _SPACE))
 def list_papers() -> None:
     """Prints every experiment with its recorded verdicts."""
     found = listing()
-    rows = [("ID", "what", "claims", "recorded")]
+    rows: list[tuple[str, ...]] = [("ID", "what", "claims", "recorded")]
     for slug, paper in found.papers.items():
         rows.append((slug, f"{paper.title} (arXiv {paper.arxiv})", "", ""))
         rows += [(f"  {slug}/{each.name}", each.title, str(each.claims), _recorded(each)) for each in paper.experiments]
@@ -56,51 +55,61 @@ def _coloured(outcome: re.Match[str]) -> str:
 
 def show(experiment_id: str, scale: str) -> None:
     """Prints what an ID means."""
-    from jaxgen.cli.console import Console
-
-    console = Console(highlight=False)
     found, experiments = find(experiment_id)
     paper = found.paper
     scales = {each for experiment in experiments for each in experiment.scales}
     if scale not in scales:
         raise UserError(f"{experiment_id} has no scale {shown(scale)}{nearest(scale, scales)}")
-    console.print(f"[bold]{paper.title}[/]\n{paper.authors}, {paper.year}, arXiv:{paper.arxiv}\n")
-    console.print(found.notebook.strip(), markup=False, soft_wrap=True)
+    _say(_styled(paper.title, bold=True))
+    _say(f"{paper.authors}, {paper.year}, arXiv:{paper.arxiv}\n")
+    _say(found.notebook.strip())
     for experiment in experiments:
-        console.print(f"\n[bold]{paper.slug}/{experiment.name}[/]  {experiment.title}")
+        _say("\n", _styled(f"{paper.slug}/{experiment.name}", bold=True), f"  {experiment.title}")
         wish = "; paper scale wants an accelerator" if experiment.accelerator else ""
-        console.print(f"  scales: {', '.join(experiment.scales)}{wish}")
+        _say(f"  scales: {', '.join(experiment.scales)}{wish}")
         if len(experiments) == 1:
-            _show_conditions(console, experiment, scale)
-        _show_claims(console, found, experiment)
+            _show_conditions(experiment, scale)
+        _show_claims(found, experiment)
 
 
-def _show_conditions(console: Console, experiment: Experiment, scale: str) -> None:
+def _show_conditions(experiment: Experiment, scale: str) -> None:
     """Prints the settings of the first condition, and of the others what differs."""
     conditions = experiment.at_scale(scale)
     common = dict(_settings(conditions[0]))
-    console.print(f"\nsettings of '{conditions[0].name}' at scale {scale} (change any with --set KEY=VALUE):")
+    _say(f"\nsettings of '{conditions[0].name}' at scale {scale} (change any with --set KEY=VALUE):")
     for key, value in common.items():
-        console.print(f"  {key} = {value}", markup=False, soft_wrap=True)
+        _say(f"  {key} = {value}")
     for condition in conditions[1:20]:
         own = [f"{key} = {value}" for key, value in _settings(condition) if common.get(key) != value]
-        console.print(f"'{condition.name}': {', '.join(own) or 'the same'}", markup=False, soft_wrap=True)
+        _say(f"'{condition.name}': {', '.join(own) or 'the same'}")
     if len(conditions) > 20:
-        console.print(f"... and {len(conditions) - 20} more")
+        _say(f"... and {len(conditions) - 20} more")
 
 
-def _show_claims(console: Console, found: FoundPaper, experiment: Experiment) -> None:
+def _show_claims(found: FoundPaper, experiment: Experiment) -> None:
     recorded: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for scale in experiment.scales:
         for verdict in read_results(found.folder, scale).get(experiment.name, {"claims": []})["claims"]:
             recorded.setdefault(verdict["claim"], []).append((scale, verdict))
     for claim in experiment.claims:
-        console.print(f"  {claim.name}: {claim.says}", markup=False, soft_wrap=True)
-        told = f"      paper: {claim.paper} ({claim.place}); expected {claim.expect}"
-        console.print(told, markup=False, soft_wrap=True)
+        _say(f"  {claim.name}: {claim.says}")
+        _say(f"      paper: {claim.paper} ({claim.place}); expected {claim.expect}")
         for scale, verdict in recorded.get(claim.name, []):
-            console.print(f"      at scale {scale}: [{MARKS[verdict['outcome']]}]{verdict['outcome']}[/], ", end="")
-            console.print(verdict["reason"], markup=False, soft_wrap=True)
+            outcome = _styled(verdict["outcome"], fg=MARKS[verdict["outcome"]])
+            _say(f"      at scale {scale}: ", outcome, f", {verdict['reason']}")
+
+
+class _Styled(str):
+    """A text with the codes that a terminal obeys."""
+
+
+def _styled(text: str, **style: Any) -> _Styled:
+    return _Styled(click.style(harmless(text), **style))
+
+
+def _say(*parts: str) -> None:
+    """Prints the parts of a line, where a terminal obeys the styled ones alone."""
+    columns.echo("".join(part if isinstance(part, _Styled) else harmless(part) for part in parts))
 
 
 def _settings(condition: Condition) -> list[tuple[str, object]]:
