@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN := $(VENV)/bin
 
 .PHONY: reproduce test test-newest test-long smoke chaos chaos-distributed chaos-store damage fuzz endurance compile-tpu compile-cuda \
-	lint bench bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins audit
+	lint docs bench bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins audit
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
 reproduce: setup
@@ -22,7 +22,8 @@ test-newest:
 test-long: setup
 	$(RUN)/python -m pytest -n 3 --dist worksteal -m long
 
-# The smoke run of every experiment of every paper; make test has one of them. About 7 minutes.
+# All papers held to their whole contract, with a smoke run of every experiment; make test has a sample of them, and one
+# smoke run. About 7 minutes.
 smoke: setup
 	$(RUN)/python -m pytest -n 2 -m "smoke or not smoke" tests/test_experiments.py
 
@@ -76,6 +77,11 @@ lint: setup
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
+
+# Draws every recorded figure from its table, and writes docs/gallery.md and the indexes that `jaxgen list` reads. After
+# figures, matplotlib or the version changed; after a notebook did, `jaxgen gallery docs/gallery.md` is enough. 2 minutes.
+docs: setup
+	$(RUN)/jaxgen gallery docs/gallery.md --redraw
 
 # Side by side with a plain PyTorch script; installs the CPU build of torch. About 5 minutes.
 bench: setup

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -28,6 +27,8 @@ def shown(value: object) -> str:
 
 def suggestion(name: str, choices: Iterable[str]) -> str:
     """Returns `; did you mean 'x'?` for the nearest of `choices`, nothing where none is near."""
+    import difflib  # slow to import, and needed in messages alone
+
     close = difflib.get_close_matches(name, sorted(set(choices)), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
 

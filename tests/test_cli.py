@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 import rich.table
 
+from jaxgen.cli import columns
 from jaxgen.cli.console import Console
 from jaxgen.cli.tasks import first_sentence, overlaps
 from jaxgen.cli.text import harmless
+from jaxgen.ledger.discovery import find
+from jaxgen.ledger.index import listed, read_index
+from jaxgen.ledger.record import figures
 from jaxgen.tasks.examples import EXAMPLES
 from tests.tiny_paper import invoke
 
@@ -27,6 +31,8 @@ from tests.tiny_paper import invoke
     ],
 )  # fmt: skip
 def test_commands_that_only_look_import_no_jax(command: list[str]) -> None:
+    # These read no notebook where all indexes hold (`make docs` renews them).
+    more = ("numpy", "jaxgen.condition") if command in (["list"], ["--help"]) else ()
     code = f"""
 import sys
 from jaxgen.cli import main
@@ -34,12 +40,26 @@ try:
     main({command!r})
 except SystemExit as stop:
     assert not stop.code, stop.code
-slow = [name for name in ("jax", "flax", "pandas", "matplotlib") if name in sys.modules]
+slow = [name for name in ("jax", "flax", "pandas", "matplotlib", *{more!r}) if name in sys.modules]
 assert not slow, slow
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert any(word in done.stdout for word in ("reproduce", "nanda", "grok", "<start>"))
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_columns_are_as_wide_as_the_page_and_lose_no_word(width: int) -> None:
+    rows = [
+        ("ID", "what", "claims", "recorded"),
+        ("  paper/experiment", "a title of a good many words, " * 4, "12", "paper: 1\u00a0not\u00a0reproduced"),
+        ("other", "short", "", ""),
+    ]
+    laid_out = list(columns.lay_out(rows, (1, 3), width))
+    for row, lines in zip(rows, laid_out, strict=True):
+        assert sorted(word for line in lines for word in line.split()) == sorted(" ".join(row).split())
+        assert max(map(len, lines)) <= width
+    assert {line.index(cell) for cell, line in (("what", laid_out[0][0]), ("a title", laid_out[1][0]))} == {20}
 
 
 @pytest.mark.parametrize(
@@ -340,7 +360,16 @@ def test_recording_goes_on_condition_by_condition(tiny: Path) -> None:
     table = (folder / "paper" / "main.csv").read_text().splitlines()
     assert table[0].startswith("condition,seed,step,accuracy/corrupted")
     assert (folder / "paper" / "main-accuracy.svg").exists()
+    found, (experiment, *_) = find("tiny-paper")
+    assert read_index(folder.parent) == listed(found)
     assert "paper: 1 reproduced, 1 not reproduced" in invoke("list").output
+    assert [(path.name, path.read_text()) for path, _ in figures(found, experiment, "paper")] == [
+        (path.name, text) for path, text in figures(found, experiment, "paper")
+    ]
+    (folder / "paper" / "main.csv").unlink()  # as an installed jaxgen is
+    result = invoke("reproduce", "tiny-paper/main", "--record")
+    assert result.exit_code == 2
+    assert "record in a checkout" in result.output
 
 
 def test_a_new_paper_is_found_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from jaxgen.ledger.discovery import discover
-from jaxgen.ledger.results import read_results
+from jaxgen.ledger.results import RECORDED_SCALES, read_results
 from jaxgen.report.gallery import gallery
 
 README = Path(__file__).parent.parent / "README.md"
@@ -14,7 +14,7 @@ README = Path(__file__).parent.parent / "README.md"
 def ledger() -> list[str]:
     rows = []
     for slug, found in discover().papers.items():
-        for scale in ("paper", "mini"):
+        for scale in RECORDED_SCALES:
             claims = [claim for entry in read_results(found.folder, scale).values() for claim in entry["claims"]]
             if claims:
                 count = Counter(claim["outcome"] for claim in claims)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 from jaxgen.errors import UserError
@@ -21,6 +20,8 @@ def import_jax() -> None:
         raise UserError(f"jax refuses a variable of the environment: {error}; correct it or unset it") from None
     # XLA ends the process where it does not know a flag, so another one is asked first.
     if os.environ.get("XLA_FLAGS") and not xla_bridge.backends_are_initialized():
+        import subprocess
+
         asked = [sys.executable, "-c", "from jaxlib import _jax; _jax.CompileOptions()"]
         answer = subprocess.run(
             asked, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"

@@ -2,108 +2,120 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 
-from jaxgen.cli.console import Console
-from jaxgen.condition import Condition
+from jaxgen.cli import columns
+from jaxgen.cli.text import harmless
 from jaxgen.config import field_types, to_json
 from jaxgen.errors import UserError, nearest, shown
-from jaxgen.experiment import Experiment
-from jaxgen.ledger.discovery import FoundPaper, discover, find
+from jaxgen.ledger.discovery import FoundPaper, find, listing
+from jaxgen.ledger.index import ListedExperiment
 from jaxgen.ledger.results import read_results
 
+if TYPE_CHECKING:
+    from jaxgen.condition import Condition
+    from jaxgen.experiment import Experiment
+
 MARKS = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow", "not judged": "bright_black"}
+_SPACE = "\u00a0"  # that no line is broken at
+_OUTCOME = re.compile(rf"\d+{_SPACE}({'|'.join(MARKS)})".replace(" ", _SPACE))
 
 
 def list_papers() -> None:
-    """Prints every experiment with its scales and recorded verdicts."""
-    found = discover()
-    table = Table(box=None, pad_edge=False)
-    table.add_column("ID", no_wrap=True)
-    for column in ("what", "claims", "recorded"):
-        table.add_column(column, overflow="fold")
-    for slug, each in found.papers.items():
-        table.add_row(f"[bold]{slug}", f"[bold]{each.paper.title}[/] (arXiv {each.paper.arxiv})", "", "")
-        for experiment in each.paper.experiments:
-            table.add_row(
-                f"  {slug}/{experiment.name}",
-                experiment.title,
-                str(len(experiment.claims)),
-                _recorded(each, experiment),
-            )
-    # Without a terminal (a pipe, a log) nothing is gained from narrow columns.
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
+    """Prints every experiment with its recorded verdicts."""
+    found = listing()
+    rows: list[tuple[str, ...]] = [("ID", "what", "claims", "recorded")]
+    for slug, paper in found.papers.items():
+        rows.append((slug, f"{paper.title} (arXiv {paper.arxiv})", "", ""))
+        rows += [(f"  {slug}/{each.name}", each.title, str(each.claims), _recorded(each)) for each in paper.experiments]
+    rows = [tuple(map(harmless, row)) for row in rows]
+    for row, lines in zip(rows, columns.lay_out(rows, (1, 3), columns.width()), strict=True):
+        for line in lines:
+            columns.echo(_OUTCOME.sub(_coloured, line) if row[2].isdigit() else click.style(line, bold=True))
     for folder, reason in found.broken.items():
         click.echo(f"cannot be read: {folder}: {reason}", err=True)
 
 
-def _recorded(found: FoundPaper, experiment: Experiment) -> str:
+def _recorded(experiment: ListedExperiment) -> str:
+    """Returns the outcomes at every scale; the spaces within one are no place to break a line."""
     parts = []
-    for scale in ("paper", "mini"):
-        entry = read_results(found.folder, scale).get(experiment.name)
-        if entry:
-            counts = Counter(claim["outcome"] for claim in entry["claims"])
-            verdicts = ", ".join(f"[{MARKS[name]}]{n} {name}[/]" for name, n in counts.most_common())
-            parts.append(f"{scale}: {verdicts or 'no claims'}")
+    for scale, counts in experiment.recorded.items():
+        verdicts = ", ".join(f"{n} {name}".replace(" ", _SPACE) for name, n in counts.items())
+        parts.append(f"{scale}: {verdicts or 'no claims'}")
     return "; ".join(parts)
+
+
+def _coloured(outcome: re.Match[str]) -> str:
+    text = outcome[0].replace(_SPACE, " ")
+    return click.style(text, fg=MARKS[text.partition(" ")[2]])
 
 
 def show(experiment_id: str, scale: str) -> None:
     """Prints what an ID means."""
-    console = Console(highlight=False)
     found, experiments = find(experiment_id)
     paper = found.paper
     scales = {each for experiment in experiments for each in experiment.scales}
     if scale not in scales:
         raise UserError(f"{experiment_id} has no scale {shown(scale)}{nearest(scale, scales)}")
-    console.print(f"[bold]{paper.title}[/]\n{paper.authors}, {paper.year}, arXiv:{paper.arxiv}\n")
-    console.print(found.notebook.strip(), markup=False, soft_wrap=True)
+    _say(_styled(paper.title, bold=True))
+    _say(f"{paper.authors}, {paper.year}, arXiv:{paper.arxiv}\n")
+    _say(found.notebook.strip())
     for experiment in experiments:
-        console.print(f"\n[bold]{paper.slug}/{experiment.name}[/]  {experiment.title}")
+        _say("\n", _styled(f"{paper.slug}/{experiment.name}", bold=True), f"  {experiment.title}")
         wish = "; paper scale wants an accelerator" if experiment.accelerator else ""
-        console.print(f"  scales: {', '.join(experiment.scales)}{wish}")
+        _say(f"  scales: {', '.join(experiment.scales)}{wish}")
         if len(experiments) == 1:
-            _show_conditions(console, experiment, scale)
-        _show_claims(console, found, experiment)
+            _show_conditions(experiment, scale)
+        _show_claims(found, experiment)
 
 
-def _show_conditions(console: Console, experiment: Experiment, scale: str) -> None:
+def _show_conditions(experiment: Experiment, scale: str) -> None:
     """Prints the settings of the first condition, and of the others what differs."""
     conditions = experiment.at_scale(scale)
     common = dict(_settings(conditions[0]))
-    console.print(f"\nsettings of '{conditions[0].name}' at scale {scale} (change any with --set KEY=VALUE):")
+    _say(f"\nsettings of '{conditions[0].name}' at scale {scale} (change any with --set KEY=VALUE):")
     for key, value in common.items():
-        console.print(f"  {key} = {value}", markup=False, soft_wrap=True)
+        _say(f"  {key} = {value}")
     for condition in conditions[1:20]:
         own = [f"{key} = {value}" for key, value in _settings(condition) if common.get(key) != value]
-        console.print(f"'{condition.name}': {', '.join(own) or 'the same'}", markup=False, soft_wrap=True)
+        _say(f"'{condition.name}': {', '.join(own) or 'the same'}")
     if len(conditions) > 20:
-        console.print(f"... and {len(conditions) - 20} more")
+        _say(f"... and {len(conditions) - 20} more")
 
 
-def _show_claims(console: Console, found: FoundPaper, experiment: Experiment) -> None:
+def _show_claims(found: FoundPaper, experiment: Experiment) -> None:
     recorded: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for scale in experiment.scales:
         for verdict in read_results(found.folder, scale).get(experiment.name, {"claims": []})["claims"]:
             recorded.setdefault(verdict["claim"], []).append((scale, verdict))
     for claim in experiment.claims:
-        console.print(f"  {claim.name}: {claim.says}", markup=False, soft_wrap=True)
-        told = f"      paper: {claim.paper} ({claim.place}); expected {claim.expect}"
-        console.print(told, markup=False, soft_wrap=True)
+        _say(f"  {claim.name}: {claim.says}")
+        _say(f"      paper: {claim.paper} ({claim.place}); expected {claim.expect}")
         for scale, verdict in recorded.get(claim.name, []):
-            console.print(f"      at scale {scale}: [{MARKS[verdict['outcome']]}]{verdict['outcome']}[/], ", end="")
-            console.print(verdict["reason"], markup=False, soft_wrap=True)
+            outcome = _styled(verdict["outcome"], fg=MARKS[verdict["outcome"]])
+            _say(f"      at scale {scale}: ", outcome, f", {verdict['reason']}")
+
+
+class _Styled(str):
+    """A text with the codes that a terminal obeys."""
+
+
+def _styled(text: str, **style: Any) -> _Styled:
+    return _Styled(click.style(harmless(text), **style))
+
+
+def _say(*parts: str) -> None:
+    """Prints the parts of a line, where a terminal obeys the styled ones alone."""
+    columns.echo("".join(part if isinstance(part, _Styled) else harmless(part) for part in parts))
 
 
 def _settings(condition: Condition) -> list[tuple[str, object]]:
     """Returns the keys that --set takes, with their values in this condition."""
     found: list[tuple[str, object]] = []
-    for name in field_types(Condition):
+    for name in field_types(type(condition)):
         value = to_json(getattr(condition, name), complete=True)
         if isinstance(value, dict):
             found += [(f"{name}.{key}", each) for key, each in value.items() if key != "kind"]

@@ -472,13 +472,22 @@ def plan(experiment_id: str, topology: str, scale: str, settings: tuple[str, ...
 
 @main.command()
 @click.argument("page", type=LocalPath())
-def gallery(page: Path) -> None:
-    """Write a Markdown page with one row for each recorded paper."""
+@click.option("--redraw", is_flag=True, help="Draw the recorded figures of all papers from their tables.")
+def gallery(page: Path, redraw: bool) -> None:
+    """Write a Markdown page with one row for each recorded paper.
+
+    Also renews the index that `list` reads, and draws the figures, of papers that changed since they were recorded.
+    """
+    import_jax()
     from jaxgen.ledger.discovery import discover
+    from jaxgen.ledger.record import renew
     from jaxgen.report.gallery import gallery as gallery_of
     from jaxgen.storage.files import write_text
 
-    write_text(page, gallery_of(discover().papers.values(), page))
+    papers = discover().papers.values()
+    for each in papers:
+        renew(each, redraw=redraw)
+    write_text(page, gallery_of(papers, page))
 
 
 @main.command()

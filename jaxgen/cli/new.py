@@ -11,7 +11,7 @@ import jinja2
 
 import jaxgen.experiments
 from jaxgen.errors import UserError
-from jaxgen.ledger.discovery import FOLDERS_VARIABLE, discover
+from jaxgen.ledger.discovery import FOLDERS_VARIABLE, folders
 from jaxgen.storage.files import make_directory
 
 
@@ -23,8 +23,8 @@ def new_paper(slug: str, into: Path) -> None:
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug):
         raise UserError(f"got '{slug}', expected lower-case words joined by hyphens, such as corrupted-modadd")
-    if slug in (papers := discover().papers):
-        raise UserError(f"there is a paper '{slug}' already, in {papers[slug].folder}")
+    if slug in (there := folders()[0]):
+        raise UserError(f"there is a paper '{slug}' already, in {there[slug]}")
     folder = into / slug.replace("-", "_")
     if folder.exists():
         raise UserError(f"{folder} is there already; choose another slug or remove it")

@@ -137,7 +137,7 @@ def reproduce_command(
         if record:
             from jaxgen.ledger.record import refuse_to_record
 
-            refuse_to_record(experiment, request)
+            refuse_to_record(found, experiment, request)
         path = objects.locate(processes.told(functools.partial(_run_path, runs, request, resume, fresh=fresh)))
         todo.append((experiment, request, path))
     if skipped:

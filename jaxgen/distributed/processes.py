@@ -17,7 +17,6 @@ import re
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -297,6 +296,8 @@ def end(text: str, code: int) -> NoReturn:
 
 def fail(error: Exception) -> NoReturn:
     """Ends this process because of an error that nothing was prepared for, and with it all others."""
+    import traceback
+
     import jax
 
     text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

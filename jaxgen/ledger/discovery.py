@@ -1,5 +1,5 @@
 """Finding papers: those in the wheel, and those in folders named by $JAXGEN_EXPERIMENTS. One that is asked for is
-imported alone."""
+imported alone; to list all, only those whose index does not hold are."""
 
 from __future__ import annotations
 
@@ -12,21 +12,27 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import jaxgen.experiments
 from jaxgen.errors import UserError, nearest
-from jaxgen.experiment import Experiment, Paper
+from jaxgen.ledger.index import ListedPaper, listed, read_index, sources_digest
+
+if TYPE_CHECKING:
+    from jaxgen.experiment import Experiment, Paper
 
 FOLDERS_VARIABLE = "JAXGEN_EXPERIMENTS"
 
 
 @dataclasses.dataclass(frozen=True)
 class FoundPaper:
-    """A paper and the folder it lives in; `notebook` is its module's docstring."""
+    """A paper and the folder it lives in; `notebook` is its module's docstring, `sources` the digest of the Python
+    files that were imported."""
 
     paper: Paper
     folder: Path
     notebook: str
+    sources: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,22 +43,48 @@ class Discovery:
     broken: dict[Path, str]
 
 
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What `jaxgen list` shows of every paper; those that had to be imported for it; and the folders that could not be
+    read, with the reason."""
+
+    papers: dict[str, ListedPaper]
+    imported: dict[str, FoundPaper]
+    broken: dict[Path, str]
+
+
 class _Unreadable(Exception):
     """A paper's folder cannot be read."""
 
 
 def discover() -> Discovery:
     """Imports every paper's folder. One that fails is reported, and hides no other."""
-    folders, broken = _folders()
+    found, broken = folders()
     papers: dict[str, FoundPaper] = {}
-    for slug, places in folders.items():
-        for folder in places[1:]:
-            broken[folder] = f"'{slug}' is also in {places[0]}"
+    for slug, folder in found.items():
         try:
-            papers[slug] = _read(slug, places[0])
+            papers[slug] = _read(slug, folder)
         except _Unreadable as error:
-            broken[places[0]] = str(error)
+            broken[folder] = str(error)
     return Discovery(papers, broken)
+
+
+def listing() -> Listing:
+    """Returns what `jaxgen list` shows; imports the papers whose index does not hold, and writes nothing."""
+    found, broken = folders()
+    papers: dict[str, ListedPaper] = {}
+    imported: dict[str, FoundPaper] = {}
+    for slug, folder in found.items():
+        known = read_index(folder)
+        if known is None:
+            try:
+                imported[slug] = _read(slug, folder)
+                known = listed(imported[slug])
+            except (_Unreadable, UserError) as error:
+                broken[folder] = str(error)
+                continue
+        papers[slug] = known
+    return Listing(papers, imported, broken)
 
 
 def find(experiment_id: str) -> tuple[FoundPaper, tuple[Experiment, ...]]:
@@ -62,22 +94,8 @@ def find(experiment_id: str) -> tuple[FoundPaper, tuple[Experiment, ...]]:
       UserError: there is none; the nearest ID is named.
     """
     slug, _, name = experiment_id.partition("/")
-    if slug.startswith("arxiv:"):
-        numbers = {each.paper.arxiv: key for key, each in discover().papers.items()}
-        number = slug.removeprefix("arxiv:").split("v")[0]
-        if number not in numbers:
-            raise UserError(f"no paper '{slug}'{nearest(slug, (f'arxiv:{each}' for each in numbers))}")
-        slug = numbers[number]
-    folders, broken = _folders()
-    if slug not in folders:
-        missing = "".join(f"; {reason}: {place}" for place, reason in broken.items())
-        raise UserError(
-            f"no paper '{slug}'{nearest(slug, folders)} (folders of more papers: {FOLDERS_VARIABLE}){missing}"
-        )
-    try:
-        found = _read(slug, folders[slug][0])
-    except _Unreadable as error:
-        raise UserError(f"'{slug}' cannot be read from {folders[slug][0]}: {error}") from None
+    found = _by_number(slug) if slug.startswith("arxiv:") else _by_slug(slug)
+    slug = found.paper.slug
     by_name = {each.name: each for each in found.paper.experiments}
     if not name:
         return found, found.paper.experiments
@@ -88,36 +106,67 @@ def find(experiment_id: str) -> tuple[FoundPaper, tuple[Experiment, ...]]:
     return found, (by_name[name],)
 
 
+def _by_number(wanted: str) -> FoundPaper:
+    known = listing()
+    slugs = {each.arxiv: slug for slug, each in known.papers.items()}
+    number = wanted.removeprefix("arxiv:").split("v")[0]
+    if number not in slugs:
+        close = nearest(wanted, (f"arxiv:{each}" for each in slugs))
+        raise UserError(f"no paper '{wanted}'{close}{_left_out(known.broken)}")
+    slug = slugs[number]
+    return known.imported.get(slug) or _by_slug(slug)
+
+
+def _by_slug(slug: str) -> FoundPaper:
+    found, broken = folders()
+    if slug not in found:
+        where = f"(folders of more papers: {FOLDERS_VARIABLE})"
+        raise UserError(f"no paper '{slug}'{nearest(slug, found)} {where}{_left_out(broken)}")
+    try:
+        return _read(slug, found[slug])
+    except _Unreadable as error:
+        raise UserError(f"'{slug}' cannot be read from {found[slug]}: {error}") from None
+
+
+def _left_out(broken: dict[Path, str]) -> str:
+    return "".join(f"; {reason}: {place}" for place, reason in broken.items())
+
+
 def import_parts(slug: str) -> None:
     """Imports a paper so that its parts are known; what is not there, or cannot be read, stays unknown."""
-    folders, _ = _folders()
-    if slug in folders:
+    found, _ = folders()
+    if slug in found:
         with contextlib.suppress(_Unreadable):
-            _read(slug, folders[slug][0])
+            _read(slug, found[slug])
 
 
-def _folders() -> tuple[dict[str, list[Path]], dict[Path, str]]:
-    """Returns every paper's folders by its slug, and the places that cannot be looked at, with the reason."""
-    found: dict[str, list[Path]] = {}
+def folders() -> tuple[dict[str, Path], dict[Path, str]]:
+    """Returns every paper's folder by its slug, and the places that are left out, with the reason."""
+    found: dict[str, Path] = {}
     broken: dict[Path, str] = {}
     named = [Path(part) for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
     for place in [Path(jaxgen.experiments.__path__[0]), *named]:
         try:
             root = place.expanduser().resolve()
-            folders = sorted(each.parent for each in root.glob("*/__init__.py"))
+            papers = sorted(each.parent for each in root.glob("*/__init__.py"))
             there = root.is_dir()
         except (OSError, RuntimeError) as error:  # it may not be looked at, or its user does not exist
             broken[place] = f"{FOLDERS_VARIABLE} names a folder that cannot be read: {error}"
             continue
         if not there:
             broken[root] = f"{FOLDERS_VARIABLE} names a folder that does not exist"
-        for folder in folders:
-            found.setdefault(folder.name.replace("_", "-"), []).append(folder)
+        for folder in papers:
+            slug = folder.name.replace("_", "-")
+            if slug in found:
+                broken[folder] = f"'{slug}' is also in {found[slug]}"
+            else:
+                found[slug] = folder
     return found, broken
 
 
 def _read(slug: str, folder: Path) -> FoundPaper:
     try:
+        sources = sources_digest(folder)  # before the import: an edit in between must not count as imported
         module = _import(folder)
         paper = module.PAPER
         if paper.slug != slug:
@@ -125,7 +174,7 @@ def _read(slug: str, folder: Path) -> FoundPaper:
             raise UserError(f"the folder of '{paper.slug}' is named {folder.name}, expected {expected}")
     except (Exception, SystemExit) as error:
         raise _Unreadable(_told(error, folder)) from error
-    return FoundPaper(paper, folder, module.__doc__ or "")
+    return FoundPaper(paper, folder, module.__doc__ or "", sources)
 
 
 def _told(error: BaseException, folder: Path) -> str:

@@ -1,35 +1,41 @@
 """`--record`: writing results into the paper's folder, condition by condition if need be.
 
 A recorded table is merged: conditions that this run has finished replace their old rows, the others
-stay. Verdicts are judged on the merged table, so a recording can go on another day.
+stay. Verdicts are judged and figures are drawn from the merged table as it is recorded, so a recording
+can go on another day, and whoever has the table finds the same.
 """
 
 from __future__ import annotations
 
 import datetime
 import functools
-import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import matplotlib
 
 from jaxgen.condition import trajectories
 from jaxgen.distributed import environment
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
-from jaxgen.figures.draw import draw
+from jaxgen.figures.draw import draw, svg
 from jaxgen.ledger.discovery import FoundPaper
+from jaxgen.ledger.index import read_index, write_index
 from jaxgen.ledger.reproduce import Reproduction, verdict_json, withheld
-from jaxgen.ledger.results import figure_file, read_results, results_file, table_file
+from jaxgen.ledger.results import RECORDED_SCALES, figure_file, read_results, results_file, table_file
 from jaxgen.ledger.runs import Request, Run
 from jaxgen.ledger.verdict import judge_all
 from jaxgen.storage.files import write_json, write_text
 from jaxgen.table import Table
 
 
-def refuse_to_record(experiment: Experiment, request: Request) -> None:
+def refuse_to_record(found: FoundPaper, experiment: Experiment, request: Request) -> None:
     """Raises `UserError` where a run of this request must not be recorded."""
+    table = table_file(found.folder, request.scale, experiment.name)
+    if experiment.name in read_results(found.folder, request.scale) and not table.exists():
+        raise UserError(
+            f"--record: {experiment.name} is recorded, and its table {table} is not there: an installed jaxgen has no "
+            "tables; record in a checkout of it (pip install --editable)"
+        )
     reason = withheld(experiment, request)
     if request.extend is not None:
         reason = "it is trained beyond its own steps"
@@ -48,22 +54,51 @@ def record_results(found: FoundPaper, done: Reproduction) -> Path:
     fresh = done.table.without(set(conditions) - finished.keys())
     table = Table.concat([kept, fresh])
     write_text(csv, table.csv())
-    for figure in experiment.figures:
-        drawn = draw(figure, table, done.conditions)
-        if drawn is not None:
-            # Names inside the file that do not change from one recording to the next.
-            svg = io.StringIO()
-            with matplotlib.rc_context({"svg.hashsalt": "jaxgen"}):
-                drawn.savefig(svg, format="svg", metadata={"Date": None})
-            write_text(figure_file(found.folder, scale, experiment.name, figure.name), svg.getvalue())
+    for path, text in figures(found, experiment, scale):
+        write_text(path, text)
     results = read_results(found.folder, scale)
     entry = results.get(experiment.name, {"conditions": {}})
     entry["conditions"] = {name: facts for name, facts in entry["conditions"].items() if name in conditions} | finished
-    entry["claims"] = [verdict_json(verdict) for verdict in judge_all(experiment.claims, table)]
+    entry["claims"] = [verdict_json(verdict) for verdict in judge_all(experiment.claims, Table.load(csv))]
     results[experiment.name] = entry
     path = results_file(found.folder, scale)
     write_json(path, dict(sorted(results.items())))
+    write_index(found)
     return path
+
+
+def figures(found: FoundPaper, experiment: Experiment, scale: str) -> Iterator[tuple[Path, str]]:
+    """Draws the figures of an experiment from its recorded table: gives the file and the text of each."""
+    table = Table.load(table_file(found.folder, scale, experiment.name))
+    conditions = experiment.at_scale(scale)
+    for figure in experiment.figures:
+        drawing = draw(figure, table, conditions)
+        if drawing is not None:
+            yield figure_file(found.folder, scale, experiment.name, figure.name), svg(drawing)
+
+
+def recorded(found: FoundPaper) -> Iterator[tuple[str, Experiment]]:
+    """Gives the scale and the experiment of everything of a paper that is recorded."""
+    for scale in RECORDED_SCALES:
+        results = read_results(found.folder, scale)
+        yield from ((scale, each) for each in found.paper.experiments if each.name in results)
+
+
+def renew(found: FoundPaper, *, redraw: bool) -> None:
+    """Writes the index of a paper with recorded results, and draws their figures where it did not hold, or `redraw`.
+
+    What would be the same is not written; of an installed jaxgen, which has no tables, nothing is drawn.
+    """
+    results = list(recorded(found))
+    if redraw or read_index(found.folder) is None:
+        for scale, experiment in results:
+            if not table_file(found.folder, scale, experiment.name).exists():
+                continue
+            for path, text in figures(found, experiment, scale):
+                if not path.exists() or path.read_text(encoding="utf-8") != text:
+                    write_text(path, text)
+    if results:
+        write_index(found)
 
 
 def _finished(done: Reproduction) -> dict[str, Any]:

@@ -4,7 +4,8 @@
     experiments/<paper>/results/<scale>/<experiment>.csv     the tidy table, one column a key
     experiments/<paper>/results/<scale>/<experiment>-<figure>.svg
 
-Written by `jaxgen reproduce ... --record` alone.
+Written by `jaxgen reproduce ... --record` alone; `jaxgen gallery` draws the figures again from the tables. An installed
+jaxgen has neither tables nor figures.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jaxgen.errors import UserError
+
+RECORDED_SCALES = ("paper", "mini")  # in the order in which they are shown; a smoke run is never recorded
+
 
 def results_file(folder: Path, scale: str) -> Path:
     """Returns where the verdicts of a scale are recorded."""
@@ -20,11 +25,18 @@ def results_file(folder: Path, scale: str) -> Path:
 
 
 def read_results(folder: Path, scale: str) -> dict[str, Any]:
-    """Returns the recorded results of a scale by experiment; empty where there are none."""
+    """Returns the recorded results of a scale by experiment; empty where there are none.
+
+    Raises:
+      UserError: the file is no JSON, such as after a merge.
+    """
     path = results_file(folder, scale)
     if not path.exists():
         return {}
-    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}; restore it, or remove it and record again") from None
     return data
 
 

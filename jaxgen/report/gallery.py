@@ -11,12 +11,12 @@ from typing import Any
 
 from jaxgen.experiment import Experiment
 from jaxgen.ledger.discovery import FoundPaper
-from jaxgen.ledger.results import figure_file, read_results
+from jaxgen.ledger.results import RECORDED_SCALES, figure_file, read_results
 
 HEAD = """# Gallery
 
 One row for each paper and scale with recorded results: its first claim, how many of its claims were
-reproduced, and the command that does it again. Written by `jaxgen gallery`; minutes are those of all
+reproduced, and the command that does it again. Written by `make docs`; minutes are those of all
 trainings together, one after the other.
 
 | | paper, and its first claim | claims | again | minutes | on |
@@ -34,7 +34,7 @@ def gallery(papers: Iterable[FoundPaper], page: Path) -> str:
     rows = [
         _row(found, scale, results, page)
         for found in papers
-        for scale in ("paper", "mini")
+        for scale in RECORDED_SCALES
         if (results := read_results(found.folder, scale))
     ]
     return HEAD + "".join(rows)

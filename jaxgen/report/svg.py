@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure as Drawing
 
 from jaxgen.figures.axes import STYLE
+from jaxgen.figures.draw import shorter
 from jaxgen.figures.palette import SHADES
 
 
@@ -29,8 +30,7 @@ def inline_svg(drawing: Drawing, prefix: str) -> Markup:
     text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', text, count=1)
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = re.sub(r'(url\(|xlink:href=")#', rf"\1#{prefix}-", text).replace("xlink:href", "href")
-    # A hundredth of a point is enough of a coordinate.
-    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
+    text = shorter(text)
     for shade in SHADES:
         text = text.replace(shade.light, f"var(--{shade.name})")
     return Markup(text)

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -157,6 +156,8 @@ def remove_path(path: Path) -> None:
     """Removes a file, a link or a whole folder; nothing that a link names."""
     links.check(path.parent)
     if path.is_dir() and not path.is_symlink():
+        import shutil
+
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

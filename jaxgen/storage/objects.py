@@ -19,8 +19,6 @@ import dataclasses
 import functools
 import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -286,6 +284,9 @@ def _home(path: Path) -> tuple[_Bucket, str] | None:
 @functools.cache
 def _scratch() -> Path:
     """Returns a folder of this process; removes those of processes that were killed."""
+    import shutil
+    import tempfile
+
     import filelock
 
     for left in Path(tempfile.gettempdir()).glob("jaxgen.*"):

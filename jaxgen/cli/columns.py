@@ -1,0 +1,52 @@
+"""Columns of text for a page of any length. (A table of rich takes a second for a thousand rows.)"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+
+import click
+
+_GAP = 2
+_PIPE = 160  # without a terminal (a pipe, a log) nothing is gained from narrow columns
+
+
+def width() -> int:
+    """Returns how many characters a line of the output has."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE
+
+
+def echo(line: str) -> None:
+    """Prints a line with colours, where the output is a terminal that may have them."""
+    # Where none is named, click writes UTF-8 to an output that asks for ASCII.
+    click.echo(line, file=sys.stdout, color=False if os.environ.get("NO_COLOR") else None)
+
+
+def lay_out(rows: Sequence[Sequence[str]], folded: Sequence[int], width: int) -> Iterator[list[str]]:
+    """Gives the lines of each row.
+
+    Args:
+      rows: cells, as many in each row.
+      folded: the columns whose cells are broken at spaces where they would not fit.
+      width: of a line, in characters; words that do not fit make it longer.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    free = width - _GAP * (len(widths) - 1) - sum(each for i, each in enumerate(widths) if i not in folded)
+    # A narrow column leaves what it does not need to the wider ones.
+    for left, i in zip(range(len(folded), 0, -1), sorted(folded, key=lambda i: widths[i]), strict=True):
+        longest = max(len(word) for row in rows for word in row[i].split(" "))
+        widths[i] = max(min(widths[i], free // left), longest)
+        free -= widths[i]
+    for row in rows:
+        cells = [
+            textwrap.wrap(cell, widths[i], break_long_words=False, break_on_hyphens=False) if i in folded else [cell]
+            for i, cell in enumerate(row)
+        ]
+        yield [
+            (" " * _GAP).join(part.ljust(size) for part, size in zip(parts, widths, strict=True)).rstrip()
+            for parts in itertools.zip_longest(*cells, fillvalue="")
+        ]
