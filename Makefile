@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test test-newest test-long smoke chaos chaos-distributed chaos-store damage fuzz endurance compile-tpu compile-cuda \
+.PHONY: reproduce test test-newest test-long smoke chaos chaos-distributed chaos-store check-ledger damage fuzz endurance compile-tpu compile-cuda \
 	lint docs bench bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins audit
 
 # Trains, measures, judges and reports corrupted-modadd at the paper's own size.
@@ -45,6 +45,10 @@ chaos-distributed: setup
 chaos-store: setup
 	$(RUN)/python -m tests.chaos --kills 36 --steps 1000 --processes 1 --processes 2 --store s3 --store gs
 
+# Judges every recorded table again, and trains a random tenth of the cheapest settled claims with fresh seeds.
+check-ledger: setup
+	$(RUN)/python -m tests.check_ledger
+
 # Five hundred commands with random settings, names, paths, options and variables of the environment: each does what it
 # says or refuses it in a line, and leaves nothing behind. About 13 minutes.
 fuzz: setup
@@ -81,7 +85,7 @@ lint: setup
 # Draws every recorded figure from its table, and writes docs/gallery.md and the indexes that `jaxgen list` reads. After
 # figures, matplotlib or the version changed; after a notebook did, `jaxgen gallery docs/gallery.md` is enough. 2 minutes.
 docs: setup
-	$(RUN)/jaxgen gallery docs/gallery.md --redraw
+	$(RUN)/jaxgen gallery docs/gallery.md --ledger README.md --redraw
 
 # Side by side with a plain PyTorch script; installs the CPU build of torch. About 5 minutes.
 bench: setup

@@ -11,7 +11,7 @@ import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from jaxgen.config import (
     Config,
@@ -35,6 +35,8 @@ from jaxgen.tasks import Task
 NAME = re.compile(r"[A-Za-z0-9=.,_ +-]{1,300}")
 # So often a condition may be measured: its rows are in memory when it is judged.
 MOST_ROWS = 10_000_000
+# Of a condition that only shows that it runs.
+SMOKE_STEPS, SMOKE_BATCH = 4, 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,6 +164,22 @@ class Condition(Config):
             keys = {key for each in known if each is not None for key in each}
             if None not in known and self.stop.key not in keys:
                 raise UserError(f"stop: '{self.name}' measures no '{self.stop.key}'{nearest(self.stop.key, keys)}")
+
+    def smoke(self) -> Self:
+        """Returns the condition with every part at its smoke size, one seed and a few steps: to see it run."""
+        changes = self._smoke_changes()
+        train = dict(changes["task"].shape().sizes)["train"]
+        return dataclasses.replace(
+            self,
+            **changes
+            | {
+                "batch_size": None if self.batch_size is None else min(self.batch_size, SMOKE_BATCH, train),
+                "steps": SMOKE_STEPS,
+                "seeds": self.seeds[:1],
+                "measure_at": LogSpaced(per_decade=5),
+                "snapshots": tuple(step for step in self.snapshots if step < SMOKE_STEPS),
+            },
+        )
 
     def identity_fields(self) -> dict[str, Any]:
         """Returns what, with a seed and the parent's identity, makes a trajectory what it is.

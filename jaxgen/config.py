@@ -13,7 +13,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
 
 from jaxgen.errors import UserError, nearest, shown, suggestion
 
@@ -109,6 +109,8 @@ class Config:
     takes_scalars: ClassVar[bool] = False
     # A kind without fields may be written as this one word.
     word: ClassVar[str | None] = None
+    # The most that a field may be where a condition only shows that it runs; a tuple, in each of its places.
+    smoke_sizes: ClassVar[Mapping[str, int]] = {}
 
     def __init_subclass__(cls, family: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -143,6 +145,22 @@ class Config:
 
     def check(self, condition: Any) -> None:
         """Raises `UserError` where this part cannot do its work within `condition`, or would be without effect."""
+
+    def smoke(self) -> Self:
+        """Returns it, and what is nested in it, at sizes that take seconds to train a few steps (`smoke_sizes`)."""
+        return dataclasses.replace(self, **self._smoke_changes())
+
+    def _smoke_changes(self) -> dict[str, Any]:
+        fields = (field.name for field in dataclasses.fields(self))
+        return {name: _at_most(getattr(self, name), self.smoke_sizes.get(name)) for name in fields}
+
+
+def _at_most(value: Any, most: int | None) -> Any:
+    if isinstance(value, Config):
+        return value.smoke()
+    if isinstance(value, tuple):
+        return tuple(_at_most(each, most) for each in value)
+    return min(value, most) if most is not None and isinstance(value, int) else value
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from jaxgen.bounds import Bounds, Censored, Number
 from jaxgen.errors import UserError, nearest
 
 COLUMNS = ["condition", "seed", "step", "split", "measure", "value"]
@@ -25,10 +26,6 @@ NOT_STARTED = "not_started"
 
 class NotMeasured(UserError):
     """The table lacks a condition or key that a claim or figure reads."""
-
-
-class Censored(Exception):
-    """An event that a claim waits for did not come within the run."""
 
 
 def split_key(key: str) -> tuple[str, str]:
@@ -81,6 +78,12 @@ class Table:
 
     def without(self, conditions: Iterable[str]) -> Table:
         return Table(self.rows[~self.rows["condition"].isin(list(conditions))])
+
+    def of_seeds(self, seeds: Mapping[str, Collection[int]]) -> Table:
+        """Returns the rows of some seeds of some conditions."""
+        places = {(name, seed) for name, of in seeds.items() for seed in of}
+        pairs = zip(self.rows["condition"], self.rows["seed"], strict=True)
+        return Table(self.rows[[pair in places for pair in pairs]])
 
     def measured_keys(self) -> list[str]:
         """Returns the keys that were measured, in the order of their first rows."""
@@ -148,6 +151,9 @@ class SeedTable:
     """The rows of one seed, with the questions that claims ask of them."""
 
     rows: pd.DataFrame
+    asked: set[str] = dataclasses.field(
+        default_factory=set, compare=False
+    )  # the conditions that `values` was asked for
 
     @functools.cached_property
     def _by_place(self) -> dict[Any, pd.DataFrame]:
@@ -161,6 +167,7 @@ class SeedTable:
           NotMeasured: no such condition or key; the nearest is named.
           Censored: what the condition starts from never came.
         """
+        self.asked.add(condition)
         if (condition, NOT_STARTED, "") in self._by_place:
             raise Censored(f"what '{condition}' starts from never came")
         found = self._by_place.get((condition, *split_key(key)))
@@ -175,37 +182,38 @@ class SeedTable:
         """Returns the median of the last `rows` measured values: never one lucky last row."""
         return float(self.values(condition, key).tail(rows).median(skipna=False))
 
-    def max(self, condition: str, key: str, until: float = np.inf, since: float = 0) -> float:
+    def max(self, condition: str, key: str, until: Number = np.inf, since: Number = 0) -> float:
         """Returns the largest value between the steps `since` and `until`, both included."""
-        return float(self.values(condition, key).loc[since:until].max(skipna=False))
+        return float(self._between(condition, key, since, until).max(skipna=False))
 
-    def min(self, condition: str, key: str, until: float = np.inf, since: float = 0) -> float:
+    def min(self, condition: str, key: str, until: Number = np.inf, since: Number = 0) -> float:
         """Returns the smallest value between the steps `since` and `until`, both included."""
-        return float(self.values(condition, key).loc[since:until].min(skipna=False))
+        return float(self._between(condition, key, since, until).min(skipna=False))
 
-    def at(self, condition: str, key: str, step: float) -> float:
+    def _between(self, condition: str, key: str, since: Number, until: Number) -> pd.Series:
+        found = self.values(condition, key).loc[float(since) : float(until)]
+        if not len(found):
+            raise NotMeasured(f"'{condition}' has no value of '{key}' between the steps {since} and {until}")
+        return found
+
+    def at(self, condition: str, key: str, step: Number) -> float:
         """Returns the value at the last measuring step not after `step`."""
-        values = self.values(condition, key).loc[:step]
+        values = self.values(condition, key).loc[: float(step)]
         if not len(values):
-            raise NotMeasured(f"'{condition}' has no value of '{key}' up to step {step:g}")
+            raise NotMeasured(f"'{condition}' has no value of '{key}' up to step {step}")
         return float(values.iloc[-1])
 
     def first_step(
-        self, condition: str, key: str, *, at_least: float | None = None, at_most: float | None = None,
-        or_else: float | None = None,
-    ) -> float:  # fmt: skip
+        self, condition: str, key: str, *, at_least: float | None = None, at_most: float | None = None
+    ) -> Number:
         """Returns the first measured step at which the value reaches a bound.
 
-        Where it never does: `or_else` if given (say, the horizon, as a lower bound).
-
-        Raises:
-          Censored: it never does, and there is no `or_else`.
+        Of one that never does, it is known that it is beyond the last step: `Bounds`.
         """
         values = self.values(condition, key)
         reached = values >= at_least if at_least is not None else values <= at_most
         if reached.any():
             return float(values[reached].index[0])
-        if or_else is not None:
-            return or_else
         bound = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
-        raise Censored(f"{key} of '{condition}' was never {bound} in {values.index[-1]} steps")
+        last = values.index[-1]
+        return Bounds(float(last), np.inf, f"{key} of '{condition}' was never {bound} in {last} steps")

@@ -46,7 +46,7 @@ PAPER = '''"""Runs of three kinds, of some seconds each."""
 
 import dataclasses
 
-from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least
+from jaxgen.experiment import Experiment, Paper, Scale, Typical, at_least
 from jaxgen.condition import Condition
 from jaxgen.measures.config import Accuracy, Loss, WeightNorm
 from jaxgen.models.config import MLPConfig, TransformerConfig
@@ -88,7 +88,7 @@ larger = dataclasses.replace(
 
 
 def experiment(name, *conditions):
-    claim = Claim(name="fits", says="It fits", place="nowhere", paper="0", expect=at_least(0.0),
+    claim = Typical(name="fits", says="It fits", place="nowhere", paper="0", expect=at_least(0.0),
                   value=lambda t: t.final(conditions[-1].name, "accuracy/train"))
     return Experiment(name=name, title=name, conditions=conditions, scales={"paper": Scale()}, claims=(claim,))
 

@@ -204,5 +204,5 @@ def test_hard_comparisons_follow_from_facts_and_comparisons_but_not_from_compari
         assert len(asked) == COMPLEX.hard
         assert asked <= found[label]
     counts = ", ".join(f"{len(found[label])} '{label}'" for label in "<=>")
-    with pytest.raises(UserError, match=f"got 1000, expected at most what there is of each label, {counts}"):
+    with pytest.raises(UserError, match=f"got 1000, expected at most the number of each label, {counts}"):
         dataclasses.replace(COMPLEX, hard=1000).table(0)

@@ -18,7 +18,7 @@ import jaxgen
 from jaxgen.distributed import environment
 from jaxgen.errors import UserError
 from jaxgen.ledger.discovery import find
-from jaxgen.ledger.reproduce import collect, reproduce, resolve
+from jaxgen.ledger.reproduce import collect, reproduce
 from jaxgen.ledger.runs import Request, load_run
 from jaxgen.run import manifest
 from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
@@ -184,7 +184,7 @@ def test_members_are_what_their_settings_and_seed_make_them(made: Path, tiny: Pa
     data = json.loads(file.read_text())
     EDITS[edit](data)
     file.write_text(json.dumps(data))
-    refused_by_all(path, "run.json has other contents than when the run was saved")
+    refused_by_all(path, "run.json has changed since the run was saved")
     # Nor where nothing is saved yet, so that nobody else knows.
     for each in (*path.glob("populations/*/status.json"), *path.glob("populations/*/recovery"), path / "results.json"):
         shutil.rmtree(each) if each.is_dir() else each.unlink()
@@ -199,11 +199,11 @@ def test_swapped_members_and_names_are_noticed(made: Path, tiny: Path) -> None:
     data = json.loads(whole)
     data["members"].reverse()
     file.write_text(json.dumps(data))
-    refused_by_all(path, "run.json has other contents")
+    refused_by_all(path, "run.json has changed")
     data = json.loads(whole)
     data["settings"]["dense"]["name"] = "another"
     file.write_text(json.dumps(data))
-    refused_by_all(path, "run.json has other contents")
+    refused_by_all(path, "run.json has changed")
 
 
 def test_a_run_of_an_earlier_version_of_its_task_is_read_and_left_out(
@@ -499,7 +499,7 @@ def read_everything(path: Path) -> None:
     for member in loaded.trained():
         for step in member.steps():
             member.params(step)
-    collect(path, found, resolve(found, loaded.request), SilentObserver())
+    collect(path, found, loaded.request.conditions(found), SilentObserver())
 
 
 def list_checkpoints(path: Path) -> None:
@@ -602,7 +602,7 @@ def test_a_file_with_a_second_name_is_not_written_in_place(made: Path, tiny: Pat
         before = kept.read_bytes()
         result = invoke("resume", str(path))
         assert result.exit_code == 2
-        assert f"{name} is no file, or has a second name (a hard link)" in result.output
+        assert f"{name} is no regular file, or has a second name (a hard link)" in result.output
         assert kept.read_bytes() == before
         shutil.rmtree(path)
 

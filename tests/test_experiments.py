@@ -21,6 +21,7 @@ from jaxgen.ledger.record import figures, recorded, refuse_to_record
 from jaxgen.ledger.reproduce import reproduce
 from jaxgen.ledger.results import read_results, table_file
 from jaxgen.ledger.runs import Request
+from jaxgen.ledger.stated import TUNING
 from jaxgen.ledger.verdict import judge_all
 from jaxgen.run.arguments import RunArguments, SilentObserver
 from jaxgen.starts import From
@@ -148,10 +149,13 @@ def test_recorded_verdicts_follow_from_the_recorded_table(slug: str) -> None:
     found = paper(slug)
     for scale, each in recorded(found):
         entry = read_results(found.folder, scale)[each.name]
-        verdicts = judge_all(each.claims, Table.load(table_file(found.folder, scale, each.name)))
+        verdicts = judge_all(each.claims, Table.load(table_file(found.folder, scale, each.name)), scale)
         assert [(claim["claim"], claim["outcome"]) for claim in entry["claims"]] == [
             (verdict.claim, verdict.outcome) for verdict in verdicts
         ]
         seeds = {condition.name: list(condition.seeds) for condition in each.at_scale(scale)}
-        for name, facts in entry["conditions"].items():
-            assert [int(seed) for seed in facts["seeds"]] == seeds[name]
+        for name, recordings in entry["conditions"].items():
+            found_seeds = [int(seed) for facts in recordings for seed in facts["seeds"]]
+            assert len(set(found_seeds)) == len(found_seeds)
+            assert set(found_seeds) <= set(range(TUNING))
+            assert set(found_seeds) <= set(seeds[name])

@@ -347,12 +347,15 @@ def test_attacks_on_a_linear_coordinate_move_it_and_take_what_its_margin_allows(
     attacks = tuple(Attack(norm="l2", radius=radius, step_size=radius / 4, steps=8) for radius in radii)
     each = {key: value for _, key, value in Perturb(attacks=attacks, along="simple_randomised").rows(snapshots)}
     shared = {key: value for _, key, value in Perturb(attacks=attacks, universal=True).rows(snapshots)}
+    signed = {key: value for _, key, value in Perturb(attacks=attacks, universal=True, signed=True).rows(snapshots)}
     for radius in radii:
         right = min(1.0, (1 - radius) / 0.9)  # the coordinate is uniform between the margin 0.1 and 1
         assert each[f"accuracy.l2.{radius:g}/test"] == pytest.approx(right, abs=0.03)
         assert each[f"along.l2.{radius:g}/simple_randomised"] == pytest.approx(1, abs=1e-3)
         # A shift for all examples fools one class alone.
         assert shared[f"accuracy.l2_universal.{radius:g}/test"] == pytest.approx((1 + right) / 2, abs=0.03)
+        # With the sign of each example's class it is the attack of each example.
+        assert signed[f"accuracy.l2_signed.{radius:g}/test"] == pytest.approx(each[f"accuracy.l2.{radius:g}/test"])
 
 
 def test_the_part_along_a_change_is_a_projection() -> None:
@@ -365,6 +368,8 @@ def test_an_analysis_of_attacks_names_what_it_cannot_do() -> None:
     attack = Attack(norm="l2", radius=1, step_size=1, steps=1)
     with pytest.raises(UserError, match="no split 'tset'; did you mean 'test'"):
         dataclasses.replace(CONDITION, analyses=(Perturb(attacks=(attack,), split="tset"),))
+    with pytest.raises(UserError, match="got signed=true, universal=false"):
+        Perturb(attacks=(attack,), signed=True)
     tokens = ModularTask(p=7, train_fraction=0.5, format="a b")
     with pytest.raises(UserError, match="expected one of features"):
         dataclasses.replace(CONDITION, task=tokens, measures=(), analyses=(Perturb(attacks=(attack,)),))

@@ -19,7 +19,9 @@ import os
 with open(os.environ["IMPORTED"], "a") as file:
     file.write(PAPER.slug + "\\n")
 """
-VERDICTS = {"main": {"conditions": {}, "claims": [{"claim": "fits", "outcome": "reproduced", "reason": ""}]}}
+VERDICTS = {
+    "main": {"conditions": {}, "claims": [{"claim": "fits", "outcome": "reproduced", "reason": "", "role": "paper"}]}
+}
 
 
 class Papers:

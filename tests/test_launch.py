@@ -264,8 +264,8 @@ IMAGE = ("--image", "ghcr.io/me/jaxgen:1")
         ("slurm", ["--devices", "h100:0"], "--devices: got 'h100:0'"),
         ("kubernetes", ["--devices", "v5p:4"], "expected the shape of a slice"),
         ("kubernetes", ["--devices", "v5p:3x3x1"], "of 9 chips, expected a multiple of 4"),
-        ("slurm", ["--devices", "v5e:4x4"], "--to slurm: no TPUs there"),
-        ("local", ["--devices", "v5e:2x4"], "--to local: --devices of this one machine"),
+        ("slurm", ["--devices", "v5e:4x4"], "--to slurm: TPUs are not supported"),
+        ("local", ["--devices", "v5e:2x4"], "--to local: --devices must be on this one machine"),
         ("slurm", ["--image", "a"], "--to slurm: takes no --image; a job runs in the environment"),
         ("local", ["--sbatch", "qos=high"], "--to local: takes no --sbatch"),
         ("slurm", ["--sbatch", "qos"], "--sbatch: got 'qos', expected KEY=VALUE"),
@@ -277,20 +277,20 @@ IMAGE = ("--image", "ghcr.io/me/jaxgen:1")
         ("kubernetes", ["--image", "a b", "--volume", "a"], "--image: got 'a b'"),
         ("kubernetes", [*IMAGE, "--volume", "a", "--queue", "My"], "--queue: got 'My'"),
         ("kubernetes", [*IMAGE, "--volume", "a", "--namespace", "My"], "--namespace: got 'My'"),
-        ("kubernetes", [*IMAGE, "--volume", "a", "--fresh"], "--fresh: the run lies with --to kubernetes"),
+        ("kubernetes", [*IMAGE, "--volume", "a", "--fresh"], "--fresh: with --to kubernetes the run is kept there"),
         ("kubernetes", [*IMAGE, "--volume", "a", "--secret", "KEY=wandb"], "--secret: got 'wandb', expected KEY/VALUE"),
         ("kubernetes", [*IMAGE, "--volume", "a", "--devices", "h100:8", "--process-per", "gpu"], "--process-per gpu"),
         ("kubeflow", [*IMAGE, "--volume", "a", "--devices", "v5e:4x4"], "--to kubeflow: its runtime for JAX"),
         ("skypilot", ["--devices", "h100:8"], "needs --runs gs://BUCKET/FOLDER"),
         ("skypilot", ["--volume", "runs"], "takes no --volume; name the bucket with --runs"),
-        ("slurm", ["--runs", "s3://bucket/runs"], "--runs: with --to slurm a job's log lies beside its run"),
+        ("slurm", ["--runs", "s3://bucket/runs"], "--runs: with --to slurm the log lies beside the run"),
         ("slurm", ["--env", "WANDB_API_KEY=0123"], "--env: 'WANDB_API_KEY' sounds like a secret"),
         ("slurm", ["--env", "JAX_MY_TOKEN=0123"], "--env: 'JAX_MY_TOKEN' sounds like a secret"),
         ("slurm", ["--env", "XLA_PASSWORD=0123"], "--env: 'XLA_PASSWORD' sounds like a secret"),
-        ("slurm", ["--env", "PROXY=http://me:0123@host/"], "--env: 'PROXY' has a URL with somebody's name or password"),
+        ("slurm", ["--env", "PROXY=http://me:0123@host/"], "--env: 'PROXY' has a URL with a user name or password"),
         ("slurm", ["--env", "A B=0"], "got 'A B', expected the name of a variable"),
         ("slurm", ["--set", "steps=4\n#SBATCH --uid=0", "--dry-run"], "steps: got '4\\n#SBATCH --uid=0'"),
-        ("slurm", ["--queue", "a\nb"], "got 'a\\nb', expected printable characters alone"),
+        ("slurm", ["--queue", "a\nb"], "got 'a\\nb', expected only printable characters"),
         ("slurm", ["--grace", "5"], "grace: got 5, expected a number at least 15"),
         ("slurm", ["--set", "stepz=4"], "no setting 'stepz'"),
         ("slurm", ["--scale", "min"], "has no scale 'min'"),
@@ -331,7 +331,7 @@ def test_a_job_takes_named_variables_over_and_no_secrets(tiny: Path, monkeypatch
     assert "export JAX_ENABLE_X64=0" in done.stdout
     assert "export JAX_DEBUG_KEY_REUSE=0" in done.stdout
     assert "hunter2" not in done.output
-    assert "the job does not get JAXGEN_DATA, JAX_MINE, JAX_MY_TOKEN, XLA_PASSWORD" in done.stderr
+    assert "the job does not inherit JAXGEN_DATA, JAX_MINE, JAX_MY_TOKEN, XLA_PASSWORD" in done.stderr
 
 
 def test_a_dry_run_asks_no_store(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,7 +422,7 @@ def test_a_job_is_submitted_followed_cancelled_and_submitted_again(login_node: P
         ('echo "NAME|COMPLETING|None|n1"', "exit 1", "", "running (completing on n1)"),
         ('echo "NAME|COMPLETED|None|n1"', "exit 1", "", "finished"),
         ('echo "NAME|FAILED|None|n1"', "exit 1", "0 2 now", "failed (failed; start 0 ended with 2: a mistake"),
-        ('echo "NAME|TIMEOUT|None|n1"', "exit 1", "", "failed (timeout; no start of it has ended)"),
+        ('echo "NAME|TIMEOUT|None|n1"', "exit 1", "", "failed (timeout; none of its starts has ended)"),
         # Numbers begin anew where a cluster is set up anew: this is somebody else's.
         ('echo "other|RUNNING|None|n1"', "exit 1", "3 0 now", "finished (start 3 ended with 0: finished, now)"),
         ("", 'echo "NAME|CANCELLED by 0"', "", "cancelled"),
@@ -470,7 +470,7 @@ def test_slurm_is_not_everywhere(tiny: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_run_without_a_job_and_a_damaged_one(tiny: Path, login_node: Path) -> None:
     done = invoke("status", str(tiny))
     assert done.exit_code == 2
-    assert f"no job at {tiny}: expected a run's directory, as `jaxgen submit` makes" in done.stderr
+    assert f"no job at {tiny}: expected a run's directory that `jaxgen submit` made" in done.stderr
     invoke("submit", "tiny-paper/main", "--to", "slurm")
     file = jobs(tiny)[0].directory / "job.json"
     data = read_sealed(file)

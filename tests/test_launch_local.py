@@ -68,7 +68,7 @@ def test_what_is_started_again(script: str, codes: list[int], tmp_path: Path) ->
     state = wait(started)
     assert starts(started) == codes
     assert state.word == ("finished" if codes[-1] == 0 else "failed")
-    assert ("not more; go on with the same jaxgen submit" in started.log_file.read_text()) == (len(codes) == 4)
+    assert ("the limit; the same jaxgen submit resumes it" in started.log_file.read_text()) == (len(codes) == 4)
 
 
 def test_one_of_two_that_is_killed_ends_the_other_and_both_come_again(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_process_that_does_not_run_the_job_is_never_signalled(tmp_path: Path) 
             write_sealed(file, read_sealed(file) | {"number": number})
             done = invoke("cancel", str(tmp_path / "run"))
             assert done.exit_code == 2, done.output
-            assert "does not run this job, and is left alone" in done.stderr
+            assert "does not run this job, so it is left alone" in done.stderr
         assert bystander.poll() is None
         bystander.kill()
     # No number is left that another test's end would take for a process.

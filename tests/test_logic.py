@@ -262,7 +262,7 @@ def test_a_compiled_program_tells_the_same_causes(names: str) -> None:
 
 
 def test_causal_graphs_that_cannot_be_are_refused() -> None:
-    with pytest.raises(UserError, match=r"longer: got \[6\], expected other numbers of nodes"):
+    with pytest.raises(UserError, match=r"longer: got \[6\], expected numbers of nodes that do not train"):
         TransitivityTask(longer=(6, 7))
     with pytest.raises(UserError, match=r"edges_per_node: got 15 edges for branching_5_3, expected 1 to 10"):
         TransitivityTask(branching=(5,), edges_per_node=(3.0,))

@@ -196,7 +196,7 @@ def test_a_mesh_that_cannot_be_read(text: str, said: str) -> None:
     [
         ("member=3", "4 members cannot be spread over member=3"),
         ("data=3", "a batch of 32 examples cannot be spread over data=3 x fsdp=1.* 1, 2, 4, 8, 16, 32"),
-        ("data=4,tensor=4", "takes 16 devices, and there are 8"),
+        ("data=4,tensor=4", "takes 16 devices, but there are 8"),
     ],
 )
 def test_a_mesh_that_does_not_fit(mesh: str, said: str) -> None:
@@ -299,7 +299,7 @@ def test_logical_shards_are_the_same_step_up_to_rounding() -> None:
         (8, "fsdp=2", condition(TRANSFORMER), "expected fsdp=1, tensor=1 and a data that divides 8"),
         (4, "data=8", condition(TRANSFORMER), "a data that divides 4"),
         (3, "data=1", condition(TRANSFORMER), "32 examples cannot be cut into 3 equal parts"),
-        (8, "data=1", condition(MLP), "has batch_stats of the whole batch"),
+        (8, "data=1", condition(MLP), "computes batch_stats from the whole batch"),
     ],
 )
 def test_logical_shards_are_refused_where_they_do_not_hold(

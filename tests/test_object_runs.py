@@ -204,7 +204,7 @@ def test_a_process_that_was_thought_gone_ends_with_its_next_save(s3: str, tiny: 
                 facts = {"host": "other", "pid": 7, "since": "noon", "id": "", "where": "", "beat": 0, "released": True}
                 objects.put(begun.parent / "claims" / "000002.json", json.dumps(facts).encode())
 
-    with pytest.raises(UserError, match="is trained by process 7 on other since noon, as nothing was heard"):
+    with pytest.raises(UserError, match="is trained by process 7 on other since noon, because this process was silent"):
         run(objects.locate(url), Followed(99))
     forget()
     run(objects.locate(url))

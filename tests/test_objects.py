@@ -137,7 +137,7 @@ def test_a_folder_is_removed_and_its_neighbour_stays(url: str) -> None:
 @pytest.mark.parametrize("name", ["a/../../../../evil", "a//b", "./a"])
 def test_no_name_leads_out_of_the_folder(url: str, name: str) -> None:
     # As a store would list it; the emulators take no such name.
-    with pytest.raises(UserError, match="that is no name of a file"):
+    with pytest.raises(UserError, match="this cannot be the name of a file"):
         objects.fetch(objects.locate(url), [name])
 
 
@@ -229,7 +229,7 @@ def test_who_trains_is_named_to_who_comes_next(url: str, clock: Clock) -> None:
         ):
             pass
         (waits,) = clock.told
-        assert waits.startswith(f"waits 4 s at most for a sign of process {os.getpid()} on ")
+        assert waits.startswith(f"waits at most 4 s for a sign of process {os.getpid()} on ")
     with lease.held(run, clock.told.append):  # it was released
         assert objects.names(run) == ["claims/000002.json"]
     assert len(clock.told) == 1
@@ -244,7 +244,7 @@ def test_who_is_silent_is_followed(url: str, clock: Clock, monkeypatch: pytest.M
         old.check()
     with lease.held(run, clock.told.append):
         assert objects.names(run) == ["claims/000002.json"]
-        with pytest.raises(UserError, match="as nothing was heard of this one for too long; this one ends"):
+        with pytest.raises(UserError, match="because this process was silent for too long; this process ends"):
             old.check()
         silent.__exit__(None, None, None)  # what it says now is of no number that counts
         with pytest.raises(UserError, match="is being trained"), lease.held(run, clock.told.append):

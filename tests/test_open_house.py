@@ -115,7 +115,7 @@ def test_it_trains_on_several_devices_plans_and_is_reported(folder: Path) -> Non
 
 def test_what_cannot_be_put_together_from_parts_is_refused(folder: Path) -> None:
     said = refused("reproduce", "own-parts/main", "--microbatches", "2")
-    assert "Recalled keeps something of the whole batch from step to step" in said
+    assert "Recalled keeps state of the whole batch from step to step" in said
     assert "Elman of 'elman' has no blocks" in refused("reproduce", "own-parts/main", "--remat", "block")
     assert not Path("runs").exists()
 

@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_blamed_and_a_mesh_that_does_is_found(monkeypatch: 
     failed = plan_here(monkeypatch, memory, *wide, "--mesh", "fsdp=1")
     assert failed.exit_code == 1, failed.output
     assert "does not fit" in failed.output
-    assert re.search(r"to blame +(state\.params\.\S+|temporaries) ", failed.output)
+    assert re.search(r"largest +(state\.params\.\S+|temporaries) ", failed.output)
     command = failed.output.splitlines()[-1]
     assert command.startswith("jaxgen plan xor-benign/signal --topology v5e:2x4 --scale smoke --set model.width=4096")
     fitting = plan_here(monkeypatch, memory, *wide, "--mesh", command.split()[-1])
@@ -249,7 +249,7 @@ def test_what_does_not_fit_is_blamed_and_a_mesh_that_does_is_found(monkeypatch: 
     # Nothing fits into so little, and that is said without compiling anything.
     hopeless = plan_here(monkeypatch, 1e3, *wide, "--mesh", "fsdp=1")
     assert hopeless.exit_code == 1
-    assert "No mesh found that fits, of 0 more compiled" in hopeless.output
+    assert "No mesh fits among 0 more compiled" in hopeless.output
 
 
 def test_the_compilers_words_on_what_it_needs_are_read() -> None:

@@ -105,8 +105,8 @@ def _beside(whole: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Mon
 # In the order in which a run comes by.
 SIGNALS = [
     (STUCK_IN_COMPILING, STOPPED, "stopped; nothing is lost; go on with: jaxgen resume"),
-    (STUCK_AFTER_TWO_INTERRUPTS, INTERRUPTED, "ended at once; what was saved stays"),
-    (STUCK_IN_A_CHUNK, STOPPED, "stopped while it was busy; it goes on from the last save; go on with: jaxgen"),
+    (STUCK_AFTER_TWO_INTERRUPTS, INTERRUPTED, "ended at once; the checkpoints stay"),
+    (STUCK_IN_A_CHUNK, STOPPED, "stopped while it was busy; it resumes from the last checkpoint; go on with: jaxgen"),
     (STOPPED_WHILE_SAVING, STOPPED, "go on with: jaxgen resume"),
     (STOPPED_WHILE_ANALYSING, STOPPED, "stopped; nothing is lost; go on with: jaxgen resume"),
     (STUCK_IN_THE_REPORT, STOPPED, "stopped; nothing is lost; go on with: jaxgen resume"),

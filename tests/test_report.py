@@ -8,7 +8,7 @@ import pytest
 
 from jaxgen.condition import Condition
 from jaxgen.errors import UserError
-from jaxgen.experiment import Claim, Experiment, Paper, Scale, Sweep, at_least
+from jaxgen.experiment import EverySeed, Experiment, Paper, Scale, Sweep, Typical, at_least
 from jaxgen.figures import BySetting, CellMap, Curves, Profile, palette
 from jaxgen.figures.axes import NARROW, power_text, spread_out, step_text
 from jaxgen.figures.draw import draw
@@ -57,13 +57,13 @@ BY_DECAY = BySetting(
     paper={"steps": {5.0: 20.0}},
 )  # fmt: skip
 CLAIMS = (
-    Claim(name="up", says=f"It rises {HOSTILE}", place="Fig. 1", paper="0.97",
+    Typical(name="up", says=f"It rises {HOSTILE}", place="Fig. 1", paper="0.97",
           value=lambda table: table.final("wd=0", "accuracy/test"), expect=at_least(0.1), note="A note on it."),
-    Claim(name="high", says="It is very high.", place="Table 2", paper="5.5",
-          value=lambda table: table.final("wd=5", "accuracy/test"), expect=at_least(5.5), seeds="median"),
-    Claim(name="mixed", says="It depends on the seed.", place="Sec. 3", paper="none",
+    Typical(name="high", says="It is very high.", place="Table 2", paper="5.5",
+          value=lambda table: table.final("wd=5", "accuracy/test"), expect=at_least(5.5)),
+    EverySeed(name="mixed", says="It depends on the seed.", place="Sec. 3", paper="none",
           value=lambda table: float(table.rows["seed"].iloc[0]), expect=at_least(1)),
-    Claim(name="absent", says="It was not measured.", place="App. A", paper="1",
+    EverySeed(name="absent", says="It was not measured.", place="App. A", paper="1",
           value=lambda table: table.final("wd=0", "gini"), expect=at_least(1)),
 )  # fmt: skip
 
@@ -107,7 +107,7 @@ def page():
     table = table_of()
     experiment = experiment_of()
     part = ExperimentReport(
-        experiment=experiment, conditions=CONDITIONS, table=table, verdicts=tuple(judge_all(CLAIMS, table)),
+        experiment=experiment, conditions=CONDITIONS, table=table, verdicts=tuple(judge_all(CLAIMS, table, "paper")),
         notes=(f"A member became NaN at step 10 {HOSTILE}",),
     )  # fmt: skip
     return render(report_of(part))[0]
@@ -121,7 +121,7 @@ def test_page_shows_every_claim_with_its_verdict(page):
     assert "1 of 4" in page
     for claim in CLAIMS[1:]:
         assert claim.says in page
-    for text in ("Fig. 1", "0.97", "A note on it.", "≥ 5.5", "2 of 3 seeds hold", "median of the seeds"):
+    for text in ("Fig. 1", "0.97", "A note on it.", "≥ 5.5", "2 of 3 seeds hold", "typical", "rate x decay x steps"):
         assert text in page
     badges = re.findall(r'<td class="verdict"><span class="badge [a-z-]+">([a-z ]+)</span>', page)
     assert badges == ["reproduced", "not reproduced", "inconclusive", "not judged"]

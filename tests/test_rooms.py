@@ -10,7 +10,7 @@ import jaxgen
 
 ROOT = Path(jaxgen.__file__).parent
 # What imports no jax, and nothing of jaxgen but itself.
-GROUND = {"config", "errors", "machine", "table", "streams"}
+GROUND = {"bounds", "config", "errors", "machine", "table", "streams"}
 PARTS = {"tasks", "models", "objectives", "optimizers", "starts", "measures"}
 ABOVE_PARTS = GROUND | PARTS | {"condition"}
 MAY = {

@@ -6,9 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from jaxgen.experiment import YES, Claim, at_least, at_most, within
-from jaxgen.ledger.verdict import judge, judge_all
-from jaxgen.table import COLUMNS, Censored, NotMeasured, SeedTable, Table
+from jaxgen.bounds import Bounds, Censored
+from jaxgen.table import COLUMNS, NotMeasured, SeedTable, Table
 
 STEPS = [0, 1, 10, 100, 1000, 2000]
 TEST = [0.1, 0.2, 0.05, 0.9, 0.99, 0.97]
@@ -82,19 +81,25 @@ def test_values_are_of_one_condition_and_key_in_order_of_steps() -> None:
         (lambda t: t.first_step("wd=1", "accuracy/test", at_least=0.9), 100),
         (lambda t: t.first_step("wd=1", "accuracy/test", at_least=0.1), 0),
         (lambda t: t.first_step("wd=1", "accuracy/test", at_most=0.05), 10),
-        (lambda t: t.first_step("wd=1", "accuracy/test", at_least=0.9, or_else=5.0), 100),
-        (lambda t: t.first_step("wd=1", "accuracy/test", at_least=0.999, or_else=4000.0), 4000),
     ],
 )
 def test_questions_that_claims_ask(ask: Callable[[SeedTable], float], answer: float) -> None:
     assert ask(seed_table()) == pytest.approx(answer)
 
 
-def test_an_event_that_never_comes_is_censored() -> None:
-    with pytest.raises(Censored, match=r"accuracy/test of 'wd=1' was never at least 0.999 in 2000 steps"):
-        seed_table().first_step("wd=1", "accuracy/test", at_least=0.999)
-    with pytest.raises(Censored, match=r"was never at most 0.01 in 2000 steps"):
-        seed_table().first_step("wd=1", "accuracy/test", at_most=0.01)
+@pytest.mark.parametrize(
+    ("bound", "why"),
+    [
+        ({"at_least": 0.999}, "accuracy/test of 'wd=1' was never at least 0.999 in 2000 steps"),
+        ({"at_most": 0.01}, "accuracy/test of 'wd=1' was never at most 0.01 in 2000 steps"),
+    ],
+)
+def test_of_an_event_that_never_comes_a_bound_is_known(bound: dict[str, float], why: str) -> None:
+    found = seed_table().first_step("wd=1", "accuracy/test", **bound)
+    assert found == Bounds(2000, math.inf)
+    for ask in (float, lambda step: seed_table().at("wd=1", "accuracy/test", step)):
+        with pytest.raises(Censored, match=why):
+            ask(found)
 
 
 def test_what_was_not_measured_is_named_with_the_nearest() -> None:
@@ -139,112 +144,3 @@ def test_no_cell_of_a_saved_table_is_a_formula(tmp_path: Path) -> None:
 def test_an_empty_table_is_saved(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(Table.of([]).csv())
     assert len(Table.load(tmp_path / "table.csv").rows) == 0
-
-
-def finals(*values: float) -> Table:
-    return Table.of([("a", seed, step, "accuracy/test", value) for seed, value in enumerate(values) for step in (0, 1)])
-
-
-def claim(**changes: object) -> Claim:
-    fields = {
-        "name": "c",
-        "says": "",
-        "place": "",
-        "paper": "",
-        "value": lambda table: table.final("a", "accuracy/test"),
-        "expect": at_least(0.9),
-    }
-    return Claim(**(fields | changes))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("values", "outcome", "reason"),
-    [
-        ((0.9, 0.95, 1.0), "reproduced", "3 of 3 seeds hold, expected ≥ 0.9"),
-        ((0.1, 0.2, 0.89), "not reproduced", "0 of 3 seeds hold, expected ≥ 0.9"),
-        ((0.1, 0.95, 1.0), "inconclusive", "2 of 3 seeds hold, expected ≥ 0.9"),
-        ((1.0,), "reproduced", "1 of 1 seeds hold, expected ≥ 0.9"),
-    ],
-)
-def test_a_claim_is_judged_seed_by_seed(values: tuple[float, ...], outcome: str, reason: str) -> None:
-    verdict = judge(claim(), finals(*values))
-    assert (verdict.claim, verdict.outcome, verdict.reason) == ("c", outcome, reason)
-    assert verdict.values == dict(enumerate(values))
-
-
-@pytest.mark.parametrize("seeds", ["each", "median"])
-def test_a_value_that_never_came_leaves_a_claim_open(seeds: str) -> None:
-    first = claim(value=lambda t: t.first_step("a", "accuracy/test", at_least=0.5), expect=at_most(10), seeds=seeds)
-    verdict = judge(first, finals(0.6, 0.1, 0.2))
-    assert verdict.outcome == "inconclusive"
-    assert verdict.values == {0: 0.0}
-    assert verdict.reason.startswith("1 of 3 seeds hold, expected ≤ 10; seed 1: accuracy/test of 'a' was never")
-    assert verdict.reason.endswith("(and 1 more)")
-    assert judge(first, finals(0.1)).outcome == "inconclusive"
-
-
-def test_censored_values_with_a_bound_are_judged() -> None:
-    late = claim(
-        value=lambda t: t.first_step("a", "accuracy/test", at_least=0.5, or_else=1), expect=at_least(1), seeds="each"
-    )
-    assert judge(late, finals(0.1, 0.2)).outcome == "reproduced"
-    assert judge(late, finals(0.1, 0.9)).outcome == "inconclusive"
-
-
-@pytest.mark.parametrize("seeds", ["each", "median"])
-def test_a_value_that_is_no_number_leaves_a_claim_open(seeds: str) -> None:
-    verdict = judge(claim(seeds=seeds), finals(1.0, math.nan, 1.0))
-    assert verdict.outcome == "inconclusive"
-    assert verdict.reason == "2 of 3 seeds hold, expected ≥ 0.9; seed 1: the value is not a number"
-    assert verdict.values == {0: 1.0, 2: 1.0}
-    assert judge(claim(seeds=seeds), finals(math.nan)).outcome == "inconclusive"
-
-
-@pytest.mark.parametrize(
-    ("values", "outcome", "middle"),
-    [((0.1, 0.95, 1.0), "reproduced", "0.95"), ((0.1, 0.2, 1.0), "not reproduced", "0.2")],
-)
-def test_the_median_decides_where_a_claim_says_so(values: tuple[float, ...], outcome: str, middle: str) -> None:
-    verdict = judge(claim(seeds="median"), finals(*values))
-    assert verdict.outcome == outcome
-    assert verdict.reason == f"the median over 3 seeds is {middle}, expected ≥ 0.9"
-    assert verdict.values == dict(enumerate(values))
-
-
-def test_what_was_not_measured_is_not_judged() -> None:
-    verdict = judge(claim(value=lambda t: t.final("b", "accuracy/test")), finals(1.0, 1.0))
-    assert verdict.outcome == "not judged"
-    assert verdict.reason == "seed 0: no condition 'b'; there is: a"
-    assert verdict.values == {}
-    verdict = judge(claim(), Table.of([]))
-    assert (verdict.outcome, verdict.reason) == ("not judged", "nothing is trained to its end yet")
-
-
-def test_an_expectation_holds_at_its_bounds() -> None:
-    assert judge(claim(expect=within(0.9, 0.1)), finals(0.8, 1.0)).outcome == "reproduced"
-    assert judge(claim(expect=within(0.9, 0.1)), finals(0.79)).outcome == "not reproduced"
-
-
-def test_judging_all_claims_or_withholding() -> None:
-    claims = [claim(name="x"), claim(name="y", expect=at_most(0.5))]
-    assert [each.outcome for each in judge_all(claims, finals(1.0))] == ["reproduced", "not reproduced"]
-    withheld = judge_all(claims, finals(1.0), withheld="settings were changed")
-    assert [(each.claim, each.outcome, each.reason) for each in withheld] == [
-        ("x", "not judged", "settings were changed"),
-        ("y", "not judged", "settings were changed"),
-    ]
-
-
-def test_the_spread_of_a_verdict() -> None:
-    assert judge(claim(), finals(0.5, 0.25, 1.0)).spread() == "0.5 (0.25 to 1)"
-    assert judge(claim(), finals(0.5)).spread() == "0.5"
-    assert judge(claim(), Table.of([])).spread() == "–"
-
-
-def test_a_yes_or_no_is_told_in_words() -> None:
-    yes = claim(value=lambda t: t.final("a", "accuracy/test") > 0.5, expect=YES)
-    assert str(yes.expect) == "yes"
-    verdict = judge(yes, finals(1.0, 0.0, 1.0))
-    assert (verdict.outcome, verdict.spread()) == ("inconclusive", "yes in 2 of 3")
-    assert judge(yes, finals(1.0, 1.0)).spread() == "yes"
-    assert judge(yes, finals(0.0)).spread() == "no"

@@ -10,7 +10,7 @@ SOURCE = '''"""A tiny paper."""
 
 import dataclasses
 
-from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least
+from jaxgen.experiment import Experiment, Paper, Scale, Typical, at_least
 from jaxgen.condition import Condition
 from jaxgen.figures import Curves
 from jaxgen.measures.config import Accuracy, Loss, WeightNorm
@@ -43,9 +43,9 @@ main = Experiment(
     conditions=(base, ticket),
     scales={"smoke": Scale(judged=False, set={"steps": 3}), "paper": Scale()},
     claims=(
-        Claim(name="fits", says="It fits", place="Fig. 1", paper="1", expect=at_least(0.0),
+        Typical(name="fits", says="It fits", place="Fig. 1", paper="1", expect=at_least(0.0),
               value=lambda t: t.final("dense", "accuracy/train")),
-        Claim(name="fits too well", says="It fits", place="Fig. 1", paper="2", expect=at_least(2.0),
+        Typical(name="fits too well", says="It fits", place="Fig. 1", paper="2", expect=at_least(2.0),
               value=lambda t: t.final("ticket", "accuracy/train")),
     ),
     figures=(Curves(name="accuracy", caption="Accuracy.", keys=("accuracy/train", "accuracy/test")),),

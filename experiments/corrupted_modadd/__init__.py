@@ -24,15 +24,16 @@ Deviations, and why:
 - BatchNorm keeps the biased running variance (torch keeps the unbiased one; 1 part in 256).
 - The claims read the median of the last five measured steps; the notebooks print the last step, and
   their training accuracy of the mini-batch row moves between 0.818 and 0.831 near the end.
-- UNVERIFIED: data fraction, corruption and decay of Fig. 7. The corrupted rows of the transformer
-  take the notebook's model and optimiser (lr 0.01, decay 0.5; no decay beside it) at alpha 0.5,
-  xi 0.35 and 3000 steps. One seed each of decay 1 at this rate, and of decay 0.5, 2 and 5 at lr
-  0.001, was tried besides; none generalised.
+- UNVERIFIED: data fraction, corruption and decay of Fig. 7, which has lr 0.001 and 3000 steps; the authors'
+  repository holds no run of a transformer on corrupted labels. Ours take the notebook's model and
+  optimiser (lr 0.01, decay 0.5; no decay beside it) at alpha 0.5 and xi 0.35. One seed each of decay 1
+  at this rate, and of decay 0.5, 2 and 5 at lr 0.001, was tried besides; none generalised.
 """
 
 from jaxgen.condition import Condition, LogSpaced
 from jaxgen.config import override
-from jaxgen.experiment import YES, Claim, Experiment, Paper, Scale, Sweep, at_least, at_most, within
+from jaxgen.experiment import YES, EverySeed, Experiment, Paper, Scale, Sweep, Typical, at_least, at_most, within
+from jaxgen.experiment.claims import TRAIN, differs, ends_at, rises
 from jaxgen.figures import CellMap, Curves, Profile
 from jaxgen.measures.config import Accuracy, Loss, WeightNorm
 from jaxgen.models.config import MLPConfig, TransformerConfig
@@ -42,7 +43,7 @@ from jaxgen.tasks.algebra.modular import ModularTask
 from .parts import NeuronIPR, PruneNeurons
 
 MEASURES = (Accuracy(), Loss(), WeightNorm(), NeuronIPR())
-SMOKE = {"seeds": (0,), "steps": 6, "task.p": 13, "measure_at.per_decade": 5}
+FIVE, TEN = tuple(range(5)), tuple(range(10))
 SPLITS = ("accuracy/train", "accuracy/test", "accuracy/corrupted", "accuracy/corrupted_true")
 
 
@@ -53,32 +54,49 @@ def network(**changes) -> MLPConfig:
 def condition(
     name: str, *, alpha: float = 0.5, xi: float = 0.35, decay: float = 0.0, lr: float = 0.01, **changes
 ) -> Condition:
-    defaults = {"model": network(), "steps": 2000, "measures": MEASURES, "measure_at": LogSpaced(per_decade=30)}
+    defaults = {"model": network(), "steps": 2000, "seeds": TEN, "measures": MEASURES}
     return Condition(
         name=name,
         task=ModularTask(p=97, operation="x+y", format="a b", train_fraction=alpha, corruption=xi),
         optimizer=AdamW(learning_rate=lr, weight_decay=decay, b1=0.9, b2=0.98, eps=1e-8),
         loss="mse",
+        measure_at=LogSpaced(per_decade=30),
         **(defaults | changes),
     )
 
 
-def final(name: str, split: str, value: float, place: str, tolerance: float = 0.03) -> Claim:
-    words = {"train": "training labels fitted", "test": "test examples right"}[split]
-    return Claim(
-        name=f"{name}: {split}",
-        says=f"{name}: fraction of {words} at the end",
-        place=place,
-        paper=f"{value:.3f}",
-        value=lambda t: t.final(name, f"accuracy/{split}"),
-        expect=within(value, tolerance),
-    )
+# What the authors' notebooks end with: training and test accuracy, and the figure.
+NOTEBOOK = {
+    "grokking": (1.0, 1.0, "Fig. 1; notebook"),
+    "coexistence": (0.978, 0.983, "Fig. 2; notebook"),
+    "partial inversion": (0.786, 1.0, "Fig. 2; notebook"),
+    "full inversion": (0.654, 1.0, "Fig. 2; notebook"),
+    "forgetting": (0.009, 0.011, "notebook"),
+    "batch norm": (0.804, 1.0, "Fig. 5; notebook"),
+    "mini-batch": (0.818, 1.0, "notebook"),
+}
+CLEAN = {"clean": (1.0, 1.0, "notebook Grokking_with_transformer")}
+
+
+def ends(notebook: dict[str, tuple[float, float, str]]) -> list[Typical]:
+    return [
+        ends_at(name, value, key=f"accuracy/{split}", name=f"{name}: {split}", place=place)
+        for name, (train, test, place) in notebook.items()
+        for split, value in (("train", train), ("test", test))
+    ]
+
+
+def dashed(notebook: dict[str, tuple[float, float, str]]) -> dict[str, dict[str, float]]:
+    return {name: {"accuracy/train": train, "accuracy/test": test} for name, (train, test, _) in notebook.items()}
+
+
+def final(name: str, key: str):
+    return lambda t: t.final(name, key)
 
 
 def memorised_then_unlearned(t) -> bool:
-    train = t.values("full inversion", "accuracy/train")
-    fitted = t.first_step("full inversion", "accuracy/train", at_least=0.95)
-    return bool((train.loc[fitted:] < 1.05 - 0.35).any())
+    train = t.values("full inversion", TRAIN)
+    return bool(((train.cummax() >= 0.95) & (train < 1.05 - 0.35)).any())
 
 
 training = Experiment(
@@ -93,42 +111,27 @@ training = Experiment(
         condition("batch norm", alpha=0.65, xi=0.2, model=network(batch_norm=True), batch_size=64, lr=0.005),
         condition("mini-batch", alpha=0.65, xi=0.2, batch_size=64, lr=0.005),
     ),
-    scales={
-        "smoke": Scale(set=SMOKE | {"batch norm:batch_size": 16, "mini-batch:batch_size": 16}, judged=False),
-        "paper": Scale(),
-    },
     claims=(
-        final("grokking", "train", 1.0, "Fig. 1; notebook"),
-        final("grokking", "test", 1.0, "Fig. 1; notebook"),
-        final("coexistence", "train", 0.978, "Fig. 2; notebook"),
-        final("coexistence", "test", 0.983, "Fig. 2; notebook"),
-        final("partial inversion", "train", 0.786, "Fig. 2; notebook"),
-        final("partial inversion", "test", 1.0, "Fig. 2; notebook"),
-        final("full inversion", "train", 0.654, "Fig. 2; notebook"),
-        final("full inversion", "test", 1.0, "Fig. 2; notebook"),
-        final("forgetting", "train", 0.009, "notebook"),
-        final("forgetting", "test", 0.011, "notebook"),
-        final("batch norm", "train", 0.804, "Fig. 5; notebook"),
-        final("batch norm", "test", 1.0, "Fig. 5; notebook"),
-        final("mini-batch", "train", 0.818, "notebook"),
-        final("mini-batch", "test", 1.0, "notebook"),
-        Claim(
+        *ends(NOTEBOOK),
+        Typical(
             name="full inversion corrects",
             says="In full inversion the corrupted examples are answered with their true labels",
             place="Sec. 3",
-            paper="> 0.98",
-            value=lambda t: t.final("full inversion", "accuracy/corrupted_true"),
+            paper="all: training accuracy falls to 1 - xi",
+            paper_value=1.0,
+            value=final("full inversion", "accuracy/corrupted_true"),
             expect=at_least(0.98),
         ),
-        Claim(
+        Typical(
             name="full inversion leaves 1 - xi",
             says="In full inversion the training accuracy falls to 1 - xi",
             place="Sec. 3",
             paper="0.65",
-            value=lambda t: t.final("full inversion", "accuracy/train"),
+            paper_value=0.65,
+            value=final("full inversion", TRAIN),
             expect=within(0.65, 0.02),
         ),
-        Claim(
+        EverySeed(
             name="two stages",
             says="Under weight decay the network first fits everything, then unlearns the corrupted labels",
             place="Sec. 3, Fig. 2",
@@ -136,34 +139,30 @@ training = Experiment(
             value=memorised_then_unlearned,
             expect=YES,
         ),
-        Claim(
+        Typical(
             name="grokking is delayed",
             says="Test accuracy is still below 0.5 when the training set is fitted to 0.99",
             place="Fig. 1",
             paper="0.003 at step 20",
-            value=lambda t: t.at(
-                "grokking", "accuracy/test", t.first_step("grokking", "accuracy/train", at_least=0.99)
-            ),
+            paper_value=0.003,
+            value=lambda t: t.at("grokking", "accuracy/test", t.first_step("grokking", TRAIN, at_least=0.99)),
             expect=at_most(0.5),
         ),
-        Claim(
+        Typical(
             name="grokking makes neurons periodic",
-            says="The mean IPR of the neurons rises while the network groks",
+            says="The mean IPR of the neurons is at least 0.7 once the network has grokked",
             place="Fig. 1",
             paper="0.05 to about 0.8",
-            value=lambda t: t.final("grokking", "ipr"),
+            paper_value=0.8,
+            value=final("grokking", "ipr"),
             expect=at_least(0.7),
         ),
-        Claim(
+        rises(
+            [final(name, "low_ipr_fraction") for name in ("full inversion", "partial inversion", "coexistence")],
             name="decay removes aperiodic neurons",
             says="The fraction of neurons with IPR below 0.2 falls from weight decay 0 over 5 to 15",
             place="Fig. 3",
             paper="decreasing",
-            value=lambda t: min(
-                t.final("coexistence", "low_ipr_fraction") - t.final("partial inversion", "low_ipr_fraction"),
-                t.final("partial inversion", "low_ipr_fraction") - t.final("full inversion", "low_ipr_fraction"),
-            ),
-            expect=at_least(0),
         ),
     ),
     figures=(
@@ -172,15 +171,7 @@ training = Experiment(
             caption="Accuracy while training. Corrupted: the corrupted training examples, against the label given "
             "and against the true one. Dashed: the notebooks' final values.",
             keys=SPLITS,
-            paper={
-                "grokking": {"accuracy/train": 1.0, "accuracy/test": 1.0},
-                "coexistence": {"accuracy/train": 0.978, "accuracy/test": 0.983},
-                "partial inversion": {"accuracy/train": 0.786, "accuracy/test": 1.0},
-                "full inversion": {"accuracy/train": 0.654, "accuracy/test": 1.0},
-                "forgetting": {"accuracy/train": 0.009, "accuracy/test": 0.011},
-                "batch norm": {"accuracy/train": 0.804, "accuracy/test": 1.0},
-                "mini-batch": {"accuracy/train": 0.818, "accuracy/test": 1.0},
-            },
+            paper=dashed(NOTEBOOK),
         ),
         Curves(
             name="ipr",
@@ -196,17 +187,14 @@ training = Experiment(
 FRACTIONS = tuple(i / 20 for i in range(20))
 
 
-def pruned(order: str, fraction: float, split: str):
-    return lambda t: t.final("coexistence", f"accuracy.pruned_{order}_ipr.{fraction:g}/{split}")
-
-
-def pruning_claim(order: str, percent: int, split: str, expect, paper: str, says: str) -> Claim:
-    return Claim(
+def without(order: str, percent: int, split: str, expect, paper: str, paper_value: float, then: str) -> Typical:
+    return Typical(
         name=f"{order} {percent} %: {split}",
-        says=says,
+        says=f"Without the {percent} % of neurons of {order} IPR {then}",
         place="Fig. 6",
         paper=paper,
-        value=pruned(order, percent / 100, split),
+        paper_value=paper_value,
+        value=final("coexistence", f"accuracy.pruned_{order}_ipr.{percent / 100:g}/{split}"),
         expect=expect,
     )
 
@@ -225,16 +213,11 @@ pruning = Experiment(
             ),
         ),
     ),
-    scales={"smoke": Scale(set=SMOKE, judged=False), "paper": Scale()},
     claims=(
-        pruning_claim("lowest", 50, "corrupted", at_most(0.2), "about 0.1",
-                      "Without the half of neurons of lowest IPR the corrupted labels are forgotten"),
-        pruning_claim("lowest", 50, "test", at_least(0.95), "0.97 to 1.00",
-                      "Without the half of neurons of lowest IPR the network still generalises"),
-        pruning_claim("highest", 30, "test", at_most(0.2), "about 0",
-                      "Without the 30 % of neurons of highest IPR the network no longer generalises"),
-        pruning_claim("highest", 30, "corrupted", at_least(0.9), "about 0.97",
-                      "Without the 30 % of neurons of highest IPR the corrupted labels are still fitted"),
+        without("lowest", 50, "corrupted", at_most(0.2), "about 0.1", 0.1, "the corrupted labels are forgotten"),
+        without("lowest", 50, "test", at_least(0.95), "0.97 to 1.00", 0.985, "the network still generalises"),
+        without("highest", 30, "test", at_most(0.2), "about 0", 0.0, "the network no longer generalises"),
+        without("highest", 30, "corrupted", at_least(0.9), "about 0.97", 0.97, "the corrupted labels are still fitted"),
     ),
     figures=(
         Profile(
@@ -261,21 +244,29 @@ def phase(t, cell: Condition) -> str:
 PHASES = ("coexistence", "partial inversion", "full inversion", "memorisation", "forgetting")
 CELLS = ((0.5, 0.35), (0.8, 0.2), (0.2, 0.8))
 DECAYS = (0, 5, 15, 20)
+# Of some (decay, alpha, xi), the phase, and where it is told.
+TOLD = {
+    (0, 0.5, 0.35): ("coexistence", "Fig. 2, phases of App. C"),
+    (5, 0.5, 0.35): ("partial inversion", "Fig. 2, phases of App. C"),
+    (15, 0.5, 0.35): ("full inversion", "Fig. 2, phases of App. C"),
+    (20, 0.5, 0.35): ("forgetting", "notebook, 0.122 / 0.072 at step 2000"),
+    (0, 0.2, 0.8): ("memorisation", "little data, much corruption; cell UNVERIFIED"),
+}
 
 
-def cell_name(decay: float, alpha: float, xi: float) -> str:
-    return f"decay={decay:g} alpha={alpha:g} xi={xi:g}"
+def cell(decay: float, alpha: float, xi: float) -> Condition:
+    name = f"decay={decay:g} alpha={alpha:g} xi={xi:g}"
+    return condition(name, decay=decay, alpha=alpha, xi=xi, seeds=TEN if (decay, alpha, xi) in TOLD else FIVE)
 
 
-def phase_claim(expected: str, decay: float, alpha: float, xi: float, place: str) -> Claim:
-    name = cell_name(decay, alpha, xi)
-    cell = condition(name, decay=decay, alpha=alpha, xi=xi)
-    return Claim(
-        name=f"{expected} at {name}",
+def is_told(decay: float, alpha: float, xi: float) -> EverySeed:
+    of, (expected, place) = cell(decay, alpha, xi), TOLD[decay, alpha, xi]
+    return EverySeed(
+        name=f"{expected} at {of.name}",
         says=f"With weight decay {decay:g}, {alpha:.0%} of the data and {xi:.0%} of the labels corrupted: {expected}",
         place=place,
         paper=expected,
-        value=lambda t: phase(t, cell) == expected,
+        value=lambda t: phase(t, of) == expected,
         expect=YES,
     )
 
@@ -283,19 +274,8 @@ def phase_claim(expected: str, decay: float, alpha: float, xi: float, place: str
 phases = Experiment(
     name="phases",
     title="A dozen cells of the phase diagrams, each named by the thresholds of App. C",
-    conditions=tuple(
-        condition(cell_name(decay, alpha, xi), decay=decay, alpha=alpha, xi=xi, seeds=(0,))
-        for decay in DECAYS
-        for alpha, xi in CELLS
-    ),
-    scales={"smoke": Scale(set=SMOKE, judged=False), "paper": Scale()},
-    claims=(
-        phase_claim("coexistence", 0, 0.5, 0.35, "Fig. 2, phases of App. C"),
-        phase_claim("partial inversion", 5, 0.5, 0.35, "Fig. 2, phases of App. C"),
-        phase_claim("full inversion", 15, 0.5, 0.35, "Fig. 2, phases of App. C"),
-        phase_claim("forgetting", 20, 0.5, 0.35, "notebook, 0.122 / 0.072 at step 2000"),
-        phase_claim("memorisation", 0, 0.2, 0.8, "little data, much corruption; cell UNVERIFIED"),
-    ),
+    conditions=tuple(cell(decay, alpha, xi) for decay in DECAYS for alpha, xi in CELLS),
+    claims=tuple(is_told(*place) for place in TOLD),
     figures=(
         CellMap(
             name="phases",
@@ -318,15 +298,7 @@ def grid(name: str, title: str, **changes) -> Experiment:
         name=name,
         title=title,
         conditions=(Sweep(base=base, axes={"task.train_fraction": GRID, "task.corruption": GRID}),),
-        scales={
-            "smoke": Scale(
-                set={"steps": 2, "task.p": 13, "model.hidden": (8,)}
-                | ({"batch_size": 8} if "batch_size" in changes else {}),
-                only=("train_fraction=0.5 corruption=0.35", "train_fraction=0.9 corruption=0.1"),
-                judged=False,
-            ),
-            "paper": Scale(),
-        },
+        scales={"smoke": Scale.smoke(only=("train_fraction=0.5 corruption=0.35", "train_fraction=0.9 corruption=0.1"))},
         figures=(
             CellMap(
                 name="phases",
@@ -374,57 +346,53 @@ grids = (
 )
 
 
-def transformer_condition(name: str, *, xi: float, decay: float, lr: float, steps: int) -> Condition:
+def transformer_condition(name: str, *, xi: float, decay: float, steps: int, seeds: tuple[int, ...]) -> Condition:
     model = TransformerConfig(
         layers=1, width=128, heads=4, mlp_width=512, causal=False, norm="none", positions="learned",
         activation="relu", attention_bias=False, mlp_bias=False, init="fan_in", mup=True,
     )  # fmt: skip
-    base = condition(
-        name, xi=xi, decay=decay, lr=lr, steps=steps, model=model, measures=(Accuracy(), Loss(), WeightNorm())
-    )
+    measures = (Accuracy(), Loss(), WeightNorm())
+    base = condition(name, xi=xi, decay=decay, steps=steps, seeds=seeds, model=model, measures=measures)
     return override(base, {"loss": "cross_entropy"})
-
-
-def decay_effect(t, key: str, sign: int) -> float:
-    return sign * (t.final("corrupted, decay", key) - t.final("corrupted, no decay", key))
 
 
 transformer = Experiment(
     name="transformer",
     title="The same with a one-layer encoder transformer",
     conditions=(
-        transformer_condition("clean", xi=0.0, decay=0.5, lr=0.01, steps=1000),
-        transformer_condition("corrupted, no decay", xi=0.35, decay=0.0, lr=0.01, steps=3000),
-        transformer_condition("corrupted, decay", xi=0.35, decay=0.5, lr=0.01, steps=3000),
+        transformer_condition("clean", xi=0.0, decay=0.5, steps=1000, seeds=TEN),
+        transformer_condition("corrupted, no decay", xi=0.35, decay=0.0, steps=3000, seeds=FIVE),
+        transformer_condition("corrupted, decay", xi=0.35, decay=0.5, steps=3000, seeds=FIVE),
     ),
-    scales={"smoke": Scale(set=SMOKE | {"model.width": 16, "model.mlp_width": 32}, judged=False), "paper": Scale()},
     claims=(
-        final("clean", "train", 1.0, "notebook Grokking_with_transformer"),
-        final("clean", "test", 1.0, "notebook Grokking_with_transformer"),
-        Claim(
+        *ends(CLEAN),
+        Typical(
             name="the transformer can memorise corrupted labels",
             says="Without decay the transformer fits the corrupted training labels",
             place="Fig. 7 (settings UNVERIFIED)",
             paper="about 1",
-            value=lambda t: t.final("corrupted, no decay", "accuracy/corrupted"),
+            paper_value=1.0,
+            value=final("corrupted, no decay", "accuracy/corrupted"),
             expect=at_least(0.9),
         ),
-        Claim(
+        differs(
+            final("corrupted, no decay", "accuracy/corrupted"),
+            final("corrupted, decay", "accuracy/corrupted"),
+            at_least(0.1),
             name="decay makes the transformer ignore corruption",
             says="With weight decay fewer corrupted labels are fitted than without",
             place="Fig. 7 (settings UNVERIFIED)",
             paper="fewer",
-            value=lambda t: decay_effect(t, "accuracy/corrupted", sign=-1),
-            expect=at_least(0.1),
             note="The setting of Fig. 7 is not known; at this one the corrupted labels are forgotten only in bursts.",
         ),
-        Claim(
+        differs(
+            final("corrupted, decay", "accuracy/test"),
+            final("corrupted, no decay", "accuracy/test"),
+            at_least(0.1),
             name="decay makes the transformer generalise",
             says="With weight decay the test accuracy is higher than without",
             place="Fig. 7 (settings UNVERIFIED)",
             paper="higher",
-            value=lambda t: decay_effect(t, "accuracy/test", sign=1),
-            expect=at_least(0.1),
             note="The setting of Fig. 7 is not known; at this one the test accuracy only begins to rise in 3000 steps.",
         ),
     ),
@@ -433,7 +401,7 @@ transformer = Experiment(
             name="accuracy",
             caption="Accuracy of the transformer while training.",
             keys=SPLITS,
-            paper={"clean": {"accuracy/train": 1.0, "accuracy/test": 1.0}},
+            paper=dashed(CLEAN),
         ),
     ),
 )  # fmt: skip

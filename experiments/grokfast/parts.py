@@ -40,6 +40,7 @@ class MAFilter(OptimizerWrapper):
     (Grokfast-MA, arXiv 2405.20233). Before there are so many, gradients stay as they are."""
 
     saved_as: ClassVar[str] = "MAFilter"
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"window": 2}  # it acts once it is full
 
     window: PositiveInt
     gain: Annotated[NonNegative, PerMember]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from jaxgen.config import Positive, PositiveInt
@@ -33,6 +33,7 @@ class EmbeddingMLPConfig(OneAnswerConfig):
     """
 
     saved_as: ClassVar[str] = "EmbeddingMLPConfig"
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"embedding": 8, "hidden": 8}
 
     embedding: PositiveInt
     hidden: PositiveInt

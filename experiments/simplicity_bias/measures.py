@@ -1,6 +1,6 @@
 """Perturbations of features that raise the loss: of each example, or one for all.
 
-Shape letters: B examples, D features, K directions.
+Shape letters: B examples, D features, K directions or answers, V classes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ def perturb(config: Perturb, snapshots: MemberSnapshots) -> list[tuple[int, str,
     evaluation, split = snapshots.evaluation(step), snapshots.splits[config.split]
     rows = []
     for attack in config.attacks:
-        name = f"{attack.norm}{'_universal' if config.universal else ''}.{attack.radius:g}"
-        accuracy, delta_BD = _attacked(evaluation, split, config.universal, **dataclasses.asdict(attack))
+        name = config.attack_name(attack)
+        sizes = dataclasses.asdict(attack)
+        accuracy, delta_BD = _attacked(evaluation, split, config.universal, config.signed, **sizes)
         rows.append((step, f"accuracy.{name}/{config.split}", float(accuracy)))
         if config.along is not None:
             change_BD = np.asarray(snapshots.splits[config.along].inputs) - np.asarray(split.inputs)
@@ -48,14 +49,19 @@ def part_along(delta_BD: np.ndarray, change_BD: np.ndarray) -> float:
 
 
 # Attacks that differ in their sizes are one program.
-@functools.partial(jax.jit, static_argnames=("universal", "norm", "steps"))
-def _attacked(evaluation: Evaluation, split: Split, universal: bool, **attack: Any) -> tuple[jax.Array, jax.Array]:
+@functools.partial(jax.jit, static_argnames=("universal", "signed", "norm", "steps"))
+def _attacked(
+    evaluation: Evaluation, split: Split, universal: bool, signed: bool, **attack: Any
+) -> tuple[jax.Array, jax.Array]:
     inputs_BD, target_BK = jnp.asarray(split.inputs), jnp.asarray(split.true_targets)
+    sign_B1 = jnp.where(target_BK == 1, 1.0, -1.0) if signed else 1.0
+
+    def logits(delta_BD: jax.Array) -> jax.Array:
+        return evaluation.logits(inputs_BD + sign_B1 * delta_BD)
 
     def loss(delta_BD: jax.Array) -> jax.Array:
-        return jnp.sum(evaluation.loss(evaluation.logits(inputs_BD + delta_BD), target_BK))
+        return jnp.sum(evaluation.loss(logits(delta_BD), target_BK))
 
     delta_BD = strongest(loss, jnp.zeros_like(inputs_BD[:1] if universal else inputs_BD), **attack)
-    logits_BKV = evaluation.logits(inputs_BD + delta_BD)
-    right_BK = jnp.argmax(logits_BKV, axis=-1) == target_BK
+    right_BK = jnp.argmax(logits(delta_BD), axis=-1) == target_BK
     return jnp.mean(right_BK.astype(jnp.float32)), delta_BD

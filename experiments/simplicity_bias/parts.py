@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from jaxgen.config import Range
+from jaxgen.config import Range, added
 from jaxgen.errors import UserError, nearest
 from jaxgen.measures.config import Analysis, Row
 from jaxgen.models.config import MLPConfig, OneAnswerConfig
@@ -54,10 +54,11 @@ class EnsembleConfig(OneAnswerConfig):
 class Perturb(Analysis):
     """Accuracy of the last snapshot on attacked examples: `accuracy.<norm>.<radius>/<split>`.
 
-    With `universal` one perturbation is shared by all examples and raises their mean loss; then it
-    is `accuracy.<norm>_universal.<radius>/<split>`. Given `along`, a split of the same examples with some of
-    their coordinates changed, `along.<norm>.<radius>/<along>` is the part of the perturbations' squared l2 norms,
-    averaged over the examples, that lies in the directions of the change.
+    With `universal` one perturbation is shared by all examples and raises their mean loss; then it is
+    `accuracy.<norm>_universal.<radius>/<split>`. If it is `signed`, too, it is added to the examples of class 1 and
+    subtracted from those of class 0, as the authors' are: `accuracy.<norm>_signed.<radius>/<split>`. Given `along`, a
+    split of the same examples with some of their coordinates changed, `along.<norm>.<radius>/<along>` is the part of
+    the perturbations' squared l2 norms, averaged over the examples, that lies in the directions of the change.
     """
 
     saved_as: ClassVar[str] = "Perturb"
@@ -66,6 +67,16 @@ class Perturb(Analysis):
     universal: bool = False
     split: str = "test"
     along: str | None = None
+    signed: bool = added(False)
+
+    def validate(self) -> None:
+        if self.signed and not self.universal:
+            raise UserError("Perturb: got signed=true, universal=false, expected both: each example has its own sign")
+
+    def attack_name(self, attack: Attack) -> str:
+        """Returns what keys call an attack."""
+        kind = "_signed" if self.signed else "_universal" if self.universal else ""
+        return f"{attack.norm}{kind}.{attack.radius:g}"
 
     def rows(self, snapshots: MemberSnapshots) -> list[Row]:
         from .measures import perturb
@@ -76,6 +87,8 @@ class Perturb(Analysis):
         shape = condition.task.shape()
         if not shape.features:
             raise UserError("Perturb: got a task of tokens, expected one of features")
+        if self.signed and shape.vocabulary != 2:
+            raise UserError(f"Perturb: got signed=true with {shape.vocabulary} classes, expected 2")
         splits = dict(shape.sizes)
         for name in (self.split, self.along):
             if name is not None and name not in splits:

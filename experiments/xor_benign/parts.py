@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jaxgen.config import Positive, PositiveInt
@@ -29,6 +30,7 @@ class TwoLayerConfig(OneAnswerConfig):
     """
 
     saved_as: ClassVar[str] = "TwoLayerConfig"
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"width": 4}
 
     width: PositiveInt
     init_std: Positive

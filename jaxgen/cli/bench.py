@@ -1,4 +1,4 @@
-"""`jaxgen bench`: steps per second of the engine on this machine."""
+"""`jaxgen bench`: measures the engine's steps per second on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`jaxgen checkpoints`: what a run has saved, and whether it is intact; imports no jax."""
+"""`jaxgen checkpoints`: lists a run's checkpoints, and checks that they are intact. Imports no jax."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def list_checkpoints(run_path: Path) -> bool:
     for column in (2, 3):
         table.columns[column].justify = "right"
     run = load_run(run_path)
-    run.trained()  # whether they are what they say
+    run.trained()  # checks that the trajectories match their identities
     run.check_whole()
     damages = []
     for directory in run.populations():
@@ -59,7 +59,7 @@ def _megabytes(directory: PopulationDirectory, kind: str, step: int) -> float:
     """Returns the size of a checkpoint that is intact.
 
     Raises:
-      UserError: it is not, or it is another run's.
+      UserError: the checkpoint is damaged, or belongs to another run.
     """
     path = directory.path / kind / str(step)
     found = verify(path)

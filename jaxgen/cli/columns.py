@@ -1,4 +1,4 @@
-"""Columns of text for a page of any length. (A table of rich takes a second for a thousand rows.)"""
+"""Lays out text in columns. (A table of rich takes a second for a thousand rows.)"""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from collections.abc import Iterator, Sequence
 import click
 
 _GAP = 2
-_PIPE = 160  # without a terminal (a pipe, a log) nothing is gained from narrow columns
+_PIPE = 160  # without a terminal (a pipe, a log) narrow columns have no use
 
 
 def width() -> int:
-    """Returns how many characters a line of the output has."""
+    """Returns the number of characters in a line of the output."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE
 
 
 def echo(line: str) -> None:
-    """Prints a line with colours, where the output is a terminal that may have them."""
-    # Where none is named, click writes UTF-8 to an output that asks for ASCII.
+    """Prints a line, with colours if the output is a terminal that allows them."""
+    # Without an explicit file, click writes UTF-8 even to an output whose encoding is ASCII.
     click.echo(line, file=sys.stdout, color=False if os.environ.get("NO_COLOR") else None)
 
 
 def lay_out(rows: Sequence[Sequence[str]], folded: Sequence[int], width: int) -> Iterator[list[str]]:
-    """Gives the lines of each row.
+    """Yields the lines of each row.
 
     Args:
-      rows: cells, as many in each row.
-      folded: the columns whose cells are broken at spaces where they would not fit.
-      width: of a line, in characters; words that do not fit make it longer.
+      rows: cells, equally many in each row.
+      folded: the columns whose cells are wrapped at spaces if they do not fit.
+      width: the length of a line in characters; a word that does not fit makes it longer.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     free = width - _GAP * (len(widths) - 1) - sum(each for i, each in enumerate(widths) if i not in folded)
-    # A narrow column leaves what it does not need to the wider ones.
+    # A narrow column gives its unused width to the wider ones.
     for left, i in zip(range(len(folded), 0, -1), sorted(folded, key=lambda i: widths[i]), strict=True):
         longest = max(len(word) for row in rows for word in row[i].split(" "))
         widths[i] = max(min(widths[i], free // left), longest)

@@ -1,4 +1,4 @@
-"""Where commands print in colours and tables."""
+"""The console on which commands print colours and tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxgen.cli.text import harmless
 
 
 class Console(rich.console.Console):
-    """A console whose terminal obeys no text that is printed; its colours are its own."""
+    """A console that removes control sequences from the printed text; only its own colours remain."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(harmless(text), **options)

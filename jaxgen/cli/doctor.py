@@ -1,4 +1,4 @@
-"""`jaxgen doctor`: what this machine has, what is missing, and how to install it."""
+"""`jaxgen doctor`: reports what this machine has, what is missing, and how to install it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXTRAS = {
 
 
 def doctor() -> bool:
-    """Prints the findings; returns whether jaxgen can train here."""
+    """Prints the findings, and returns whether jaxgen can train here."""
     console = Console(highlight=False)
     sound = True
     console.print("[bold]versions[/]")
@@ -72,7 +72,7 @@ def doctor() -> bool:
     for folder, reason in discover().broken.items():
         sound = False
         console.print(f"  cannot be read: {folder}: {reason}", style="red", markup=False)
-    console.print("all is well" if sound else "see what is marked above", style="green" if sound else "red")
+    console.print("all is well" if sound else "see the lines marked above", style="green" if sound else "red")
     return sound
 
 
@@ -80,7 +80,7 @@ def _writable(what: str, path: Path, variable: str, console: Console) -> bool:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        console.print(f"  {what} {path}: {error}; name another place with {variable}", style="red", markup=False)
+        console.print(f"  {what} {path}: {error}; set {variable} to another folder", style="red", markup=False)
         return False
     free = shutil.disk_usage(path).free / 2**30
     console.print(f"  {what}: {path} ({free:.0f} GiB free)", markup=False)

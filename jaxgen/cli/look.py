@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from jaxgen.condition import Condition
     from jaxgen.experiment import Experiment
 
-MARKS = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow", "not judged": "bright_black"}
+MARKS = {
+    "reproduced": "green",
+    "not reproduced": "red",
+    "inconclusive": "yellow",
+    "untestable at this scale": "bright_black",
+    "not judged": "bright_black",
+}
+CHANGED = " (the claim changed after its first results)"
 _SPACE = "\u00a0"  # that no line is broken at
 _OUTCOME = re.compile(rf"\d+{_SPACE}({'|'.join(MARKS)})".replace(" ", _SPACE))
 
@@ -84,6 +91,10 @@ def _show_conditions(experiment: Experiment, scale: str) -> None:
         _say(f"'{condition.name}': {', '.join(own) or 'the same'}")
     if len(conditions) > 20:
         _say(f"... and {len(conditions) - 20} more")
+    decays = {each.name: decay for each in conditions[:20] if (decay := experiment.decay_of(each))}
+    if decays:
+        told = ", ".join(f"'{name}' {decay}" for name, decay in decays.items())
+        _say(f"learning rate x decay x steps, for which grokking waits: {told}")
 
 
 def _show_claims(found: FoundPaper, experiment: Experiment) -> None:
@@ -92,11 +103,12 @@ def _show_claims(found: FoundPaper, experiment: Experiment) -> None:
         for verdict in read_results(found.folder, scale).get(experiment.name, {"claims": []})["claims"]:
             recorded.setdefault(verdict["claim"], []).append((scale, verdict))
     for claim in experiment.claims:
-        _say(f"  {claim.name}: {claim.says}")
-        _say(f"      paper: {claim.paper} ({claim.place}); expected {claim.expect}")
+        role = "" if claim.role == "paper" else f" [{claim.role}]"
+        _say(f"  {claim.name}{role}: {claim.says}")
+        _say(f"      paper: {claim.paper} ({claim.place}); {claim.kind}, expected {claim.expected()}")
         for scale, verdict in recorded.get(claim.name, []):
             outcome = _styled(verdict["outcome"], fg=MARKS[verdict["outcome"]])
-            _say(f"      at scale {scale}: ", outcome, f", {verdict['reason']}")
+            _say(f"      at scale {scale}: ", outcome, f", {verdict['reason']}", CHANGED if verdict["changed"] else "")
 
 
 class _Styled(str):

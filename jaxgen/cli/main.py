@@ -1,4 +1,4 @@
-"""`jaxgen`: the commands. Those that only look import no jax."""
+"""`jaxgen`: the commands. Commands that only read import no jax."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from jaxgen.distributed import processes
 from jaxgen.errors import UserError, nearest
 from jaxgen.storage import objects
 
-_ANOTHER_PLACE = "name a folder that you may write with --runs, or ask for the right to this one"
-# What the system says of files and folders that a user names, and what to do. Any other error is one of ours.
+_ANOTHER_PLACE = "use --runs to name a folder that you may write to, or get write access to this one"
+# Errors of the operating system about files that a user names, and what to do. Any other error is a bug of jaxgen.
 REFUSALS = {
-    errno.ENOSPC: "make room and give the same command again",
-    errno.EDQUOT: "make room and give the same command again",
+    errno.ENOSPC: "free some space and give the same command again",
+    errno.EDQUOT: "free some space and give the same command again",
     errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.EROFS: "name a folder that can be written with --runs",
+    errno.EROFS: "use --runs to name a folder that can be written",
     errno.EACCES: _ANOTHER_PLACE,
     errno.EPERM: _ANOTHER_PLACE,
     errno.ELOOP: "a run's own files are never links; put a file in its place",
@@ -34,7 +34,7 @@ REFUSALS = {
     errno.ENOTDIR: "a file stands where a folder is expected",
     errno.EISDIR: "a folder stands where a file is expected",
     errno.EEXIST: "a file stands where a folder is expected",
-    errno.ENOENT: "make it, or name another one",
+    errno.ENOENT: "create it, or name another one",
     errno.EINVAL: "name another one",
 }
 
@@ -59,10 +59,10 @@ class Group(click.Group):
                 self._fail(error)
             self._end(f"{error.strerror}: {_cut(os.fsdecode(error.filename))}; {REFUSALS[error.errno]}", 2)
         except MemoryError as error:
-            self._end(f"this machine has not enough memory: {error}", 2)
+            self._end(f"this machine has too little memory: {error}", 2)
         except Exception as error:
-            if "RESOURCE_EXHAUSTED" in str(error):  # jax's word for it
-                self._end(f"the device has not enough memory: {error}".partition("\n")[0], 2)
+            if "RESOURCE_EXHAUSTED" in str(error):  # jax's message
+                self._end(f"the device has too little memory: {error}".partition("\n")[0], 2)
             self._fail(error)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -88,7 +88,7 @@ def _cut(path: str) -> str:
 @click.version_option(__version__, prog_name="jaxgen")
 def main() -> None:
     """Reproduce papers on generalisation by experiment ID."""
-    os.environ["MPLBACKEND"] = "agg"  # figures go into files, whatever window is wished for elsewhere
+    os.environ["MPLBACKEND"] = "agg"  # figures go to files, whatever backend the user has set
 
 
 class Location(click.ParamType):
@@ -101,7 +101,7 @@ class Location(click.ParamType):
 
 
 class LocalPath(click.ParamType):
-    """A file or folder of this machine."""
+    """A file or folder on this machine."""
 
     name = "path"
 
@@ -118,94 +118,103 @@ runs_option = click.option(
 
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE",
-    help="Change a setting, of every condition or (CONDITION:KEY=VALUE) of one. Repeatable.",
+    help="Change a setting in every condition, or in one with CONDITION:KEY=VALUE. Repeatable.",
 )  # fmt: skip
+
+
 remat_option = click.option(
     "--remat", type=click.Choice(["none", "block"]),
-    help="block: gradients compute each block of a transformer again, for less memory.",
+    help="block: recompute each transformer block in the backward pass, to save memory.",
 )  # fmt: skip
 microbatches_option = click.option(
     "--microbatches", type=click.IntRange(min=1), metavar="N",
-    help="Cut each batch into N equal parts, one after the other, for less memory.",
+    help="Cut each batch into N equal parts, computed one after another, to save memory.",
 )  # fmt: skip
 
 
 def _with(options: Sequence[Any]) -> Any:
     def add(command: Any) -> Any:
-        for option in reversed(options):  # or the help would begin with the last
+        for option in reversed(options):  # otherwise the help lists them backwards
             command = option(command)
         return command
 
     return add
 
 
-# How to train, wherever that is.
+# Options that change the seeds and the steps of a scale.
+request_options = _with((
+    click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds, instead of the experiment's own."),
+    click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="SEED",
+                 help="The first of these --seeds, beyond the recorded seeds; 1000 for tuning."),
+    click.option("--extend", type=click.IntRange(min=1), metavar="STEPS", help="Continue training to this step."),
+))  # fmt: skip
+# Options of training, here or on other machines.
 training_options = _with((
-    click.option("--profile", metavar="START:STOP", help="Write a trace of these steps into profile/."),
+    click.option("--profile", metavar="START:STOP", help="Write a profiler trace of these steps to profile/."),
     click.option("--wandb", metavar="PROJECT", help="Also show the metrics in this W&B project."),
     click.option("--allow-drift", is_flag=True,
-                 help="Resume with other versions, devices or flags: bits may change."),
+                 help="Resume although versions, devices or flags have changed; bits may change."),
     click.option("--accept-changed-code", is_flag=True,
-                 help="Go on with a run though the code of its paper changed since it was trained."),
+                 help="Resume a run although the code of its paper has changed since."),
     click.option("--keep-diff", is_flag=True,
-                 help="Keep in run.json how jaxgen's checkout differs from its commit; else a digest of it."),
+                 help="Save the diff between jaxgen's checkout and its commit in run.json, not only its digest."),
     click.option("--mesh", metavar="AXIS=N,...",
-                 help="Devices along member, data, fsdp and tensor; by default one device in all."),
+                 help="Devices along the axes member, data, fsdp and tensor. By default one device."),
     microbatches_option,
     remat_option,
     click.option("--workers", type=click.IntRange(0, 1000), default=0, show_default=True, metavar="N",
-                 help="Processes that make the batches of a host task; 0: a thread."),
+                 help="Number of processes that make the batches of a host task; 0: one thread."),
     click.option("--save-every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, metavar="SECONDS",
-                 help="How often the whole state is saved."),
+                 help="Time between recovery checkpoints."),
 ))  # fmt: skip
-# Which of several processes this one is.
+# The place of this process among several.
 place_options = _with((
-    click.option("--coordinator", metavar="HOST:PORT", help="Of several processes, where the first one is. By "
-                 "default what the environment says (JAX_*, SLURM, Kubernetes, TPU pods, SkyPilot)."),
-    click.option("--processes", type=click.IntRange(1, 100_000), metavar="N", help="How many processes there are."),
-    click.option("--process", type=click.IntRange(0, 100_000), metavar="I", help="Which of them this is, from 0."),
+    click.option("--coordinator", metavar="HOST:PORT", help="Address of the first of several processes. By "
+                 "default taken from the environment (JAX_*, SLURM, Kubernetes, TPU pods, SkyPilot)."),
+    click.option("--processes", type=click.IntRange(1, 100_000), metavar="N", help="Number of processes in the run."),
+    click.option("--process", type=click.IntRange(0, 100_000), metavar="I", help="Index of this process, from 0."),
     click.option("--connect-within", type=click.IntRange(1, 1_000_000), default=300, show_default=True,
-                 metavar="SECONDS", help="How long a process waits at the start until all others are there."),
+                 metavar="SECONDS", help="How long a process waits at the start for all others to connect."),
     click.option("--require-backend", type=click.Choice(["cpu", "gpu", "tpu"]),
-                 help="Refuse to run on another one."),
+                 help="Refuse to run on any other kind of device."),
 ))  # fmt: skip
 
-# Where a job runs, and what it gets there.
+# Where a job runs, and its resources there.
 submit_options = _with((
     click.option("--to", required=True, type=click.Choice(["local", "slurm", "kubernetes", "kubeflow", "skypilot"]),
-                 help="Where it trains."),
-    click.option("--dry-run", is_flag=True, help="Print what would be submitted, and submit nothing."),
+                 help="The back end that runs the job."),
+    click.option("--dry-run", is_flag=True, help="Print the job and submit nothing."),
     click.option("--devices", default="cpu:1", show_default=True, metavar="KIND:SHAPE",
                  help="cpu:2 for two nodes (local: two processes); GPUs as nodes x GPUs of each, h100:2x8, or gpu:8 of "
                  "any kind; a TPU slice in chips, v5e:4x4."),
     click.option("--process-per", type=click.Choice(["node", "gpu"]), default="node", show_default=True,
-                 help="A process for all GPUs of a node, or for each."),
-    click.option("--cpus", type=int, metavar="N", help="Of each process."),
-    click.option("--memory", type=int, metavar="GIB", help="Of each node."),
-    click.option("--minutes", type=int, metavar="N", help="At most, of one start (SLURM's --time)."),
+                 help="Start one process for all GPUs of a node, or one for each GPU."),
+    click.option("--cpus", type=int, metavar="N", help="CPU cores per process."),
+    click.option("--memory", type=int, metavar="GIB", help="Memory per node."),
+    click.option("--minutes", type=int, metavar="N", help="Time limit of one start, in minutes (SLURM's --time)."),
     click.option("--grace", type=int, default=60, show_default=True, metavar="SECONDS",
-                 help="From SIGTERM to SIGKILL, in which it saves."),
+                 help="Seconds between SIGTERM and SIGKILL; the run saves in them."),
     click.option("--restarts", type=int, default=10, show_default=True, metavar="N",
-                 help="How often it is started again at most (Kubernetes: preemptions and stops not counted)."),
+                 help="Maximum number of restarts (Kubernetes: without preemptions and stops)."),
     click.option("--queue", metavar="NAME", help="SLURM's partition, Kueue's queue."),
-    click.option("--account", metavar="NAME", help="Who is charged (SLURM)."),
-    click.option("--sbatch", "options", multiple=True, metavar="KEY=VALUE", help="More options of sbatch."),
-    click.option("--image", metavar="NAME", help="The image that has jaxgen in it (Kubernetes)."),
+    click.option("--account", metavar="NAME", help="The account to charge (SLURM)."),
+    click.option("--sbatch", "options", multiple=True, metavar="KEY=VALUE", help="More sbatch options. Repeatable."),
+    click.option("--image", metavar="NAME", help="The container image, with jaxgen in it (Kubernetes)."),
     click.option("--volume", "volumes", multiple=True, metavar="SOURCE",
-                 help="A PersistentVolumeClaim, mounted at /runs; it keeps the run where --runs names no bucket."),
-    click.option("--namespace", metavar="NAME", help="Kubernetes'; by default that of the current context."),
+                 help="A PersistentVolumeClaim, mounted at /runs; keeps the run unless --runs names a bucket."),
+    click.option("--namespace", metavar="NAME", help="The Kubernetes namespace; by default the current context's."),
     click.option("--selector", "selectors", multiple=True, metavar="LABEL=VALUE",
-                 help="A label that nodes must have (Kubernetes), in place of those that --devices means. Repeatable."),
+                 help="A label that nodes must have (Kubernetes), instead of the labels for --devices. Repeatable."),
     click.option("--env", "variables", multiple=True, metavar="NAME=VALUE",
-                 help="A variable of the processes' environment, no secret. Repeatable."),
+                 help="An environment variable of the processes, not a secret. Repeatable."),
     click.option("--secret", "secrets", multiple=True, metavar="NAME=WHERE",
-                 help="A variable whose value is in a file (local, SLURM) or in SECRET/KEY (Kubernetes). Repeatable."),
+                 help="A variable with its value in a file (local, SLURM) or in SECRET/KEY (Kubernetes). Repeatable."),
 ))  # fmt: skip
 
 
 @main.command("list")
 def list_command() -> None:
-    """The papers and experiments there are."""
+    """List all papers and experiments."""
     from jaxgen.cli import look
 
     look.list_papers()
@@ -215,14 +224,14 @@ def list_command() -> None:
 @click.argument("experiment_id", metavar="ID")
 @click.option("--scale", default="paper", show_default=True, help="smoke, mini or paper.")
 def show(experiment_id: str, scale: str) -> None:
-    """What an experiment is: its conditions, claims and recorded verdicts."""
+    """Show an experiment: its conditions, claims and recorded verdicts."""
     from jaxgen.cli import look
 
     look.show(experiment_id, scale)
 
 
 def task_options(command: Any) -> Any:
-    """Adds what makes a task of an example: settings and a seed."""
+    """Adds the options that change an example task: settings and a seed."""
     for option in (
         click.option("--seed", type=click.IntRange(0, INT32), default=0, show_default=True, help="The run's seed."),
         click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting. Repeatable."),
@@ -234,7 +243,7 @@ def task_options(command: Any) -> Any:
 @main.group("tasks", cls=Group, invoke_without_command=True)
 @click.pass_context
 def tasks_group(context: click.Context) -> None:
-    """The task library: an example of every task, by family."""
+    """List the task library: an example of every task, by family."""
     if context.invoked_subcommand is None:
         from jaxgen.cli import tasks
 
@@ -243,13 +252,13 @@ def tasks_group(context: click.Context) -> None:
 
 @tasks_group.command("show")
 @click.argument("name", metavar="NAME")
-@click.option("--split", default="train", show_default=True, help="Show examples of this one.")
-@click.option("--n", "count", type=click.IntRange(min=0), default=5, show_default=True, help="How many examples.")
+@click.option("--split", default="train", show_default=True, help="Show examples of this split.")
+@click.option("--n", "count", type=click.IntRange(min=0), default=5, show_default=True, help="Number of examples.")
 @task_options
 def tasks_show(name: str, split: str, count: int, settings: tuple[str, ...], seed: int) -> None:
-    """What a task is: its settings, tokens, splits, whether these are disjoint, and examples.
+    """Show a task: its settings, tokens, splits, whether these are disjoint, and examples.
 
-    NAME is one that `jaxgen tasks` lists, or paper/experiment for the task of its first condition.
+    NAME is a name that `jaxgen tasks` lists, or paper/experiment for the task of its first condition.
     """
     from jaxgen.cli import tasks
 
@@ -262,7 +271,7 @@ def tasks_show(name: str, split: str, count: int, settings: tuple[str, ...], see
     "--train",
     type=click.IntRange(min=1),
     metavar="N",
-    help="How many training examples, of a task that makes fresh ones.",
+    help="Number of training examples, if the task draws fresh ones at every step.",
 )
 @task_options
 @click.option(
@@ -274,7 +283,7 @@ def tasks_show(name: str, split: str, count: int, settings: tuple[str, ...], see
     help="The folder of stored data ($JAXGEN_DATA).",
 )
 def tasks_export(name: str, train: int | None, settings: tuple[str, ...], seed: int, data: Path) -> None:
-    """Writes a task's examples to disk, and prints the task that reads them; NAME is as in `show`."""
+    """Write a task's examples to disk, and print the task that reads them. NAME is as in `show`."""
     from jaxgen.cli import tasks
 
     tasks.export_task(name, train=train, settings=settings, seed=seed, folder=data)
@@ -283,26 +292,38 @@ def tasks_export(name: str, train: int | None, settings: tuple[str, ...], seed: 
 @main.command()
 @click.argument("experiment_id", metavar="ID")
 @click.option(
-    "--scale", help="smoke, mini or paper. By default paper; mini where that wants an accelerator and there is none."
+    "--scale", help="smoke, mini or paper. By default paper, or mini if that needs an accelerator and there is none."
 )
 @settings_option
-@click.option("--seeds", type=click.IntRange(min=1), help="How many seeds, in place of the experiment's own.")
-@click.option("--extend", type=click.IntRange(min=1), metavar="STEPS", help="Train on to this step.")
+@request_options
 @click.option("--fresh", is_flag=True, help="Start beside what there is, from nothing.")
 @click.option(
     "--resume",
     type=click.Choice(["must", "may", "never"]),
-    help="must: there is a run; never: there is none; may: one that is all damaged starts over. "
-    "By default one that was begun goes on, or says why it cannot.",
+    help="must: a run must exist; never: none may exist; may: start over if all is damaged. "
+    "By default a run that has begun is resumed, or the command says why it cannot be.",
 )
-@click.option("--record", is_flag=True, help="Write the results into the paper's folder.")
+@click.option(
+    "--record",
+    is_flag=True,
+    help="Write the results to the paper's folder. Results already recorded there are not trained again.",
+)
+@click.option("--until-settled", is_flag=True, help="Double the seeds of inconclusive claims until all are settled.")
+@click.option(
+    "--at-most",
+    type=click.IntRange(min=1),
+    default=40,
+    show_default=True,
+    metavar="SEEDS",
+    help="Maximum number of seeds per condition, with --until-settled.",
+)
 @runs_option
 @place_options
 @training_options
-def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], seeds: int | None, extend: int | None,
-              fresh: bool, resume: Literal["must", "may", "never"] | None, record: bool, runs: Path,
-              **how: Any) -> None:  # fmt: skip
-    """Train, measure and judge; go on with what is unfinished, show what is finished.
+def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], seeds: int | None, first_seed: int,
+              extend: int | None, fresh: bool, resume: Literal["must", "may", "never"] | None, record: bool,
+              until_settled: bool, at_most: int, runs: Path, **how: Any) -> None:  # fmt: skip
+    """Train, measure and judge. Resumes an unfinished run, and shows a finished one.
 
     ID is paper/experiment, a paper for all its experiments, or arxiv:NUMBER.
     """
@@ -313,18 +334,21 @@ def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], 
         from jaxgen.cli import train
 
         train.reproduce_command(
-            experiment_id, scale=scale, settings=settings, seeds=seeds, extend=extend, fresh=fresh, resume=resume,
-            record=record, runs=runs, how=train.HowToRun(**how), preemption=preemption,
+            experiment_id, scale=scale, settings=settings, seeds=seeds, first_seed=first_seed, extend=extend,
+            fresh=fresh, resume=resume, record=record, until_settled=until_settled, at_most=at_most, runs=runs,
+            how=train.HowToRun(**how), preemption=preemption,
         )  # fmt: skip
 
 
 @main.command()
 @run_argument
-@click.option("--as-submitted", is_flag=True, help="Not here: submit it again as the job that it was.")
+@click.option(
+    "--as-submitted", is_flag=True, help="Do not train here; submit the run's job again with its old options."
+)
 @place_options
 @training_options
 def resume(run: Path, as_submitted: bool, **how: Any) -> None:
-    """Go on with a run's directory: the same request again."""
+    """Resume the run in a directory, with its own request."""
     if as_submitted:
         from jaxgen.cli.submit import submit_again
 
@@ -344,16 +368,15 @@ def resume(run: Path, as_submitted: bool, **how: Any) -> None:
 @submit_options
 @click.option("--scale", default="paper", show_default=True, help="smoke, mini or paper.")
 @settings_option
-@click.option("--seeds", type=click.IntRange(min=1), help="How many seeds, in place of the experiment's own.")
-@click.option("--extend", type=click.IntRange(min=1), metavar="STEPS", help="Train on to this step.")
+@request_options
 @click.option("--fresh", is_flag=True, help="Start beside what there is, from nothing.")
 @runs_option
 @training_options
 @click.pass_context
 def submit(context: click.Context, experiment_id: str, to: str, **how: Any) -> None:
-    """Train on other machines, or in the background here: one job for each experiment.
+    """Train on other machines, or in the background here, with one job for each experiment.
 
-    The same command again is the way back: it goes on from what is saved, where the job is over.
+    To resume after a job has ended, give the same command again: it continues from the last checkpoint.
     """
     from jaxgen.cli.submit import submit_command
 
@@ -363,7 +386,7 @@ def submit(context: click.Context, experiment_id: str, to: str, **how: Any) -> N
 @main.command()
 @run_argument
 def status(run: Path) -> None:
-    """Where the job of a run is, and how far it has trained."""
+    """Show the state of a run's job, and how far the run has trained."""
     from jaxgen.cli.submit import status_command
 
     status_command(run)
@@ -371,9 +394,9 @@ def status(run: Path) -> None:
 
 @main.command()
 @run_argument
-@click.option("--follow", is_flag=True, help="Go on until the job is over.")
+@click.option("--follow", is_flag=True, help="Keep printing until the job has ended.")
 def logs(run: Path, follow: bool) -> None:
-    """What the processes of a run's job said."""
+    """Print the output of a run's job."""
     from jaxgen.cli.submit import logs_command
 
     logs_command(run, follow=follow)
@@ -382,7 +405,7 @@ def logs(run: Path, follow: bool) -> None:
 @main.command()
 @run_argument
 def cancel(run: Path) -> None:
-    """Ask the job of a run to end, saved."""
+    """Ask a run's job to save and end."""
     from jaxgen.cli.submit import cancel_command
 
     cancel_command(run)
@@ -391,7 +414,7 @@ def cancel(run: Path) -> None:
 @main.command(hidden=True)
 @click.argument("run", type=LocalPath())
 def supervise(run: Path) -> None:
-    """Run a job of `submit --to local`; what that starts in the background."""
+    """Run a job of `submit --to local`, which starts this command in the background."""
     from jaxgen.launch.local import supervise as run_supervisor
 
     sys.exit(run_supervisor(run))
@@ -400,9 +423,9 @@ def supervise(run: Path) -> None:
 @main.command()
 @run_argument
 def checkpoints(run: Path) -> None:
-    """List a run's checkpoints, with their size and whether they are intact.
+    """List a run's checkpoints, with their sizes and whether they are intact.
 
-    Reads every file of them, and needs no accelerator. Exits with 1 where one is damaged.
+    Reads every file of a checkpoint, and needs no accelerator. Exits with 1 if one is damaged.
     """
     from jaxgen.cli.checkpoints import list_checkpoints
 
@@ -411,9 +434,9 @@ def checkpoints(run: Path) -> None:
 
 @main.command()
 @run_argument
-@click.option("--to", type=LocalPath(), metavar="FILE", help="Also write the page here.")
+@click.option("--to", type=LocalPath(), metavar="FILE", help="Also write the page to this file.")
 def report(run: Path, to: Path | None) -> None:
-    """Judge a run as far as it has come, and write its report.html."""
+    """Judge a run by the steps trained so far, and write its report.html."""
     import_jax()
     from jaxgen.cli import train
 
@@ -425,7 +448,7 @@ def report(run: Path, to: Path | None) -> None:
 @click.option("--into", type=LocalPath(), default="experiments", show_default=True,
               help="The folder of papers.")  # fmt: skip
 def new(slug: str, into: Path) -> None:
-    """Lay out the folder of a new paper."""
+    """Create the folder of a new paper."""
     from jaxgen.cli.new import new_paper
 
     new_paper(slug, into)
@@ -442,24 +465,24 @@ def new(slug: str, into: Path) -> None:
 @click.option("--scale", default="paper", show_default=True, help="smoke, mini or paper.")
 @settings_option
 @click.option("--condition", metavar="NAME", help="Plan the population of this condition; by default the first.")
-@click.option("--mesh", metavar="AXIS=N,...", help="By default members apart as far as they go, then examples.")
+@click.option("--mesh", metavar="AXIS=N,...", help="By default members are sharded first, then examples.")
 @remat_option
 @microbatches_option
 @click.option(
     "--search",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Try N meshes, with --remat block where one does not fit without, and rank them.",
+    help="Try N meshes and rank them; a mesh that does not fit is tried with --remat block too.",
 )
 def plan(experiment_id: str, topology: str, scale: str, settings: tuple[str, ...], condition: str | None,
          mesh: str | None, remat: Literal["none", "block"] | None, microbatches: int | None,
          search: int | None) -> None:  # fmt: skip
-    """What an experiment's train step needs on TPUs or GPUs that are not here.
+    """Plan what an experiment's train step needs on TPUs or GPUs that are not here.
 
-    Compiles the step for them, which needs libtpu or the CUDA plugin, and neither TPU nor GPU. Where it does not fit,
-    looks for a mesh that does, and exits with 1.
+    Compiles the step for them. This needs libtpu or the CUDA plugin, but no TPU or GPU. If the step does not fit, the
+    command looks for a mesh on which it does, and exits with 1.
     """
-    os.environ["JAX_PLATFORMS"] = "cpu"  # or jax looks for the device
+    os.environ["JAX_PLATFORMS"] = "cpu"  # otherwise jax looks for the device
     import_jax()
     from jaxgen.cli.plan import plan_command
 
@@ -472,27 +495,37 @@ def plan(experiment_id: str, topology: str, scale: str, settings: tuple[str, ...
 
 @main.command()
 @click.argument("page", type=LocalPath())
-@click.option("--redraw", is_flag=True, help="Draw the recorded figures of all papers from their tables.")
-def gallery(page: Path, redraw: bool) -> None:
+@click.option("--redraw", is_flag=True, help="Draw the recorded figures of all papers again from their tables.")
+@click.option(
+    "--ledger",
+    "readme",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="PAGE",
+    help="Also renew the table of this page that is marked as the ledger.",
+)
+def gallery(page: Path, redraw: bool, readme: Path | None) -> None:
     """Write a Markdown page with one row for each recorded paper.
 
-    Also renews the index that `list` reads, and draws the figures, of papers that changed since they were recorded.
+    Also updates the index that `list` reads, and the figures, for papers that changed since they were recorded.
     """
     import_jax()
     from jaxgen.ledger.discovery import discover
     from jaxgen.ledger.record import renew
     from jaxgen.report.gallery import gallery as gallery_of
+    from jaxgen.report.gallery import ledger
     from jaxgen.storage.files import write_text
 
     papers = discover().papers.values()
     for each in papers:
         renew(each, redraw=redraw)
     write_text(page, gallery_of(papers, page))
+    if readme is not None:
+        write_text(readme, ledger(papers, readme, readme.read_text(encoding="utf-8")))
 
 
 @main.command()
 def doctor() -> None:
-    """Versions, devices and flags; what is missing, and how to install it."""
+    """Show versions, devices and flags, and what is missing with how to install it."""
     import_jax()
     from jaxgen.cli.doctor import doctor as run_doctor
 
@@ -500,9 +533,9 @@ def doctor() -> None:
 
 
 @main.command()
-@click.option("--seconds", type=click.FloatRange(min=1), default=20.0, show_default=True, help="About how long.")
+@click.option("--seconds", type=click.FloatRange(min=1), default=20.0, show_default=True, help="Approximate duration.")
 def bench(seconds: float) -> None:
-    """Steps per second of the nanda-modadd step at full size, alone and in populations."""
+    """Measure steps per second of nanda-modadd at full size, alone and in populations."""
     import_jax()
     from jaxgen.cli.bench import bench as run_bench
 

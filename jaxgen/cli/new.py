@@ -1,4 +1,4 @@
-"""`jaxgen new`: the folder of a new paper, ready to be filled in."""
+"""`jaxgen new`: creates the folder of a new paper, ready to be filled in."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from jaxgen.storage.files import make_directory
 
 
 def new_paper(slug: str, into: Path) -> None:
-    """Writes `<into>/<slug with underscores>/__init__.py` from the template; overwrites nothing.
+    """Writes `<into>/<slug with underscores>/__init__.py` from the template. Overwrites nothing.
 
     Raises:
-      UserError: the slug is no good, or the folder is there.
+      UserError: the slug is not valid, or the folder exists.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug):
         raise UserError(f"got '{slug}', expected lower-case words joined by hyphens, such as corrupted-modadd")
     if slug in (there := folders()[0]):
-        raise UserError(f"there is a paper '{slug}' already, in {there[slug]}")
+        raise UserError(f"the paper '{slug}' exists already, in {there[slug]}")
     folder = into / slug.replace("-", "_")
     if folder.exists():
-        raise UserError(f"{folder} is there already; choose another slug or remove it")
+        raise UserError(f"{folder} exists already; choose another slug or remove it")
     template = (importlib.resources.files("jaxgen") / "templates" / "paper.py.jinja").read_text(encoding="utf-8")
     make_directory(folder)
     text = jinja2.Template(template, keep_trailing_newline=True).render(slug=slug)
     (folder / "__init__.py").write_text(text, encoding="utf-8")
     click.echo(f"wrote {folder / '__init__.py'}")
     if into.resolve() != Path(jaxgen.experiments.__path__[0]).resolve():
-        click.echo(f"so that jaxgen finds it: export {FOLDERS_VARIABLE}={into.resolve()}")
+        click.echo(f"to let jaxgen find it: export {FOLDERS_VARIABLE}={into.resolve()}")
     click.echo(f"then: jaxgen show {slug}; jaxgen reproduce {slug} --scale smoke")

@@ -1,4 +1,4 @@
-"""`plan`: what an experiment's train step needs on devices that are not here."""
+"""`plan`: prints what an experiment's train step needs on devices that are not here."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from jaxgen.plan.search import find_fitting, meshes, saving_more
 from jaxgen.plan.topology import Topology, read_topology
 from jaxgen.train.savings import Remat, Savings
 
-# Parts of the least time that a real step reaches.
+# Fractions of the peak speed at which the plan shows steps per second.
 EFFICIENCIES = (0.5, 0.3)
-# Where a mesh does not fit, how many others are compiled to find one that does.
+# If a mesh does not fit, at most this many others are compiled to find one that does.
 MESHES_TRIED = 4
 
 
@@ -30,7 +30,7 @@ def plan_command(
     experiment_id: str, *, topology: str, scale: str, settings: Sequence[str], condition: str | None, mesh: str | None,
     remat: Remat, microbatches: int, search: int | None,
 ) -> bool:  # fmt: skip
-    """Prints the plan of one population, or of the best meshes found; returns whether one fits."""
+    """Prints the plan of one population, or of the best meshes found, and returns whether one fits."""
     _, experiments = find(experiment_id)
     if len(experiments) > 1:
         names = ", ".join(each.name for each in experiments)
@@ -57,7 +57,7 @@ def plan_command(
         if made.fits:
             return True
         blamed = made.blamed
-    console.print(f"[bold]to blame[/]  {_sizes(blamed[:3])}", highlight=False)
+    console.print(f"[bold]largest[/]  {_sizes(blamed[:3])}", highlight=False)
     options = ["--scale", scale, *(["--condition", condition] if condition else [])]
     options += [part for setting in settings for part in ("--set", setting)]
     options += _saving(savings)
@@ -74,12 +74,14 @@ def _suggest(
     found, tried = find_fitting(members, topology, failed, savings, MESHES_TRIED)
     if found is None:
         console.print(
-            f"No mesh found that fits, of {tried} more compiled (at most {MESHES_TRIED}, none whose state alone is too "
-            "large). More devices, fewer members or a smaller batch may.",
+            f"No mesh fits among {tried} more compiled (at most {MESHES_TRIED}, none whose state alone is too "
+            "large). Try more devices, fewer members or a smaller batch.",
             highlight=False,
         )
         return
-    console.print(f"Of {tried} more compiled, this one fits, with {_size(found.bytes)} a device:", highlight=False)
+    console.print(
+        f"Of {tried} more meshes compiled, this one fits, with {_size(found.bytes)} a device:", highlight=False
+    )
     print(shlex.join([*command, "--mesh", _short(found.mesh, Savings())]))
 
 
@@ -106,7 +108,7 @@ def _search(console: Console, members: Sequence[Trajectory], topology: Topology,
             made.append(plan(members, topology, sizes, how))
             fits = made[-1].fits
         except DoesNotFit:
-            table.add_row(_short(sizes, how), "no", "more than there is", "", "", "")
+            table.add_row(_short(sizes, how), "no", "more than available", "", "", "")
         except UserError as error:
             table.add_row(_short(sizes, how), "no", str(error).removeprefix("mesh: "), "", "", "")
             continue
@@ -159,7 +161,7 @@ def _print(console: Console, made: Plan, steps: int) -> None:
         )  # fmt: skip
     table.add_row("compiled in", f"{made.compile_seconds:.0f} s")
     console.print(table, highlight=False)
-    console.print("The least time is that of operations and bytes at the device's peaks, without latencies.")
+    console.print("The least time assumes that operations and bytes run at the device's peak rates, without latency.")
 
 
 def _sizes(sizes: Sequence[tuple[str, int]]) -> str:
@@ -172,7 +174,7 @@ def _short(sizes: MeshSizes, savings: Savings) -> str:
 
 
 def _saving(savings: Savings) -> list[str]:
-    """Returns the options that say it."""
+    """Returns the command-line options for these savings."""
     plain = Savings().facts()
     return [f"--{name}={value}" for name, value in savings.facts().items() if value != plain[name]]
 
@@ -186,7 +188,7 @@ def _rate(rate: float) -> str:
 
 
 def _count(count: float) -> str:
-    """Returns a number in thousands: 3.4 M."""
+    """Returns a number with an SI prefix: 3.4 M."""
     power = min(4, int(math.log10(count) / 3)) if count >= 1 else 0
     return f"{count / 1000**power:.3g} {['', 'k', 'M', 'G', 'T'][power]}"
 

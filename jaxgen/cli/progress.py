@@ -1,4 +1,4 @@
-"""The live display of training: one line a population, and plain lines where there is no terminal."""
+"""The live display of training: one line a population, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from jaxgen.cli.text import harmless
 from jaxgen.run.rows import Row
 from jaxgen.storage import objects
 
-# Without a terminal: a first line of progress after so long, then one this often.
+# Without a terminal: the time before the first line of progress, and between later ones.
 FIRST_SECONDS, PLAIN_SECONDS = 5.0, 30.0
 
 
 class ProgressDisplay:
-    """An observer that shows the step, steps a second over all members, accuracy (their median), and time left."""
+    """An observer that shows the step, steps a second over all members, median accuracy, and time left."""
 
     def __init__(self, console: Console, preemption: Preemption):
         self.console, self.preemption = console, preemption
@@ -38,7 +38,7 @@ class ProgressDisplay:
         self.accuracy = ""
         self.members = 0
         self.step, self.horizon = 0, 0
-        self.began: tuple[float, int] = (0.0, 0)  # when, and at which step, the program began to run
+        self.began: tuple[float, int] = (0.0, 0)  # the time and the step at which the program began to run
         self.shown_at = 0.0
 
     def __enter__(self) -> ProgressDisplay:

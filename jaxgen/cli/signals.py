@@ -1,12 +1,12 @@
-"""What the user or the machine asks of a run by signals, wherever the program is.
+"""Handles the signals by which the user or the machine stops a run, whatever the program is doing.
 
-SIGTERM, SIGHUP (unless it is ignored, as under nohup) and the first SIGINT ask it to save and stop; it exits with
-`STOPPED`. SIGUSR1 asks it to save and go on. A second SIGINT ends it at once: what was saved stays.
+SIGTERM, SIGHUP (unless it is ignored, as under nohup) and the first SIGINT ask the run to save and stop; it exits with
+`STOPPED`. SIGUSR1 asks it to save and continue. A second SIGINT ends it at once, and its checkpoints stay.
 
-Python runs its signal handlers between two of its instructions, so not before a compilation ends.
-Here the system writes each signal to a pipe at once, and a thread reads it. While nothing would be
-lost (compiling, analysing, writing the report) it ends the process itself; it also does so where the
-program has not stopped after most of the grace time. Files are whole at any moment, so that is safe.
+Python runs its signal handlers between two bytecode instructions, so not before a compilation ends. Therefore each
+signal is written to a pipe at once, and a thread reads it. While nothing would be lost (compiling, analysing, writing
+the report) this thread ends the process itself. It also does so if the program has not stopped after most of the grace
+time. Files are atomic, so that is safe.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import NoReturn
 
 from jaxgen.distributed.processes import STOPPED
 
-# The exit code of a run that was ended by a second SIGINT: as a shell has it.
+# The exit code after a second SIGINT, as in a shell.
 INTERRUPTED = 128 + signal.SIGINT
 
-# Within ten seconds of the first signal the process has ended.
+# The process ends within ten seconds of the first signal.
 GRACE_SECONDS = 7.0
 # A program that has nothing to save gets this long to stop by itself.
 IDLE_SECONDS = 1.0
@@ -36,17 +36,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Preemption:
-    """Holds the signals while it is entered, in the main thread; imports no jax, to be there early."""
+    """Handles the signals while it is entered, in the main thread. Imports no jax, so that it can start early."""
 
     def __init__(self) -> None:
         self.stop_requested = False
-        self.unsaved = False  # whether there is something that ending now would lose
-        self.way_back = ""  # the command that goes on
-        self.leaving: Callable[[str, int], None] = lambda *_: None  # is told before the process ends
+        self.unsaved = False  # whether ending now would lose something
+        self.way_back = ""  # the command that resumes the run
+        self.leaving: Callable[[str, int], None] = lambda *_: None  # called before the process ends
         self._save_requested = False
 
     def save_requested(self) -> bool:
-        """Returns whether a save was asked for since it was last called."""
+        """Returns whether a save was requested since the last call."""
         requested, self._save_requested = self._save_requested, False
         return requested
 
@@ -83,19 +83,19 @@ class Preemption:
                     if number == signal.SIGUSR1:
                         self._save_requested = True
                     elif self.stop_requested and number == signal.SIGINT:
-                        self._leave("ended at once; what was saved stays", INTERRUPTED)
+                        self._leave("ended at once; the checkpoints stay", INTERRUPTED)
                     elif not self.stop_requested:
                         self.stop_requested = True
                         stop_at = time.monotonic()
             waited = time.monotonic() - stop_at
             if waited > GRACE_SECONDS:
-                self._leave("stopped while it was busy; it goes on from the last save", STOPPED)
+                self._leave("stopped while it was busy; it resumes from the last checkpoint", STOPPED)
             if waited > IDLE_SECONDS and not self.unsaved:
                 self._leave("stopped; nothing is lost", STOPPED)
 
     def _leave(self, text: str, code: int) -> NoReturn:
         self.leaving(text, code)
         cursor = "\x1b[?25h" if sys.stdout.isatty() else ""  # a live display may have hidden it
-        with contextlib.suppress(OSError):  # whoever read it may be gone
+        with contextlib.suppress(OSError):  # the reader may be gone
             os.write(1, f"{cursor}\n{text}{self.way_back and '; go on with: '}{self.way_back}\n".encode())
         os._exit(code)

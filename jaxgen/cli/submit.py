@@ -1,4 +1,4 @@
-"""`submit`, `status`, `logs` and `cancel`: jobs on other machines, and in the background here. Imports no jax."""
+"""`submit`, `status`, `logs` and `cancel`: jobs on other machines, or in the background here. Imports no jax."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from jaxgen.ledger.runs import Request, Run, begin_run, run_directory
 from jaxgen.storage import objects
 
 BACK_ENDS: dict[str, BackEnd] = {each.name: each for each in (Local(), Slurm(), Kubernetes(), Kubeflow(), SkyPilot())}
-# Options of `submit` that `reproduce` and `resume` have too, and that go into the job's command.
+# Options that `submit` shares with `reproduce` and `resume`, and passes to the job's command.
 TRAINING = (
     "save_every",
     "mesh",
@@ -43,28 +43,30 @@ TRAINING = (
     "wandb",
     "profile",
 )
-# Variables that look as if they changed how processes train: those that are not taken over are named.
+# Variables that look as if they changed training; `submit` names those that the job does not inherit.
 _OURS = re.compile(r"(XLA|JAX|LIBTPU|JAXGEN)_\w+")
-# Those of this process alone.
+# Variables that matter only to this process.
 _NOT_TAKEN_OVER = {"JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "JAX_LOCAL_DEVICE_IDS",
                    "JAXGEN_RUNS"}  # fmt: skip
-# Where a pod sees the first volume.
+# The mount path of the first volume in a pod.
 MOUNTED_AT = "/runs"
 
 
 def submit_command(context: click.Context, experiment_id: str, to: str, options: Mapping[str, Any]) -> None:
-    """Submits one job for each experiment that an ID means; all are checked before the first is."""
+    """Submits one job for each experiment of an ID. Checks all jobs before it submits the first."""
     back_end = BACK_ENDS[to]
     found, experiments = find(experiment_id)
     todo = []
     for experiment in experiments:
         request = Request(found.paper.slug, experiment.name, options["scale"], tuple(options["settings"]),
-                          options["seeds"], options["extend"])  # fmt: skip
-        members = trajectories(experiment.at_scale(request.scale, request.settings, request.seeds, request.extend))
+                          options["seeds"], options["extend"], options["first_seed"])  # fmt: skip
+        members = trajectories(request.conditions(experiment))
         if options["fresh"] and not back_end.shares_files:
-            raise UserError(f"--fresh: the run lies with --to {to}, not here; name another --runs and --volume")
+            raise UserError(
+                f"--fresh: with --to {to} the run is kept there, not here; name another --runs and --volume"
+            )
         if back_end.shares_files and objects.is_remote(options["runs"]):
-            raise UserError(f"--runs: with --to {to} a job's log lies beside its run: name a folder that all nodes see")
+            raise UserError(f"--runs: with --to {to} the log lies beside the run: name a folder that all nodes see")
         _check_training(options, members, here=back_end.shares_files)
         path = _run_path(options, request)
         spec = _spec(back_end, request, path, options, _training(context))
@@ -83,7 +85,7 @@ def submit_command(context: click.Context, experiment_id: str, to: str, options:
 
 
 def _run_path(options: Mapping[str, Any], request: Request) -> Path:
-    """Returns where the run is or will be; a dry run does not ask a store whether there is another beside it."""
+    """Returns the path of the run, existing or new. A dry run does not ask a store whether the run exists."""
     runs: Path = options["runs"]
     if options["dry_run"] and objects.is_remote(runs):
         return runs / request.paper / request.experiment / request.directory_name()
@@ -91,12 +93,12 @@ def _run_path(options: Mapping[str, Any], request: Request) -> Path:
 
 
 def _check_training(options: Mapping[str, Any], members: Sequence[Trajectory], *, here: bool) -> None:
-    """Raises `UserError` where the job would refuse an option of training, as far as that shows from here.
+    """Raises `UserError` if the job would refuse an option of training, as far as this machine can tell.
 
     Args:
-      options: those of `submit`.
-      members: what is to be trained.
-      here: whether its processes have what is installed here.
+      options: the options of `submit`.
+      members: the trajectories to train.
+      here: whether the job's processes use this machine's installation.
     """
     coerce(options["save_every"], float, "--save-every")
     if all(options[name] is None for name in ("mesh", "remat", "microbatches", "profile", "wandb")):
@@ -117,20 +119,20 @@ def _check_training(options: Mapping[str, Any], members: Sequence[Trajectory], *
 
 
 def submit_again(run: Path) -> None:
-    """Submits the job of a run again, as it was."""
+    """Submits the job of a run again, unchanged."""
     path, job = _job(run)
     _refuse_alive(path)
     _say_submitted(path, BACK_ENDS[job.back_end].start(path, job.spec))
 
 
 def status_command(run: Path) -> None:
-    """Prints where a run's job is, and how far the run is on disk."""
+    """Prints the state of a run's job, and how far the run is saved."""
     path, job = _job(run)
     state = BACK_ENDS[job.back_end].state(job)
     echo(f"{job.back_end} job {job.number}, submitted {job.submitted} on {job.host}: {state}")
     run_ = Run(path)
-    if objects.exists(path / "run.json"):  # else it has not begun, or lies elsewhere
-        run_.trained()  # whether they are what they say
+    if objects.exists(path / "run.json"):  # otherwise it has not begun, or is kept elsewhere
+        run_.trained()  # checks that the trajectories match their identities
         run_.check_whole()
     for directory in run_.populations():
         status = directory.status()
@@ -146,7 +148,7 @@ def status_command(run: Path) -> None:
 
 
 def logs_command(run: Path, *, follow: bool) -> None:
-    """Prints what the processes of a run's job said."""
+    """Prints the output of a run's job."""
     _, job = _job(run)
     for piece in BACK_ENDS[job.back_end].log(job, follow=follow):
         echo(piece, newline=False)
@@ -154,13 +156,13 @@ def logs_command(run: Path, *, follow: bool) -> None:
 
 
 def cancel_command(run: Path) -> None:
-    """Asks a run's job to end, saved."""
+    """Asks a run's job to save and end."""
     path, job = _job(run)
     state = BACK_ENDS[job.back_end].state(job)
     if not state.alive:
         raise UserError(f"{job.back_end} job {job.number} does not run: {state}")
     BACK_ENDS[job.back_end].cancel(job)
-    echo(f"asked {job.back_end} job {job.number} to end; what is saved stays: "
+    echo(f"asked {job.back_end} job {job.number} to save and end; resume with: "
                f"jaxgen resume --as-submitted {_shown(path)}")  # fmt: skip
 
 
@@ -172,7 +174,7 @@ def _job(run: Path) -> tuple[Path, Job]:
             if job.back_end not in BACK_ENDS:
                 raise UserError(f"{job.directory / 'job.json'} is damaged: no back end '{job.back_end}'")
             return path, job
-    raise UserError(f"no job at {run}: expected a run's directory, as `jaxgen submit` makes")
+    raise UserError(f"no job at {run}: expected a run's directory that `jaxgen submit` made")
 
 
 def _refuse_alive(path: Path) -> None:
@@ -199,12 +201,12 @@ def _spec(
     title = f"{request.paper}/{request.experiment} at scale {request.scale}"
     require = [f"--require-backend={devices.accelerator()}"] if devices.device != "cpu" else []
     if back_end.shares_files:
-        # The very directory, wherever its processes are and whatever lies beside it by then.
+        # The absolute directory, independent of where its processes run and of newer runs beside it.
         command = [sys.executable, "-P", "-m", "jaxgen", "resume", str(path), *training, *require]
         environ = {**_taken_over(), **dict(pair(each, "--env") for each in options["variables"])}
     else:
         runs = objects.url(options["runs"]) if objects.is_remote(path) else MOUNTED_AT
-        command = ["jaxgen", "reproduce", *_request(request), "--runs", runs, *training, *require]
+        command = ["jaxgen", "reproduce", *request.arguments(), "--runs", runs, *training, *require]
         environ = dict(pair(each, "--env") for each in options["variables"])
     return JobSpec(
         name=job_name(f"{request.paper}-{request.experiment}-{request.scale}", objects.url(path)),
@@ -229,16 +231,8 @@ def _pairs(options: Mapping[str, Any], name: str, option: str) -> list[tuple[str
     return [pair(each, option) for each in options[name]]
 
 
-def _request(request: Request) -> list[str]:
-    """Returns the arguments of `reproduce` that mean a request."""
-    found = [f"{request.paper}/{request.experiment}", "--scale", request.scale]
-    found += [f"--set={each}" for each in request.settings]
-    found += [f"--seeds={request.seeds}"] if request.seeds else []
-    return found + ([f"--extend={request.extend}"] if request.extend else [])
-
-
 def _training(context: click.Context) -> list[str]:
-    """Returns the training options that were given, as arguments."""
+    """Returns the training options that the user gave, as arguments."""
     found = []
     for name in TRAINING:
         value = context.params[name]
@@ -249,9 +243,9 @@ def _training(context: click.Context) -> list[str]:
 
 
 def _taken_over() -> dict[str, str]:
-    """Returns the variables of this machine that the processes get, folders of papers as absolute paths.
+    """Returns the variables of this machine that the job inherits, with folders of papers as absolute paths.
 
-    Others that look as if they mattered are said by name.
+    Prints the names of others that look as if they mattered.
     """
     known = {*variables.RECORDED, *variables.PLACES}
     looks = {name for name in os.environ if name in known or _OURS.fullmatch(name)} - _NOT_TAKEN_OVER
@@ -259,7 +253,7 @@ def _taken_over() -> dict[str, str]:
     found = {name: os.environ[name] for name in taken}
     left = sorted(looks - found.keys())
     if left:
-        click.echo(f"the job does not get {', '.join(left)}; --env gives it what is no secret", err=True)
+        click.echo(f"the job does not inherit {', '.join(left)}; pass those that are not secret with --env", err=True)
     for name in (FOLDERS_VARIABLE, "PYTHONPATH"):
         if found.get(name):
             found[name] = os.pathsep.join(str(Path(each).absolute()) for each in found[name].split(os.pathsep) if each)

@@ -1,4 +1,4 @@
-"""`tasks` and `tasks show`: reading the task library, without jax."""
+"""`tasks` and `tasks show`: print the task library, without jax."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape, checked_table
 from jaxgen.tasks.examples import EXAMPLES, FAMILIES
 from jaxgen.tasks.stored import export, stored_sizes
 
-# Up to a full stop or a question mark that is in neither quotes nor brackets, nor within a word or of three dots.
+# Up to a full stop or question mark, except in quotes, in brackets, within a word or in an ellipsis.
 _SENTENCE = re.compile(r"(?:`[^`]*`|\([^()]*\)|\.\.\.|[^.?`(]|[.?](?!\s|$))*[.?]")
 _PAPER = re.compile(r"\b\d{4}\.\d{5}\b")
 _FEATURES_SHOWN, _NAMES_SHOWN = 8, 60
@@ -44,13 +44,13 @@ def list_tasks() -> None:
             known = first.setdefault(type(task), task)
             what = first_sentence(task) if known is task else f"  {_differs(task, known)}"
             table.add_row(f"  {name}", task.kind(), Text(what), "" if known is not task else " ".join(papers(task)))
-    # Without a terminal (a pipe, a log) nothing is gained from narrow columns.
+    # Without a terminal (a pipe, a log) narrow columns have no use.
     console = Console(highlight=False)
     (console if console.is_terminal else Console(width=160, highlight=False)).print(table)
 
 
 def show_task(name: str, *, split: str, count: int, settings: Sequence[str], seed: int) -> None:
-    """Prints what a task is, its splits, whether they are disjoint, and some examples."""
+    """Prints a task's description, its splits, whether they are disjoint, and some examples."""
     task = _changed(name, settings)
     shape = task.shape()
     if split not in dict(shape.sizes):
@@ -73,27 +73,27 @@ def show_task(name: str, *, split: str, count: int, settings: Sequence[str], see
         _tell(console, line)
     size = dict(shape.sizes)[split]
     shown = min(count, size)
-    _tell(console, f"\n{shown} of the {size:,} examples of {split}, what is asked for in [ ]:")
-    # Spread over all, since what was enumerated comes in an order.
+    _tell(console, f"\n{shown} of the {size:,} examples of {split}, with the targets in [ ]:")
+    # Spread over the whole split, because enumerated examples come in an order.
     for i in range(shown):
         console.print(Text("  ") + readable(task, table[split], i * size // shown), soft_wrap=True)
 
 
 def first_sentence(task: Task) -> str:
-    """Returns the first sentence of what the class says of itself."""
+    """Returns the first sentence of the class' docstring."""
     text = " ".join((inspect.getdoc(task) or "").split("\n\n")[0].split())
     found = _SENTENCE.match(text)
     return found.group() if found else text
 
 
 def papers(task: Task) -> list[str]:
-    """Returns the arXiv numbers that a task's class names, or else its file."""
+    """Returns the arXiv numbers in the docstring of a task's class, or else of its file."""
     own = _PAPER.findall(inspect.getdoc(task) or "")
     return list(dict.fromkeys(own or _PAPER.findall(sys.modules[type(task).__module__].__doc__ or "")))
 
 
 def readable(task: Task, split: Split, row: int) -> Text:
-    """Returns an example as text: what is asked for stands behind the position that it is read out at, in brackets."""
+    """Returns an example as text. Each target stands in brackets after the position at which it is read out."""
     shape, names = task.shape(), task.token_names()
     inputs, targets = split.inputs[row], split.targets[row]
     asked = {
@@ -108,7 +108,7 @@ def readable(task: Task, split: Split, row: int) -> Text:
         cells = [f"({_numbers(channels)})" for channels in inputs]
     else:
         cells = [names[token] for token in inputs]
-    # Where every answer is the next input, as for a model that reads its own, it is told once.
+    # If every target is the next input, as in next-token prediction, it is shown once.
     follows = not shape.features and all(cells[at + 1] == answer for at, answer in asked.items() if at + 1 < len(cells))
     parts: list[tuple[str, bool]] = []
     for at, cell in enumerate(cells):
@@ -130,14 +130,14 @@ def readable(task: Task, split: Split, row: int) -> Text:
 
 
 def overlaps(task: Task, table: Mapping[str, Split]) -> dict[tuple[str, str], int]:
-    """Returns how many different inputs two splits share, padding aside, for each two that share any."""
+    """Returns the number of distinct inputs that two splits share, ignoring padding, for each pair that shares any."""
     names = task.token_names()
     pad = names.index("<pad>") if "<pad>" in names else 0
     longest = task.shape().longest()
 
     def different(split: Split) -> set[bytes]:
         missing = longest - split.inputs.shape[1]
-        # Only token sequences are of different lengths.
+        # Only token sequences have different lengths.
         inputs = np.pad(split.inputs, ((0, 0), (0, missing)), constant_values=pad) if missing else split.inputs
         return {row.tobytes() for row in inputs}
 
@@ -160,7 +160,7 @@ def export_task(name: str, *, train: int | None, settings: Sequence[str], seed: 
 
 
 def _check_memory(name: str, shape: TaskShape) -> None:
-    check_memory(4 * shape.table_bytes(), f"the examples of {name}")  # drawing them takes some four times their bytes
+    check_memory(4 * shape.table_bytes(), f"the examples of {name}")  # drawing them takes about four times their bytes
 
 
 def _changed(name: str, settings: Sequence[str]) -> Task:
@@ -177,7 +177,7 @@ def _named(name: str) -> Task:
 
 
 def _differs(task: Task, other: Task) -> str:
-    """Returns the settings in which a task is not as the other one, which has the same kind."""
+    """Returns the settings in which a task differs from another of the same kind."""
     before = to_json(other, complete=True)
     changed = {key: value for key, value in to_json(task, complete=True).items() if value != before[key]}
     return ", ".join(f"{key}={json.dumps(value)}" for key, value in changed.items())
@@ -192,15 +192,15 @@ def _numbers(values: np.ndarray) -> str:
 
 
 def _reads(task: Task, shape: TaskShape) -> str:
-    """Returns what the inputs are made of, and what the outputs are."""
+    """Describes the inputs and the outputs of a task."""
     if shape.real_targets:
         outputs = f"{shape.vocabulary} real number{'s' if shape.vocabulary > 1 else ''}"
     else:
         outputs = f"one of {shape.vocabulary} classes"
     if shape.features:
-        return f"reads {shape.length} real features, and tells {outputs}"
+        return f"reads {shape.length} real features, and predicts {outputs}"
     if shape.channels is not None:
-        return f"reads {shape.channels} real numbers at each position, and tells {outputs}"
+        return f"reads {shape.channels} real numbers at each position, and predicts {outputs}"
     names = task.token_names()
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return f"{len(names)} tokens: {' '.join(names[:_NAMES_SHOWN])}{more}"
@@ -220,12 +220,12 @@ def _splits(console: Console, task: Task, shape: TaskShape) -> None:
 
 
 def _disjoint(task: Task, table: Mapping[str, Split]) -> list[str]:
-    """Returns what keeps splits apart; of a table, all are compared."""
+    """Says why the splits are disjoint; for a table task, compares all examples."""
     rule = task.disjoint_by()
     if task.kind() != "table":
         return [f"by construction: {rule}"]
     shared = overlaps(task, table)
     told = (
-        [f"splits share examples: {rule}"] if shared else ["disjoint: no example is in two splits; all were compared"]
+        [f"splits share examples: {rule}"] if shared else ["disjoint: no example is in two splits (all were compared)"]
     )
     return told + [f"  {one} and {other} share {count:,} different inputs" for (one, other), count in shared.items()]

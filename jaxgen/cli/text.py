@@ -1,4 +1,4 @@
-"""Text for people: what a run's files say is shown, and never obeyed by a terminal."""
+"""Text for people: text from a run's files is shown, and never obeyed by a terminal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, TextIO
 
 import click
 
-# Sequences that colour text, move the cursor or talk to the terminal; what else is no character to be seen, but for
-# tab and new line; and marks that reorder the line around them.
+# Sequences that colour text, move the cursor or talk to the terminal; other invisible characters except tab and # new
+# line; and marks that reorder the line around them.
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$))", re.DOTALL)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def harmless(text: str) -> str:
-    """Returns a text without what a terminal would obey; other characters that cannot be seen become `\\x07`."""
+    """Removes from a text the sequences that a terminal would obey. Other invisible characters become `\\x07`."""
     return _CONTROL.sub(lambda found: repr(found.group())[1:-1], _SEQUENCE.sub("", text))
 
 
@@ -27,8 +27,8 @@ def echo(text: str, *, newline: bool = True, err: bool = False) -> None:
 
 
 def forgive_terminals() -> None:
-    """Has no output end a run: what it cannot encode is written as `\\u2265`, and what a closed terminal no longer
-    takes is dropped."""
+    """Ensures that output never ends a run: characters that it cannot encode are written as `\\u2265`, and text for a
+    closed terminal is dropped."""
     sys.stdout, sys.stderr = _forgiving(sys.stdout), _forgiving(sys.stderr)
 
 

@@ -24,8 +24,11 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.ledger import sources
 from jaxgen.ledger.discovery import FoundPaper, find
-from jaxgen.ledger.reproduce import Reproduction, check, collect, reproduce, resolve, train_all
-from jaxgen.ledger.runs import Request, load_run, run_directory
+from jaxgen.ledger.recorded import Recorded, recorded_rows
+from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, reproduce, train_all
+from jaxgen.ledger.runs import Request, Run, load_run, run_directory
+from jaxgen.ledger.settling import more_seeds, planned_looks
+from jaxgen.ledger.stated import keep_claims
 from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
 from jaxgen.run.directory import PopulationDirectory
 from jaxgen.run.goodput import ACTIVITIES, goodput
@@ -118,8 +121,9 @@ def run_arguments(options: Mapping[str, Any]) -> RunArguments:
 
 
 def reproduce_command(
-    experiment_id: str, *, scale: str | None, settings: Sequence[str], seeds: int | None, extend: int | None,
-    fresh: bool, resume: Resume | None, record: bool, runs: Path, how: HowToRun, preemption: Preemption,
+    experiment_id: str, *, scale: str | None, settings: Sequence[str], seeds: int | None, first_seed: int,
+    extend: int | None, fresh: bool, resume: Resume | None, record: bool, until_settled: bool, at_most: int, runs: Path,
+    how: HowToRun, preemption: Preemption,
 ) -> None:  # fmt: skip
     """Reproduces every experiment that an ID means, and writes one report over them."""
     how.connect(preemption)
@@ -132,13 +136,20 @@ def reproduce_command(
         if chosen is None:
             skipped.append(experiment.name)
             continue
-        request = Request(found.paper.slug, experiment.name, chosen, tuple(settings), seeds, extend)
-        resolve(experiment, request)
+        request = Request(
+            found.paper.slug, experiment.name, chosen, tuple(settings), seeds, extend, first_seed,
+            recorded=record and not fresh,
+        )  # fmt: skip
+        conditions = request.conditions(experiment)
+        if until_settled:
+            request = dataclasses.replace(request, looks=planned_looks(conditions, at_most))
         if record:
             from jaxgen.ledger.record import refuse_to_record
 
             refuse_to_record(found, experiment, request)
         path = objects.locate(processes.told(functools.partial(_run_path, runs, request, resume, fresh=fresh)))
+        if until_settled:
+            request = request.with_seeds(processes.told(functools.partial(_grown_before, path, request)))
         todo.append((experiment, request, path))
     if skipped:
         _say(console, f"skipped, as their paper scale wants an accelerator: {', '.join(skipped)} "
@@ -146,8 +157,8 @@ def reproduce_command(
     # A begun run is never started over but by an explicit `--resume may`.
     arguments = how.arguments("may" if resume == "may" else "must")
     _run_all(
-        found, todo, arguments, record=record, accept_changed_code=how.accept_changed_code, console=console,
-        preemption=preemption,
+        found, todo, arguments, record=record, at_most=at_most if until_settled else 0,
+        accept_changed_code=how.accept_changed_code, console=console, preemption=preemption,
     )  # fmt: skip
 
 
@@ -158,7 +169,7 @@ def resume_command(run_path: Path, *, how: HowToRun, preemption: Preemption) -> 
     found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
     todo = [(experiments[0], run.request, run.path)]
     _run_all(
-        found, todo, how.arguments("must"), record=False, accept_changed_code=how.accept_changed_code,
+        found, todo, how.arguments("must"), record=False, at_most=0, accept_changed_code=how.accept_changed_code,
         console=_console(), preemption=preemption,
     )  # fmt: skip
 
@@ -173,17 +184,35 @@ def _run_path(runs: Path, request: Request, resume: Resume | None, *, fresh: boo
     return objects.url(path)
 
 
+def _grown_before(path: Path, request: Request) -> dict[str, int]:
+    """Returns the seeds that an earlier call with `--until-settled` has come to.
+
+    Raises:
+      UserError: that call planned another number of looks at the claims.
+    """
+    if not objects.exists(path / "run.json"):
+        return {}
+    before = Run(path).request
+    if before.looks not in (1, request.looks):
+        raise UserError(
+            f"--at-most: the run at {path} was begun with {before.looks} looks at its claims, this asks for "
+            f"{request.looks}; give the same number as before, or start beside it with --fresh"
+        )
+    return dict(before.grown)
+
+
 def report_command(run_path: Path, to: Path | None) -> None:
     """Judges the run at a path as far as it has come, and writes its report, also to `to`."""
     environment.check_devices()
     run = load_run(run_path)
     found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
-    conditions = resolve(experiments[0], run.request)
+    conditions = run.request.conditions(experiments[0])
     if to is not None:
         make_directory(to.parent)
         if to.is_dir() or not os.access(to.parent, os.W_OK):
             raise UserError(f"--to: {to} cannot be written, expected a file in a folder that can be")
-    done = collect(run.path, experiments[0], conditions, SilentObserver())
+    recorded = _recorded(found, experiments[0], run.request)
+    done = collect(run.path, experiments[0], conditions, SilentObserver(), recorded)
     console = Console()
     if changed := sources.changed_files(run.path, found.folder):
         _say(console, f"  note: it was trained by other code: {', '.join(changed)} in {found.folder} changed since")
@@ -191,6 +220,10 @@ def report_command(run_path: Path, to: Path | None) -> None:
     if to is not None:
         write_text(to, (done.path / "report.html").read_text(encoding="utf-8"))
         _say(console, f"report: {_shown(to)}")
+
+
+def _recorded(found: FoundPaper, experiment: Experiment, request: Request) -> Recorded:
+    return recorded_rows(found.folder, request.scale, experiment.name) if request.recorded else NOTHING
 
 
 def _choose_scale(experiment: Experiment, scale: str | None, *, alone: bool) -> str | None:
@@ -213,7 +246,7 @@ def _choose_scale(experiment: Experiment, scale: str | None, *, alone: bool) -> 
 
 def _run_all(
     found: FoundPaper, todo: Sequence[tuple[Experiment, Request, Path]], arguments: RunArguments, *, record: bool,
-    accept_changed_code: bool, console: Console, preemption: Preemption,
+    at_most: int, accept_changed_code: bool, console: Console, preemption: Preemption,
 ) -> None:  # fmt: skip
     """Reproduces one experiment after the other; each is judged, reported and recorded as it ends."""
     _, why = environment.enable_compile_cache()
@@ -221,22 +254,38 @@ def _run_all(
         _say(console, why)
     for experiment, request, path in todo:
         processes.told(functools.partial(sources.check_unchanged, path, found.folder, accept=accept_changed_code))
-        processes.told(functools.partial(check, resolve(experiment, request), path, arguments))
+        recorded = _recorded(found, experiment, request)
+        processes.told(functools.partial(check, request.conditions(experiment), path, arguments, recorded))
     done: list[Reproduction] = []
     broken: list[str] = []
     for experiment, request, path in todo:
         console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}")
         preemption.way_back = f"jaxgen resume {_shown(path)}"
+        recorded = _recorded(found, experiment, request)
+        last: Reproduction | None = None
         try:
             with ProgressDisplay(console, preemption) as display:
-                if not processes.is_first():
-                    train_all(resolve(experiment, request), request, path, observer=display, arguments=arguments)
-                    continue
-                sources.keep(path, found.folder)
-                done.append(reproduce(experiment, request, path, observer=display, arguments=arguments))
+                following: Request | None = request
+                while following is not None:
+                    if not processes.is_first():
+                        train_all(
+                            following.conditions(experiment), following, path, observer=display, arguments=arguments,
+                            recorded=recorded,
+                        )  # fmt: skip
+                    else:
+                        sources.keep(path, found.folder)
+                        keep_claims(path, experiment)
+                        last = reproduce(
+                            experiment, following, path, observer=display, arguments=arguments, recorded=recorded
+                        )
+                    grown = processes.told(functools.partial(_more_seeds, last, at_most))
+                    following = None if grown is None else following.with_seeds(grown)
         except Interrupted as interruption:
             _say(console, f"{interruption}; go on with: {preemption.way_back}")
             processes.end(str(interruption), processes.STOPPED)
+        if last is None:
+            continue
+        done.append(last)
         broken += _conclude(found, done[-1], console)
         if record and not broken:
             from jaxgen.ledger.record import record_results
@@ -255,6 +304,14 @@ def _run_all(
             f"{'; '.join(broken)}; mend it in {found.folder}, and `jaxgen report RUN` judges again what is "
             f"trained{nothing}"
         )
+
+
+def _more_seeds(done: Reproduction | None, at_most: int) -> dict[str, int] | None:
+    """Returns how many seeds to train next until the claims are settled; called by the first process alone."""
+    assert done is not None
+    if not at_most or done.failures:
+        return None
+    return more_seeds(done.conditions, done.verdicts, dict(done.request.grown), at_most)
 
 
 def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> list[str]:
@@ -315,9 +372,7 @@ def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -
     first = done[0]
     request = first.request
     ids = found.paper.slug if len(done) > 1 else f"{found.paper.slug}/{request.experiment}"
-    options = [f"--set {shlex.quote(each)}" for each in request.settings]
-    options += [f"--seeds {request.seeds}"] if request.seeds else []
-    options += [f"--extend {request.extend}"] if request.extend else []
+    options = [shlex.quote(each) for each in request.options()]
     about = environment.describe()
     report = Report(
         paper=found.paper,

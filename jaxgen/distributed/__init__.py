@@ -1,1 +1,1 @@
-"""Several processes and devices: who they are, how arrays are spread over them, and what the environment says."""
+"""Processes, devices and meshes, and the environment's variables that describe them."""

@@ -1,8 +1,8 @@
-"""What devices can do at best, by their makers' numbers.
+"""Peak numbers of devices, as their makers publish them.
 
-TPUs: of one chip (docs.cloud.google.com/tpu/docs, pages v5e, v5p, v6e, tpu7x); where a chip shows as two devices each
-has half of it. GPUs: of the SXM modules, without sparsity (NVIDIA's data sheets of H100, H200 and HGX B200: bfloat16,
-TF32, float32, memory bandwidth, NVLink), memory as CUDA reports it (OpenXLA's descriptions of these devices,
+TPUs: per chip (docs.cloud.google.com/tpu/docs, pages v5e, v5p, v6e, tpu7x); if jax sees a chip as two devices, each has
+half of the chip's numbers. GPUs: of the SXM modules, without sparsity (NVIDIA's data sheets of H100, H200 and HGX B200:
+bfloat16, TF32, float32, memory bandwidth, NVLink), memory as CUDA reports it (OpenXLA's descriptions of these devices,
 xla/backends/gpu/target_config/specs), and one 400 Gb/s adapter a GPU to other nodes (DGX H100, H200, B200).
 """
 
@@ -16,24 +16,24 @@ GB = 1e9
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """One device: what it can do at best."""
+    """The peak numbers of one device."""
 
     kind: str
-    name: str  # what jax calls it
+    name: str  # jax's name of the device
     flops: float  # bfloat16 multiplications and additions a second
-    float32: Mapping[str, float]  # the same of float32 products, by their precision
+    float32: Mapping[str, float]  # the same for float32 products, by matmul precision
     memory: float  # bytes
-    bandwidth: float  # bytes a second, of that memory
-    network: float  # bytes a second to its neighbours (in its node, where there are nodes), one way, all links together
-    between_nodes: float = 0  # bytes a second of its own link to other nodes, one way
+    bandwidth: float  # bytes a second, to and from memory
+    network: float  # bytes a second to its neighbours (for GPUs: in its node), one way, over all links together
+    between_nodes: float = 0  # bytes a second over its own link to other nodes, one way
 
     def rate(self, compute_dtype: str, matmul_precision: str) -> float:
-        """Returns multiplications and additions a second in matrix products of a dtype and precision."""
+        """Returns operations a second in matrix products with this dtype and precision."""
         return self.float32[matmul_precision] if compute_dtype == "float32" else self.flops
 
 
 def _tpu(kind: str, name: str, flops: float, memory: float, bandwidth: float, network: float) -> Device:
-    # A float32 product is made of 1, 3 or 6 bfloat16 ones.
+    # A float32 product consists of 1, 3 or 6 bfloat16 products.
     float32 = {"default": flops, "high": flops / 3, "highest": flops / 6}
     return Device(kind, name, flops, float32, memory, bandwidth, network)
 
@@ -60,5 +60,5 @@ GPUS = {
 
 
 def named(name: str) -> Device | None:
-    """Returns the device that jax calls `name`, where its peaks are known."""
+    """Returns the device that jax calls `name`, or None if its peaks are unknown."""
     return next((device for device in (TPUS | GPUS).values() if name == device.name), None)

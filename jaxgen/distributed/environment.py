@@ -1,4 +1,4 @@
-"""What a run's bits may depend on beside its configuration: recorded in run.json and results."""
+"""The environment on which a run's bits may depend beside its configuration; run.json and results record it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxgen.distributed import variables
 from jaxgen.errors import UserError
 
 PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorstore", "numpy")
-# What changes the bits of a result, as far as it is known.
+# Variables that are known to change the bits of a result.
 BITS_PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax")
 BITS_FLAGS = (
     "XLA_FLAGS",
@@ -27,13 +27,13 @@ BITS_FLAGS = (
     "JAX_ENABLE_X64",
     "JAX_DEFAULT_MATMUL_PRECISION",
 )
-# How many devices a CPU plays is told by the topology.
+# The topology already records the number of simulated CPU devices.
 _HOST_DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
 CACHE_VARIABLE = "JAXGEN_CACHE"
 
 
 def check_devices() -> None:
-    """Raises `UserError` where jax finds no device to run on."""
+    """Raises `UserError` if jax finds no device to run on."""
     try:
         jax.devices()
     except RuntimeError as error:
@@ -43,7 +43,7 @@ def check_devices() -> None:
 
 
 def describe(*, keep_diff: bool = False) -> dict[str, Any]:
-    """Returns versions, devices, flags, and what `source` does."""
+    """Returns versions, devices, flags, and the fields of `source`."""
     devices = jax.devices()
     return {
         "versions": versions(),
@@ -56,12 +56,13 @@ def describe(*, keep_diff: bool = False) -> dict[str, Any]:
 
 
 def flags() -> dict[str, str]:
-    """Returns the variables of the environment that matter to a run."""
+    """Returns the environment variables that matter to a run."""
     return variables.recorded(os.environ)
 
 
 def fingerprint() -> dict[str, str]:
-    """Returns what must be equal, beside the topology, for a resumed run to give the bits of an uninterrupted one."""
+    """Returns the facts, beside the topology, that must be equal for a resumed run to give the bits of an uninterrupted
+    one."""
     device = jax.devices()[0]
     found = {name: importlib.metadata.version(name) for name in BITS_PACKAGES}
     found["device"] = device.device_kind
@@ -74,12 +75,12 @@ def fingerprint() -> dict[str, str]:
 
 
 def topology() -> dict[str, str]:
-    """Returns how many devices and processes there are."""
+    """Returns the numbers of devices and processes."""
     return {"devices": str(jax.device_count()), "processes": str(jax.process_count())}
 
 
 def core_count() -> int | None:
-    """Returns how many cores this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
@@ -89,7 +90,7 @@ def versions() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """Returns the processor's name, or its architecture where the system does not tell."""
+    """Returns the processor's name, or its architecture if the system does not give a name."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -99,7 +100,7 @@ def cpu_name() -> str:
 
 
 def device_name(about: dict[str, Any]) -> str:
-    """Returns the device of a description in words: the accelerator, or the processor and its cores."""
+    """Describes the device of a recorded environment: the accelerator, or the processor and its cores."""
     if about["devices"]["platform"] == "cpu":
         cores = about["cores"]
         return f"{about['cpu']}, {cores} core{'' if cores == 1 else 's'}"
@@ -109,11 +110,11 @@ def device_name(about: dict[str, Any]) -> str:
 def source(here: Path = Path(__file__), *, keep_diff: bool = False) -> dict[str, Any]:
     """Returns the git commit of jaxgen's own checkout, and whether and how the source differs from it.
 
-    What a checkout's configuration would have git run (filters, hooks, monitors, other diffs) is not run.
+    Git runs no program that the checkout's configuration names (filters, hooks, monitors, external diffs).
 
     Args:
       here: a file of the checkout.
-      keep_diff: whether to return the changes themselves: a checkout may hold what is nobody else's business.
+      keep_diff: whether to return the diff itself. A checkout may hold private text, so the default is not to.
 
     Returns:
       `commit`; `modified`; `diff_sha256`, equal for equal changes, None for none. With `keep_diff` also `diff`, and the
@@ -122,7 +123,7 @@ def source(here: Path = Path(__file__), *, keep_diff: bool = False) -> dict[str,
     git = _Git(here.resolve().parent)
     if git("ls-files", "--error-unmatch", here.name) is None:
         return {"commit": None, "modified": None, "diff_sha256": None}
-    # Recorded results are no source, and the last experiment's may not be committed yet.
+    # Recorded results are not source, and those of the last experiment may not be committed yet.
     paths = (":/", ":(top,exclude,glob)experiments/*/results/**")
     untracked = git("ls-files", "--others", "--exclude-standard", "--full-name", *paths) or ""
     diff = git("diff", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty", "HEAD", "--", *paths) or ""
@@ -137,13 +138,13 @@ def source(here: Path = Path(__file__), *, keep_diff: bool = False) -> dict[str,
 
 
 class _Git:
-    """Git in a folder, as if nothing there named a program to run."""
+    """Runs git in a folder, ignoring every program that the configuration there names."""
 
     def __init__(self, folder: Path):
         self._folder = folder
         own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         self._environ = own | {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
-        # Filters have names of their own; one whose commands are empty does nothing.
+        # Each filter has its own name; a filter whose commands are empty does nothing.
         found = self(
             "config", "--null", "--name-only", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$"
         )
@@ -153,7 +154,7 @@ class _Git:
             self._environ["GIT_CONFIG_COUNT"] = str(number + 1)
 
     def __call__(self, *args: str) -> str | None:
-        """Returns what a command says, or None where it fails."""
+        """Returns the output of a command, or None if it fails."""
         command = ["git", "-C", str(self._folder), "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null",
                    "-c", "protocol.allow=never", *args]  # fmt: skip
         try:
@@ -175,14 +176,14 @@ jax.monitoring.register_event_listener(_count_cache_hits)
 
 
 def cache_hits() -> int:
-    """Returns how many programs this process has taken from the persistent compile cache."""
+    """Returns the number of programs that this process has loaded from the persistent compile cache."""
     return _cache_hits
 
 
 def enable_compile_cache() -> tuple[Path | None, str]:
     """Turns on jax's persistent compile cache, in $JAXGEN_CACHE or ~/.cache/jaxgen.
 
-    Returns where it is, None where there is no place for it; and, where that is not one of these, why.
+    Returns its folder, or None if no folder can be used; and, if it is neither of these two, the reason.
     """
     root, why = _cache_root()
     if root is None:
@@ -200,15 +201,15 @@ def _cache_root() -> tuple[Path | None, str]:
     try:
         return Path.home() / ".cache" / "jaxgen", ""
     except RuntimeError:
-        pass  # neither $HOME nor an entry of this user among the machine's
+        pass  # neither $HOME nor the machine's list of users gives a home
     place = Path(tempfile.gettempdir()) / f"jaxgen-{os.getuid()}"
-    why = f"this user has no home: compiled programs are kept in {place}; name another place with {CACHE_VARIABLE}"
+    why = f"this user has no home: compiled programs are kept in {place}; set {CACHE_VARIABLE} to use another folder"
     try:
         place.mkdir(mode=0o700, exist_ok=True)
         about = place.lstat()
     except OSError as error:
         return None, f"this user has no home, and compiled programs are not kept: {error}"
-    # Programs are run as they are found: nobody else may have made the folder, or write there.
+    # Cached programs are run unchecked, so no other user may own the folder or write there.
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o022:
-        return None, f"this user has no home, and compiled programs are not kept: {place} is not this user's alone"
+        return None, f"this user has no home, and compiled programs are not kept: others can write to {place}"
     return place, why

@@ -1,8 +1,7 @@
-"""The mesh of devices (member, data, fsdp, tensor), and where each array of a population lies on it.
+"""The mesh of devices (member, data, fsdp, tensor), and the sharding of each array of a population.
 
-Axes of size 1 are kept, so one device and a pod run the same code. Members are spread over `member`,
-examples of a batch over `data` and `fsdp`, parameters and optimiser state over `fsdp` and `tensor`, by
-the rules beside each model.
+Axes of size 1 are kept, so one device and a pod run the same code. Members are sharded over `member`, examples of a
+batch over `data` and `fsdp`, parameters and optimiser state over `fsdp` and `tensor`, by the rules beside each model.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ MEMBER, DATA = "member", "data"
 
 @dataclasses.dataclass(frozen=True)
 class MeshSizes:
-    """How many devices lie along each axis."""
+    """The number of devices along each axis."""
 
     member: int = 1
     data: int = 1
@@ -39,10 +38,10 @@ class MeshSizes:
 
     @classmethod
     def parse(cls, text: str) -> MeshSizes:
-        """Reads `data=2,fsdp=4`; axes that are not named have size 1.
+        """Reads `data=2,fsdp=4`; axes that are not given have size 1.
 
         Raises:
-          UserError: no such axis, one twice, or a size that is no positive number.
+          UserError: an axis is unknown or given twice, or a size is not a positive number.
         """
         sizes: dict[str, int] = {}
         names = [field.name for field in dataclasses.fields(cls)]
@@ -62,29 +61,29 @@ class MeshSizes:
 
     @property
     def devices(self) -> int:
-        """The number of devices that the mesh takes."""
+        """The number of devices in the mesh."""
         return self.member * self.data * self.fsdp * self.tensor
 
     def build(self, devices: Sequence[Any] | None = None) -> Mesh:
         """Returns the mesh of the first of `devices`, by default jax's own.
 
         Raises:
-          UserError: there are too few.
+          UserError: there are too few devices.
         """
         devices = jax.devices() if devices is None else devices
         if self.devices > len(devices):
             product = " x ".join(f"{name} {size}" for name, size in dataclasses.asdict(self).items())
-            raise UserError(f"mesh: {product} takes {self.devices} devices, and there are {len(devices)}")
+            raise UserError(f"mesh: {product} takes {self.devices} devices, but there are {len(devices)}")
         grid = np.asarray(devices[: self.devices]).reshape(dataclasses.astuple(self))
         return Mesh(grid, tuple(field.name for field in dataclasses.fields(self)))
 
     def check(self, condition: Condition, members: int) -> None:
-        """Raises `UserError` where members or examples cannot be spread evenly, with the numbers in it."""
+        """Raises `UserError`, with the numbers, if members or examples cannot be sharded evenly."""
         shards = condition.numerics.logical_shards
         if shards is not None and (self.fsdp > 1 or self.tensor > 1 or shards % self.data):
             raise UserError(
                 f"mesh: got {self} with {shards} logical shards, expected fsdp=1, tensor=1 and a data that divides "
-                f"{shards}: only there are sums the same on every number of devices"
+                f"{shards}: only then are sums equal on every number of devices"
             )
         if members % self.member:
             raise UserError(f"mesh: {members} members cannot be spread over member={self.member}; it must divide them")
@@ -99,20 +98,21 @@ class MeshSizes:
 
 
 def examples_a_step(condition: Condition) -> int:
-    """Returns how many examples a member's step sees."""
+    """Returns the number of examples in one step of a member."""
     return condition.batch_size or dict(condition.task.shape().sizes)["train"]
 
 
 def spread_members_then_examples(condition: Condition, members: int, devices: int) -> MeshSizes:
-    """Returns the mesh that exchanges least: members apart as far as they go, then examples; it may leave devices."""
+    """Returns the mesh with the least communication: it shards members first, then examples. It may leave devices
+    unused."""
     member = math.gcd(members, devices)
     return MeshSizes(member=member, data=math.gcd(examples_a_step(condition), devices // member))
 
 
 def put(tree: Tree, shardings: Tree) -> Tree:
-    """Returns arrays of numpy's as jax's, each device with its own part; all processes give the same.
+    """Puts numpy arrays on the devices, each device with its own shard. All processes must pass equal arrays.
 
-    Copied, because a program may free what it is given, and numpy's memory is not its own.
+    The arrays are copied, because a program may donate its arguments, and numpy's memory is not jax's to free.
     """
 
     def place(leaf: Any, sharding: NamedSharding) -> jax.Array:
@@ -127,7 +127,7 @@ def put(tree: Tree, shardings: Tree) -> Tree:
 
 
 def on_host(tree: Tree) -> Tree:
-    """Returns a copy as numpy's arrays, whole; every process must call it."""
+    """Returns an unsharded copy as numpy arrays. It is a collective: every process must call it."""
 
     def gather(leaf: jax.Array) -> Any:
         return leaf if leaf.is_fully_addressable else multihost_utils.process_allgather(leaf, tiled=True)
@@ -137,20 +137,20 @@ def on_host(tree: Tree) -> Tree:
 
 
 def one_device() -> Mesh:
-    """Returns the mesh of the first device alone."""
+    """Returns the mesh of only the first device."""
     return MeshSizes().build()
 
 
 def state_shardings(mesh: Mesh, rules: Rules, state: Tree) -> Tree:
-    """Returns where each leaf of a population's state lies: NamedShardings in the tree of `state`.
+    """Returns the sharding of each leaf of a population's state: NamedShardings in the tree of `state`.
 
     Args:
       mesh: the mesh.
-      rules: those of the model; leaves of the optimiser that are like a parameter lie as it does.
+      rules: the model's sharding rules; optimiser leaves that mirror a parameter are sharded like it.
       state: the population's state, of arrays or shapes, with the members on the leading axis.
 
     Raises:
-      UserError: a dimension cannot be spread evenly over its axes; leaf, size and axes are named.
+      UserError: a dimension cannot be sharded evenly over its axes; the message names leaf, size and axes.
     """
     parameters = [_name(path) for path, _ in jax.tree.flatten_with_path(state.params)[0]]
 
@@ -163,8 +163,8 @@ def state_shardings(mesh: Mesh, rules: Rules, state: Tree) -> Tree:
 
 
 def constants_shardings(mesh: Mesh, rules: Rules, constants: Tree) -> Tree:
-    """Returns where each leaf of a population's constants lies: masks as parameters, a feed's batches by their rows,
-    all else whole for each member."""
+    """Returns the sharding of each leaf of a population's constants: masks like parameters, a feed's batches by rows,
+    everything else unsharded within a member."""
 
     def place(path: Any, leaf: Any) -> NamedSharding:
         name = _name(path)
@@ -176,14 +176,14 @@ def constants_shardings(mesh: Mesh, rules: Rules, constants: Tree) -> Tree:
 
 
 def feed_sharding(mesh: Mesh) -> NamedSharding:
-    """Returns where arrays (members, steps, rows, ...) of a feed's batches lie."""
+    """Returns the sharding of a feed's arrays (members, steps, rows, ...)."""
     return NamedSharding(mesh, P(MEMBER, None, (DATA, "fsdp")))
 
 
 def _place(mesh: Mesh, name: str, leaf: Any, rules: Rules) -> NamedSharding:
     shape = leaf.shape[1:]  # of one member
     axes = next((axes for pattern, axes in rules if re.search(pattern, name)), ())
-    # Further dimensions in front, such as a window of gradients, are whole.
+    # Additional leading dimensions, such as a window of gradients, are not sharded.
     axes = (None,) * (len(shape) - len(axes)) + axes
     for dimension, names in zip(shape, axes, strict=True):
         spread = (names,) if isinstance(names, str) else names or ()

@@ -1,11 +1,11 @@
-"""One run in several processes: who is there, what they agree on, and what happens when one is gone.
+"""One run in several processes: they find each other, agree on decisions, and end together when one is lost.
 
-All processes run the same program; what they decide by the clock, by files or by signals they agree on
-first. The first one (index 0) alone writes; the others read, so the runs lie on a file system that
-all share. With one process nothing here talks to anyone.
+All processes run the same program. Before a decision that depends on clocks, files or signals, they agree on it. Only
+the first process (index 0) writes. The others read, so the runs must lie on a file system that all processes share.
+With one process nothing here communicates.
 
-Every wait has a limit. Each process says once a second that it is there; one that has not been heard
-of for `SILENCE_SECONDS`, or that says why it leaves, ends all others with a line that names it.
+Every wait has a limit. Each process sends a heartbeat once a second. If a process is silent for `SILENCE_SECONDS`, or
+announces that it leaves, all others end with a line that names it.
 """
 
 from __future__ import annotations
@@ -25,47 +25,47 @@ from jaxgen.errors import UserError, shown
 Json = Any
 T = TypeVar("T")
 
-# The exit code of a process that was asked to stop (EX_TEMPFAIL): the same command goes on from there.
+# The exit code of a process that was asked to stop (EX_TEMPFAIL): the same command resumes the run.
 STOPPED = 75
-# That of one that ends because another one is gone (EX_UNAVAILABLE).
+# The exit code of a process that ends because another one is lost (EX_UNAVAILABLE).
 LOST = 69
-# A process that is killed is noticed at once where another one waits for its message, else by its silence. On a
-# machine with far too much to do, one that had compiled for minutes was silent for 20 s, and lived.
+# A killed process is noticed at once if another one waits for its message, otherwise by its silence. On an # overloaded
+# machine a process that compiled for minutes was silent for 20 s although it was alive.
 SILENCE_SECONDS = 60.0
-# How long one process waits for what another one does: rows and checkpoints on a slow file system, or analyses.
+# How long a process waits for the work of another: rows and checkpoints on a slow file system, or analyses.
 PATIENCE_SECONDS = 3600.0
-# How long a process that leaves waits until the others have heard why.
+# How long a leaving process waits until the others have read its reason.
 GOODBYE_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a process is among all."""
+    """The position of a process among all processes of the run."""
 
     coordinator: str | None = None  # HOST:PORT; None: jax finds it
     count: int | None = None  # None: jax finds it
     index: int | None = None
-    devices: list[int] | None = None  # of this node's; None: as jax has it
-    # The environment's variable, where jax finds the rest.
+    devices: list[int] | None = None  # local device indices; None: jax's default
+    # The environment variable from which jax detects the rest.
     said_by: str = dataclasses.field(default="", compare=False)
 
 
 def resolve(
     coordinator: str | None, count: int | None, index: int | None, variables: Mapping[str, str]
 ) -> Place | None:
-    """Returns where this process is, None where it is alone.
+    """Returns the place of this process, or None if it is the only one.
 
-    What is given comes first, then $JAX_COORDINATOR_ADDRESS, $JAX_NUM_PROCESSES and $JAX_PROCESS_ID (Kubeflow sets
-    them), then SkyPilot, SLURM (inside `srun`), Kubernetes (an indexed Job) and TPU pods.
+    Arguments take precedence, then $JAX_COORDINATOR_ADDRESS, $JAX_NUM_PROCESSES and $JAX_PROCESS_ID (Kubeflow sets
+    them), then the variables of SkyPilot, SLURM (inside `srun`), Kubernetes (an indexed Job) and TPU pods.
 
     Args:
       coordinator: HOST:PORT of the first process.
       count: the number of processes.
-      index: that of this process, from 0.
-      variables: the environment's.
+      index: the index of this process, from 0.
+      variables: the environment variables.
 
     Raises:
-      UserError: a part is missing, or does not fit the others.
+      UserError: a part is missing, or contradicts the others.
     """
     given = {"--coordinator": coordinator, "--processes": count, "--process": index}
     if any(value is not None for value in given.values()):
@@ -79,7 +79,7 @@ def resolve(
         return _complete({"address": f"{nodes[0]}:55527", "count": len(nodes), "SKYPILOT_NODE_RANK": rank})
     if "SLURM_STEP_NODELIST" in variables:
         tasks = _number("SLURM_NTASKS", variables.get("SLURM_STEP_NUM_TASKS") or variables.get("SLURM_NTASKS"))
-        # Under SLURM jax gives each process one GPU, also where a process has the node to itself.
+        # Under SLURM jax gives each process one GPU, even if there is only one process on the node.
         alone = variables.get("SLURM_STEP_TASKS_PER_NODE", "").partition("(")[0] == "1"
         visible = [each for each in variables.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
         devices = list(range(len(visible))) if alone and visible and "JAX_LOCAL_DEVICE_IDS" not in variables else None
@@ -157,7 +157,7 @@ class _Group:
         self._client.wait_at_barrier(f"{place}/all", int(1000 * PATIENCE_SECONDS))
         found = {int(key.rpartition("/")[2]): json.loads(text) for key, text in self._client.key_value_dir_get(place)}
         if self.index == 0:
-            # Everyone has read a round once all have come to the next.
+            # All processes have read a round once all have reached the next one.
             self._client.key_value_delete(f"jaxgen/gathered/{number - 2}")
         return [found[index] for index in range(self.count)]
 
@@ -166,9 +166,10 @@ class _Group:
         return self._round
 
     def leave(self, text: str, code: int) -> None:
-        """Says why this process ends; the first one, without which nobody hears anything, waits for the others."""
+        """Announces why this process ends. The first process hosts the coordination service, so it waits for the
+        others."""
         if not self._leaving.acquire(blocking=False):
-            time.sleep(GOODBYE_SECONDS)  # another thread is at it, and ends the process
+            time.sleep(GOODBYE_SECONDS)  # another thread is already ending the process
             return
         self._closed.set()
         try:
@@ -177,7 +178,7 @@ class _Group:
             while self.index == 0 and time.monotonic() < until and len(self._left()) < self.count:
                 time.sleep(0.05)
         except RuntimeError:
-            pass  # the first process is gone, and nobody is left to be told
+            pass  # the first process is gone, so no process can receive the message
 
     def _left(self) -> dict[int, tuple[str, int]]:
         entries = self._client.key_value_dir_get("jaxgen/left/")
@@ -203,11 +204,11 @@ class _Group:
                 self._end(f"process {index} of {self.count} ended: {text}", code)
             silent = [str(i) for i, at in heard.items() if time.monotonic() - at > SILENCE_SECONDS]
             if silent:
-                self._end(f"nothing was heard of process {', '.join(silent)} for {SILENCE_SECONDS:.0f} s", LOST)
+                self._end(f"process {', '.join(silent)} sent no heartbeat for {SILENCE_SECONDS:.0f} s", LOST)
 
     def _end(self, text: str, code: int) -> NoReturn:
         if not self._closed.is_set():
-            _say(f"process {self.index} ends: {text}; what was saved stays, start all processes again")
+            _say(f"process {self.index} ends: {text}; the checkpoints are kept, start all processes again")
             self.leave(text, code)
         os._exit(code)
 
@@ -221,22 +222,22 @@ _processes: _Alone | _Group = _Alone()
 
 
 def initialize(place: Place | None, connect_within: int) -> None:
-    """Connects this process with the others; before jax is asked for devices.
+    """Connects this process with the others. Call it before jax initialises its devices.
 
-    Where they do not all come within so many seconds, jax ends the process (134).
+    If not all processes connect within `connect_within` seconds, jax ends this one (exit code 134).
 
     Raises:
-      UserError: they are not as many as was said.
+      UserError: the number of processes is not the expected one.
     """
     global _processes
     if place is None:
         return
     import jax
-    from jax._src import distributed  # jax has no public way to its key-value store
+    from jax._src import distributed  # jax has no public API for its key-value store
 
-    # The signals are heard by jaxgen.cli.signals; this service would take SIGTERM away from it.
+    # jaxgen.cli.signals handles SIGTERM; jax's preemption service would take it over.
     jax.config.update("jax_enable_preemption_service", False)
-    # On CPUs two programs that run at once would mix up their messages.
+    # On CPUs two programs that run at the same time would mix up their messages.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     if place.count is not None:
         _say(f"process {place.index} of {place.count} connects to {place.coordinator}, for at most {connect_within} s")
@@ -247,62 +248,62 @@ def initialize(place: Place | None, connect_within: int) -> None:
         )  # fmt: skip
     except ValueError as error:
         raise UserError(
-            f"processes: {place.said_by or 'what was given'} says that there are several, and jax cannot connect them: "
+            f"processes: {place.said_by or 'the command line'} asks for several processes, but jax cannot connect: "
             f"{str(error).splitlines()[0]}; give --coordinator, --processes and --process, or unset it"
         ) from None
     _processes = _Group(distributed.global_state.client, jax.process_count(), jax.process_index())
     if place.count not in (None, jax.process_count()):
-        raise UserError(f"processes: {place.count} were named, and jax finds {jax.process_count()}")
+        raise UserError(f"processes: {place.count} were expected, but jax finds {jax.process_count()}")
 
 
 def count() -> int:
-    """Returns how many processes there are."""
+    """Returns the number of processes."""
     return _processes.count
 
 
 def index() -> int:
-    """Returns which of them this is, from 0."""
+    """Returns the index of this process, from 0."""
     return _processes.index
 
 
 def is_first() -> bool:
-    """Returns whether this is the one that writes."""
+    """Returns whether this is the first process, which alone writes."""
     return _processes.index == 0
 
 
 def told(make: Callable[[], T]) -> T:
-    """Returns what `make` gives in the first process, which must be JSON; the others do not call it."""
+    """Broadcasts the result of `make` from the first process; the others do not call it. The result must be JSON."""
     return _processes.told(make)
 
 
 def gathered(value: Json) -> list[Json]:
-    """Returns the values of all processes, in their order; each waits for all."""
+    """Gathers the values of all processes, ordered by index. It is a collective: each process waits for all."""
     return _processes.gathered(value)
 
 
 def leave(text: str, code: int) -> None:
-    """Tells the others that this process is about to end, and why; they end with the same code."""
+    """Tells the other processes that this one is about to end, and why. They end with the same code."""
     _processes.leave(text, code)
 
 
 def end(text: str, code: int) -> NoReturn:
-    """Ends this process, and with it all others, with an exit code."""
+    """Ends this process and all others with an exit code."""
     if count() == 1:
         sys.exit(code)
     sys.stdout.flush()
     leave(text, code)
-    os._exit(code)  # jax would wait for the others
+    os._exit(code)  # a normal exit would wait in jax for the others
 
 
 def fail(error: Exception) -> NoReturn:
-    """Ends this process because of an error that nothing was prepared for, and with it all others."""
+    """Ends this process and all others because of an unexpected error."""
     import traceback
 
     import jax
 
     text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     if isinstance(error, jax.errors.JaxRuntimeError):
-        # Most likely another process is gone. The watcher finds out which, and ends this one before that time is over.
+        # Most likely another process is lost. The watcher finds out which, and ends this one before this sleep is over.
         _say(f"process {index()}: {text}")
         time.sleep(SILENCE_SECONDS + GOODBYE_SECONDS)
     traceback.print_exception(error)
@@ -310,7 +311,7 @@ def fail(error: Exception) -> NoReturn:
 
 
 def close() -> None:
-    """Waits until all processes have come to their end, and disconnects."""
+    """Waits until all processes have finished, and disconnects."""
     global _processes
     if _processes.count > 1:
         _processes.close()

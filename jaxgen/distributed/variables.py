@@ -1,7 +1,6 @@
-"""Which variables of the environment matter to a run, by name, and what none of its files may hold; imports no jax.
+"""The environment variables that matter to a run, and the secrets that no file may hold. Imports no jax.
 
-Only variables that are named here are ever written down: anybody may set others that begin like them, with a
-token in them.
+Only the variables listed here are ever recorded: a user may set others with the same prefix that hold a token.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-# What changes the bits of a result, or which devices it is computed on, and how: run.json and the report show them.
+# Variables that change the bits of a result, or the devices; run.json and the report show them.
 RECORDED = (
     "JAX_COMPILER_ENABLE_REMAT_PASS",
     "JAX_CPU_COLLECTIVES_IMPLEMENTATION",
@@ -45,11 +44,11 @@ RECORDED = (
     "XLA_PYTHON_CLIENT_MEM_FRACTION",
     "XLA_PYTHON_CLIENT_PREALLOCATE",
 )
-# Where processes find what they train: a job that shares this machine's files takes these over, too.
+# Folders that processes read. A job that shares this machine's files inherits these too.
 PLACES = ("JAXGEN_CACHE", "JAXGEN_DATA", "JAXGEN_EXPERIMENTS", "PYTHONPATH")
 
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
-# Variables of jax that sound like secrets, and are none.
+# Variables of jax whose names sound like secrets but are not.
 _NO_SECRETS = {
     "JAX_COMPILATION_CACHE_INCLUDE_METADATA_IN_KEY",
     "JAX_DEBUG_KEY_REUSE",
@@ -60,20 +59,20 @@ _LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 def sounds_secret(name: str) -> bool:
-    """Returns whether a variable's name says that its value is a secret."""
+    """Returns whether a variable's name suggests that its value is a secret."""
     return bool(_SECRET.search(name)) and name not in _NO_SECRETS
 
 
 def holds_login(value: str) -> bool:
-    """Returns whether there is a URL in a value with somebody's name, password or token in it."""
+    """Returns whether a value holds a URL with a user name, password or token."""
     return bool(_LOGIN.search(value))
 
 
 def recorded(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the variables that a run writes down; URLs in them without whose they are."""
+    """Returns the variables that a run records, with logins removed from URLs."""
     return {name: without_login(environ[name]) for name in RECORDED if name in environ}
 
 
 def without_login(value: str) -> str:
-    """Returns a value with URLs less the name, password or token before their `@`."""
+    """Removes the user name, password or token before the `@` of every URL in a value."""
     return _LOGIN.sub("", value)

@@ -11,12 +11,13 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from jaxgen.bounds import Censored, Number
 from jaxgen.condition import Condition
 from jaxgen.figures import BySetting
 from jaxgen.figures.axes import log_axis, name_axes, name_lines, panels, step_text
 from jaxgen.figures.palette import Shade, split_shades
 from jaxgen.figures.settings import setting, setting_text
-from jaxgen.table import Censored, NotMeasured, SeedTable, Table
+from jaxgen.table import NotMeasured, SeedTable, Table
 
 
 def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
@@ -48,13 +49,13 @@ def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condit
     return drawing
 
 
-def _numbers(value: Callable[[SeedTable, str], float], table: Table, places: Mapping[str, float]) -> pd.DataFrame:
+def _numbers(value: Callable[[SeedTable, str], Number], table: Table, places: Mapping[str, float]) -> pd.DataFrame:
     """Returns the numbers that came: index the setting, one column a seed."""
     columns: dict[int, dict[float, float]] = {}
     for seed in table.seeds():
         for name, x in places.items():
             try:
-                columns.setdefault(seed, {})[x] = value(table.seed(seed), name)
+                columns.setdefault(seed, {})[x] = float(value(table.seed(seed), name))
             except (NotMeasured, Censored):
                 continue
     return pd.DataFrame(columns).dropna(axis="columns", how="all").sort_index()

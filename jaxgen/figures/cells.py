@@ -11,13 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Patch, Rectangle
 
+from jaxgen.bounds import Censored
 from jaxgen.condition import Condition
 from jaxgen.errors import UserError, nearest
 from jaxgen.figures import CellMap
 from jaxgen.figures.axes import legend
 from jaxgen.figures.palette import CELL_INK, CELLS, EMPTY, MUTED
 from jaxgen.figures.settings import setting, setting_text
-from jaxgen.table import Censored, NotMeasured, Table
+from jaxgen.table import NotMeasured, Table
 
 _GAP = 0.03  # of a cell, left free on each side
 

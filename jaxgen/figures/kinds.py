@@ -13,6 +13,7 @@ from jaxgen.figures.settings import check_setting
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
+    from jaxgen.bounds import Number
     from jaxgen.table import SeedTable, Table
 
 
@@ -87,7 +88,7 @@ class BySetting(Figure):
     """
 
     x: str  # a dotted setting: task.train_fraction, start.transforms.0.keep
-    values: Mapping[str, Callable[[SeedTable, str], float]]  # name of the line -> number of a condition by its name
+    values: Mapping[str, Callable[[SeedTable, str], Number]]  # name of the line -> number of a condition by its name
     conditions: tuple[str, ...] | None = None  # None: all that have the setting
     x_label: str = ""  # empty: the setting's name
     y_label: str

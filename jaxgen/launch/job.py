@@ -1,12 +1,12 @@
-"""A submitted job, as its run's directory remembers it, and what every back end does with it.
+"""A submitted job, as its run's directory records it, and the interface of every back end.
 
     <run>/job/
         job.json      the back end, the job's number or name there, when and where it was submitted, and its spec
         submit.sh     (or .yaml) what was submitted, to be read and submitted by hand
-        log           what the processes said, appended by every start (not on Kubernetes)
+        log           the output of the processes, appended by every start (not on Kubernetes)
         starts        one line for each start that ended: its number, exit code and time (not on Kubernetes)
 
-What is in memory of the machine that submits is never needed again.
+The submitting machine keeps nothing else: these files are enough to find the job again.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from jaxgen.launch.spec import JobSpec
 from jaxgen.storage import links, objects
 from jaxgen.storage.files import read_sealed, reading, remove_path, write_sealed, write_text
 
-# Exit codes after which a job is started again: stopped and saved, another process lost, aborted (jax, where not all
-# came), killed, and SIGTERM before anything could hear it.
+# Exit codes after which a job is started again: stopped and saved, another process lost, aborted (by jax, if not all #
+# processes connected), killed, and SIGTERM before a handler was installed.
 STARTED_AGAIN = (STOPPED, LOST, 134, 137, 143)
 MEANINGS = {
     0: "finished",
     2: "a mistake, see its log",
     LOST: "lost a process",
     STOPPED: "stopped and saved",
-    134: "not all processes came",
+    134: "not all processes connected",
     137: "killed",
     143: "killed",
 }
@@ -43,7 +43,7 @@ MEANINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """Where a job is."""
+    """The state of a job."""
 
     word: Literal["queued", "running", "finished", "failed", "cancelled", "gone"]
     detail: str = ""
@@ -62,7 +62,7 @@ class Job:
 
     directory: Path
     back_end: str
-    number: str  # or the name that the back end knows it by
+    number: str  # or the name of the job in its back end
     host: str
     submitted: str
     spec: JobSpec
@@ -72,13 +72,13 @@ class Job:
         return self.directory / "log"
 
     def last_start(self) -> State:
-        """Returns how the last start ended that did; `gone` where none is known to have."""
+        """Returns how the last finished start ended; `gone` if no start is known to have ended."""
         starts = self.directory / "starts"
         text = starts.read_text(encoding="utf-8", errors="replace") if starts.exists() else ""
         if not text:
-            return State("gone", "no start of it has ended")
+            return State("gone", "none of its starts has ended")
         if not text.endswith("\n"):
-            raise UserError(f"{starts} is damaged: its last line is not whole; remove the file")
+            raise UserError(f"{starts} is damaged: its last line is incomplete; remove the file")
         lines = text.splitlines()
         with reading(starts):
             number, code, when = lines[-1].split(maxsplit=2)
@@ -87,12 +87,12 @@ class Job:
 
 
 def job_directory(run: Path) -> Path:
-    """Returns where a run's job is remembered."""
+    """Returns the folder that records a run's job."""
     return run / "job"
 
 
 def read_job(run: Path) -> Job | None:
-    """Returns the job that trains the run at a path, None where it was never submitted."""
+    """Returns the job that trains the run at a path, or None if it was never submitted."""
     directory = job_directory(run)
     objects.fetch(directory)
     file = directory / "job.json"
@@ -112,40 +112,40 @@ def read_job(run: Path) -> Job | None:
 
 
 class BackEnd(abc.ABC):
-    """Where jobs run. Renders a spec as text, and does with that text what a person would."""
+    """A system that runs jobs. It renders a spec as text, and submits that text as a person would."""
 
     name: str
-    file_name: str  # of what is submitted
-    shares_files = True  # whether its processes see the run's directory at the path where it is here
+    file_name: str  # of the submitted file
+    shares_files = True  # whether its processes see the run's directory at the same path as this machine
 
     @abc.abstractmethod
     def render(self, spec: JobSpec) -> str:
-        """Returns what is submitted.
+        """Returns the text to submit.
 
         Raises:
-          UserError: the spec has what this back end cannot do.
+          UserError: the spec asks for something that this back end cannot do.
         """
 
     @abc.abstractmethod
     def submit(self, artefact: Path, spec: JobSpec) -> str:
-        """Submits the rendered file, and returns the number or name by which the job is known."""
+        """Submits the rendered file, and returns the job's number or name."""
 
     def check_here(self, spec: JobSpec) -> None:  # noqa: B027
-        """Raises `UserError` where nothing can be submitted from this machine; before anything is written down."""
+        """Raises `UserError` if this machine cannot submit. Called before anything is written."""
 
     @abc.abstractmethod
     def state(self, job: Job) -> State:
-        """Asks where a job is."""
+        """Asks the back end for the state of a job."""
 
     @abc.abstractmethod
     def cancel(self, job: Job) -> None:
-        """Asks a job to end, saved; it is not started again."""
+        """Asks a job to save and end; it is not started again."""
 
     def log(self, job: Job, *, follow: bool) -> Iterator[str]:
-        """Gives what the processes said, piece by piece; with `follow` until the job is over."""
+        """Yields the output of the processes piece by piece; with `follow`, until the job has ended."""
         at = 0
         while True:
-            alive = follow and self.state(job).alive  # asked before reading, so that nothing said before is lost
+            alive = follow and self.state(job).alive  # asked before reading, so that no output is missed
             if job.log_file.exists():
                 with job.log_file.open(encoding="utf-8", errors="replace") as file:
                     file.seek(at)
@@ -156,7 +156,7 @@ class BackEnd(abc.ABC):
             time.sleep(2)
 
     def start(self, run: Path, spec: JobSpec) -> Job:
-        """Submits a job that trains the run at a path, and remembers it there."""
+        """Submits a job that trains the run at a path, and records it there."""
         directory = job_directory(run)
         text = self.render(spec)
         links.confine(run)

@@ -1,8 +1,8 @@
-"""Kubeflow Trainer: a TrainJob on its runtime `jax-distributed`, which makes a JobSet of it.
+"""Kubeflow Trainer: a TrainJob on its runtime `jax-distributed`, which creates a JobSet from it.
 
 The runtime tells the processes of each other (JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID), and
-decides how often a job is started again; it knows no difference between a preemption and a mistake, so --to
-kubernetes is the better choice where both are there.
+decides how often a job is started again. It does not distinguish a preemption from an error, so --to kubernetes is the
+better choice if both are available.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Kubeflow(Kubernetes):
     name = "kubeflow"
     file_name = "trainjob.yaml"
     api = ("trainer.kubeflow.org", "v1alpha1", "trainjobs")
-    container = "node"  # as the runtime names it
+    container = "node"  # the runtime's name for it
 
     def manifest(self, spec: JobSpec) -> Manifest:
         """Returns the TrainJob as data."""
         refuse_what_pods_lack(spec, self.name)
         if spec.devices.accelerator() == "tpu":
-            raise UserError("--to kubeflow: its runtime for JAX is one for GPUs; use --to kubernetes for TPUs")
+            raise UserError("--to kubeflow: its runtime for JAX supports only GPUs; use --to kubernetes for TPUs")
         pod = {
             "terminationGracePeriodSeconds": spec.grace,
             **placement(spec),

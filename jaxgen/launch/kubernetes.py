@@ -1,9 +1,9 @@
 """Kubernetes: a JobSet of indexed pods, one a node, through the official client (`pip install "jaxgen[kubernetes]"`).
 
-The processes are told of each other by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, so they need
-no right to read pods; TPU hosts by what GKE puts into their environment. A pod that is preempted, and one that ends
-with 75 (stopped and saved), fails its Job by the pod failure policy, and the JobSet starts all pods again without
-counting; any other end counts (jobset.sigs.k8s.io, failure policy; kubernetes.io, pod failure policy).
+The processes find each other by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, so they need no right to
+read pods; TPU hosts find each other by the variables that GKE sets. If a pod is preempted or ends with 75 (stopped and
+saved), the pod failure policy fails its Job, and the JobSet starts all pods again without counting that restart. Any
+other failure counts (jobset.sigs.k8s.io, failure policy; kubernetes.io, pod failure policy).
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ Manifest = dict[str, Any]
 
 PORT = 55527
 CONTAINER = "jaxgen"
-# How long a job of the same name may take to go away.
+# How long the deletion of a job of the same name may take.
 MAKES_ROOM_WITHIN = 60.0
-# What GKE calls them (docs.cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus).
+# GKE's names of TPUs (docs.cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus).
 GKE_TPUS = {"v5e": "tpu-v5-lite-podslice", "v5p": "tpu-v5p-slice", "v6e": "tpu-v6e-slice", "tpu7x": "tpu7x"}
 
 
 class Kubernetes(BackEnd):
-    """A cluster with the JobSet controller: the current context of the kubeconfig, or the cluster that this is in."""
+    """A cluster with the JobSet controller: the current context of the kubeconfig, or the cluster in which this
+    runs."""
 
     name = "kubernetes"
     file_name = "jobset.yaml"
@@ -52,7 +53,7 @@ class Kubernetes(BackEnd):
         refuse_what_pods_lack(spec, self.name)
         annotations = {}
         if spec.devices.accelerator() == "tpu" and spec.devices.nodes > 1:
-            # One slice, one JobSet: its pods share no node pool with another's.
+            # One JobSet for one slice: its pods share no node pool with those of another JobSet.
             annotations["alpha.jobset.sigs.k8s.io/exclusive-topology"] = "cloud.google.com/gke-nodepool"
         restart = {
             "name": "stopped",
@@ -110,7 +111,7 @@ class Kubernetes(BackEnd):
             **volumes(spec),
         }
         if spec.devices.accelerator() != "cpu" and spec.processes() > 1:
-            # What nodes exchange then takes no way round through the pods' network.
+            # Traffic between nodes then does not pass through the pods' network.
             pod |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
         return pod
 
@@ -120,7 +121,7 @@ class Kubernetes(BackEnd):
     def submit(self, artefact: Path, spec: JobSpec) -> str:
         client, namespace = connect(spec.namespace)
         jobs, place = client.CustomObjectsApi(), (self.api[0], self.api[1], namespace, self.api[2])
-        # One of this name that is over makes room; one that is not was refused before this.
+        # Delete a finished job of this name; a running one was refused earlier.
         with _telling(client, spec.name, but=404):
             jobs.delete_namespaced_custom_object(*place, spec.name, propagation_policy="Foreground")
         until = time.monotonic() + MAKES_ROOM_WITHIN
@@ -144,7 +145,7 @@ class Kubernetes(BackEnd):
             jobs.delete_namespaced_custom_object(*place, name, propagation_policy="Foreground")
 
     def log(self, job: Job, *, follow: bool) -> Iterator[str]:
-        """Gives what the first process says; of the pods that were started last."""
+        """Yields the output of the first process, from the pods that were started last."""
         client, namespace, name = _of(job)
         core = client.CoreV1Api()
         selector = f"jobset.sigs.k8s.io/jobset-name={name},batch.kubernetes.io/job-completion-index=0"
@@ -161,16 +162,16 @@ class Kubernetes(BackEnd):
 
 
 def refuse_what_pods_lack(spec: JobSpec, back_end: str) -> None:
-    """Raises `UserError` where a spec cannot be made into pods."""
+    """Raises `UserError` if pods cannot run a spec."""
     refuse(spec, back_end, minutes="pods have no time limit; Kueue's may", account="name a --queue",
-           options="that is sbatch's", processes_of_each="one process a node has all its GPUs")  # fmt: skip
+           options="sbatch has it", processes_of_each="one process a node has all its GPUs")  # fmt: skip
     if spec.image is None:
-        raise UserError(f"--to {back_end}: needs --image, which has jaxgen in it")
+        raise UserError(f"--to {back_end}: needs --image, an image with jaxgen in it")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", spec.image):
         raise UserError(f"--image: got '{spec.image}', expected such as ghcr.io/me/jaxgen:cuda13")
     if not spec.volumes and not spec.in_store():
         raise UserError(
-            f"--to {back_end}: needs --runs gs://BUCKET/FOLDER (or s3://) or --volume, where the run outlives its pods"
+            f"--to {back_end}: needs --runs gs://BUCKET/FOLDER (or s3://) or --volume, to keep the run after its pods"
         )
     for each in spec.volumes:
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", each.source):
@@ -189,7 +190,7 @@ def metadata(spec: JobSpec) -> Manifest:
 
 
 def variables(spec: JobSpec) -> list[Manifest]:
-    """Returns the environment of a container; secrets as references to Secrets of the namespace."""
+    """Returns the environment of a container, with secrets as references to Secrets of the namespace."""
     found: list[Manifest] = [{"name": each.name, "value": literal(each.value)} for each in spec.variables]
     for each in spec.secrets:
         name, key = pair(each.source, "--secret", "/")
@@ -198,12 +199,12 @@ def variables(spec: JobSpec) -> list[Manifest]:
 
 
 def literal(text: str) -> str:
-    """Returns what Kubernetes makes `text` of: it puts variables in the place of $(NAME), and $ in that of $$."""
+    """Escapes a text so that Kubernetes leaves it unchanged: it would replace $(NAME) by variables, and $$ by $."""
     return text.replace("$", "$$")
 
 
 def resources(spec: JobSpec) -> Manifest:
-    """Returns what a pod asks for and gets."""
+    """Returns the resources of a pod, as both requests and limits."""
     kind = {"gpu": "nvidia.com/gpu", "tpu": "google.com/tpu"}.get(spec.devices.accelerator())
     limits = {kind: spec.devices.of_each} if kind else {}
     requests = ({"cpu": spec.cpus} if spec.cpus else {}) | ({"memory": f"{spec.memory}Gi"} if spec.memory else {})
@@ -211,7 +212,7 @@ def resources(spec: JobSpec) -> Manifest:
 
 
 def mounts(spec: JobSpec) -> Manifest:
-    """Returns where a container sees the volumes, if there are any."""
+    """Returns the volume mounts of a container, if there are any."""
     found = [{"name": f"volume-{number}", "mountPath": each.path} for number, each in enumerate(spec.volumes)]
     return {"volumeMounts": found} if found else {}
 
@@ -226,7 +227,7 @@ def volumes(spec: JobSpec) -> Manifest:
 
 
 def placement(spec: JobSpec) -> Manifest:
-    """Returns which nodes a pod may lie on."""
+    """Returns the node selector and tolerations of a pod."""
     selectors = {each.key: each.value for each in spec.selectors} or _own_selectors(spec.devices)
     accelerator = spec.devices.accelerator()
     taint = {"gpu": "nvidia.com/gpu", "tpu": "google.com/tpu"}.get(accelerator)
@@ -240,27 +241,27 @@ def _own_selectors(devices: Devices) -> dict[str, str]:
             "cloud.google.com/gke-tpu-accelerator": GKE_TPUS[devices.device],
             "cloud.google.com/gke-tpu-topology": devices.shape,
         }
-    # A label that NVIDIA's GPU feature discovery gives to nodes.
+    # NVIDIA's GPU feature discovery sets this label on nodes.
     return {"nvidia.com/gpu.product": GPUS[devices.device].name.replace(" ", "-")} if devices.device in GPUS else {}
 
 
 class _Dumper(yaml.SafeDumper):
-    """Repeats what is there twice, in place of anchors."""
+    """Writes repeated values in full instead of as anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def to_yaml(manifest: Manifest) -> str:
-    """Returns plain data as YAML, in its order."""
+    """Returns plain data as YAML, with keys in their order."""
     return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 def connect(namespace: str | None) -> tuple[Any, str]:
-    """Returns the official client, ready to ask, and the namespace that is meant.
+    """Returns the official client, connected, and the namespace to use.
 
     Raises:
-      UserError: it is not installed, or there is no cluster.
+      UserError: the client is not installed, or there is no cluster.
     """
     if importlib.util.find_spec("kubernetes") is None:
         raise UserError('--to kubernetes: needs the client: pip install "jaxgen[kubernetes]" (--dry-run needs none)')
@@ -303,8 +304,8 @@ def _state(found: Manifest) -> State:
 
 @contextlib.contextmanager
 def _telling(client: Any, name: str, but: int | None = None) -> Iterator[None]:
-    """Turns what the API server refuses into a `UserError` of one line; passes over the HTTP status `but`."""
-    from urllib3.exceptions import HTTPError  # comes with the client
+    """Turns an error of the API server into a `UserError` of one line. Ignores the HTTP status `but`."""
+    from urllib3.exceptions import HTTPError  # installed with the client
 
     try:
         yield

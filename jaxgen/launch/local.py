@@ -1,7 +1,7 @@
-"""Processes on this machine: started together in the background, and again where they were stopped or lost.
+"""Processes on this machine: started together in the background, and again after they were stopped or lost.
 
-A supervisor (`jaxgen supervise RUN`) starts them, as a scheduler would, and holds a lock while it lives. It tells the
-processes of each other by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+A supervisor (`jaxgen supervise RUN`) starts them, as a scheduler would, and holds a lock while it lives. The processes
+find each other by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, which it sets.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from jaxgen.launch.job import MEANINGS, STARTED_AGAIN, BackEnd, Job, State, read
 from jaxgen.launch.spec import JobSpec, refuse
 from jaxgen.storage import links
 
-# How long a supervisor may take to be there.
+# How long a supervisor may take to start.
 STARTS_WITHIN = 20.0
 
 
@@ -39,11 +39,11 @@ class Local(BackEnd):
     file_name = "submit.sh"
 
     def render(self, spec: JobSpec) -> str:
-        only = "the processes run here, with what is here"
+        only = "the processes run on this machine, in its environment"
         refuse(spec, self.name, image=only, volumes=only, cpus=only, memory=only, minutes=only, queue=only,
                account=only, namespace=only, selectors=only, options=only)  # fmt: skip
         if spec.devices.accelerator() == "tpu" or (spec.devices.accelerator() == "gpu" and spec.devices.nodes > 1):
-            raise UserError("--to local: --devices of this one machine: cpu:2 for two processes, or gpu:4")
+            raise UserError("--to local: --devices must be on this one machine: cpu:2 for two processes, or gpu:4")
         lines = [
             f"# {spec.title}: jaxgen starts these {spec.processes()} together, and again at most {spec.restarts} times"
         ]
@@ -64,14 +64,14 @@ class Local(BackEnd):
             started = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=artefact.parent
             )
-        started.returncode = 0  # it is nobody's child: this process does not wait for it
+        started.returncode = 0  # detached: this process does not wait for it
         return str(started.pid)
 
     def state(self, job: Job) -> State:
         if job.host != platform.node():
             raise UserError(
-                f"its job was started on {job.host}, and this is {platform.node()}; give the command there, or go on "
-                f"here with: jaxgen resume {shlex.quote(str(job.directory.parent))}"
+                f"its job was started on {job.host}, and this is {platform.node()}; give the command there, or resume "
+                f"it here with: jaxgen resume {shlex.quote(str(job.directory.parent))}"
             )
         lock = filelock.FileLock(job.directory / "lock", timeout=0)
         try:
@@ -89,8 +89,8 @@ class Local(BackEnd):
         process = int(job.number) if re.fullmatch(r"[1-9]\d{0,9}", job.number) else 0
         if process < 2 or not _supervises(process, job.directory.parent):
             raise UserError(
-                f"{job.directory / 'job.json'} is damaged: process {shown(job.number)} does not run this job, and is "
-                "left alone; find the one that does with: ps -ef"
+                f"{job.directory / 'job.json'} is damaged: process {shown(job.number)} does not run this job, so it is "
+                "left alone; find the right process with: ps -ef"
             )
         os.kill(process, signal.SIGTERM)
 
@@ -101,14 +101,14 @@ def _supervises(process: int, run: Path) -> bool:
         try:
             words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
-            return False  # it is gone
+            return False  # it has ended
         return "supervise" in words[:-1] and Path(words[words.index("supervise") + 1]).resolve() == run.resolve()
     asked = subprocess.run(["ps", "-o", "command=", "-p", str(process)], capture_output=True, text=True)
     return asked.stdout.strip().endswith(f" supervise {run.resolve()}")
 
 
 def process_variables(spec: JobSpec, index: int, port: int | str) -> dict[str, str]:
-    """Returns what tells a process which one it is."""
+    """Returns the environment variables that give a process its index."""
     variables = {each.name: each.value for each in spec.variables}
     if spec.processes() > 1:
         variables |= {
@@ -122,7 +122,7 @@ def process_variables(spec: JobSpec, index: int, port: int | str) -> dict[str, s
 
 
 class Supervisor:
-    """Starts a job's processes until it is done, or was asked to end."""
+    """Starts a job's processes, again if needed, until the job is done or asked to end."""
 
     def __init__(self, job: Job):
         self.job = job
@@ -145,7 +145,7 @@ class Supervisor:
                 _say(f"start {number} ended with {code}: {MEANINGS.get(code, 'failed')}")
                 if not again:
                     return code
-            _say(f"it was started {spec.restarts} times again, and not more; go on with the same jaxgen submit")
+            _say(f"it was started again {spec.restarts} times, the limit; the same jaxgen submit resumes it")
             return code
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -173,7 +173,8 @@ class Supervisor:
                 each.wait()
 
     def _wait(self, started: Sequence[subprocess.Popen[bytes]]) -> int:
-        """Returns 0 where all ended well, else the exit code of the one that ended first; the others end with it."""
+        """Returns 0 if all processes succeed. Otherwise ends them all, and returns the exit code of the first that
+        failed."""
         ends_at = float("inf")
         first = 0
         while None in (codes := [each.poll() for each in started]) and time.monotonic() < ends_at:
@@ -183,9 +184,9 @@ class Supervisor:
                 for each in started:
                     each.terminate()
             time.sleep(0.1)
-        killed = -signal.SIGKILL if None in codes else 0  # it did not hear
+        killed = -signal.SIGKILL if None in codes else 0  # a process ignored SIGTERM and is killed
         code = first or next((code for code in codes if code), killed)
-        # As a shell has it: 128 more than the signal.
+        # As in a shell: 128 plus the signal's number.
         return code if code >= 0 else 128 - code
 
 
@@ -194,7 +195,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def _stop_with_parent() -> None:
-    """Has Linux ask this process to stop when its parent ends, however that ended: a killed one tells nobody."""
+    """Makes Linux send this process a stop signal when its parent ends. A killed parent cannot do that itself."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -202,13 +203,13 @@ def supervise(run: Path) -> int:
     """Runs the job of a run here, and returns its exit code.
 
     Raises:
-      UserError: it was not started by `submit`.
+      UserError: this process was not started by `submit`.
     """
-    # Who submits writes down the job after this process was started.
+    # The submitting process records the job after it has started this process.
     until = time.monotonic() + STARTS_WITHIN
     while (job := read_job(run)) is None or job.number != str(os.getpid()):
         if time.monotonic() > until:
-            raise UserError(f"{run}: no job of this process; start one with `jaxgen submit ID --to local`")
+            raise UserError(f"{run}: this process has no job there; start one with `jaxgen submit ID --to local`")
         time.sleep(0.05)
     return Supervisor(job).run()
 

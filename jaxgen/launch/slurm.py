@@ -1,13 +1,14 @@
-"""SLURM: a batch script that starts the processes with `srun`, and asks to be queued again where they were stopped.
+"""SLURM: a batch script that starts the processes with `srun`, and requeues itself if they were stopped.
 
-Needs sbatch, squeue, scancel, and a run directory that all nodes see. Where there is accounting, sacct tells how a job
-ended; else what the script wrote into `starts`. Facts behind the script (slurm.schedmd.com: sbatch, srun, scancel):
+Needs sbatch, squeue, scancel, and a run directory that all nodes see. With accounting, sacct says how a job ended;
+otherwise the lines that the script wrote into `starts` do. Facts behind the script (slurm.schedmd.com: sbatch, srun,
+scancel):
 
-- Without --kill-on-bad-exit the step of a killed task goes on, and the others wait for it.
-- --signal without `B:` reaches the processes and not the script, which then asks for the next start. On scancel and
-  on a requeue by SLURM the script gets SIGTERM too, and ends before it could ask.
-- --gpus-per-task hides the other GPUs of the node, without which NCCL has no NVLink: --gres counts them by node.
-- srun does not take over --cpus-per-task of sbatch.
+- Without --kill-on-bad-exit the step of a killed task continues, and the other tasks wait for it.
+- --signal without `B:` reaches the processes but not the script, which then requests the next start. On scancel and on
+  a requeue by SLURM the script gets SIGTERM too, and ends before it can request one.
+- --gpus-per-task hides the node's other GPUs from a process, and then NCCL cannot use NVLink. So --gres is used.
+- srun does not inherit --cpus-per-task from sbatch.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from jaxgen.launch.job import STARTED_AGAIN, BackEnd, Job, State
 from jaxgen.launch.spec import JobSpec, pair, refuse
 
 ANSWERS_WITHIN = 60.0
-# What SLURM calls the states of a job that is not over.
+# SLURM's names for the states of a job that has not ended.
 _QUEUED = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 _RUNNING = ("RUNNING", "CONFIGURING", "COMPLETING", "STAGE_OUT", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING")
 
@@ -40,11 +41,11 @@ class Slurm(BackEnd):
     def render(self, spec: JobSpec) -> str:
         refuse(
             spec, self.name, image="a job runs in the environment that it is submitted from",
-            volumes="put --runs on a file system that all nodes see", namespace="that is Kubernetes'",
+            volumes="put --runs on a file system that all nodes see", namespace="Kubernetes has it",
             selectors="name a partition with --queue, or use --sbatch constraint=...",
         )  # fmt: skip
         if spec.devices.accelerator() == "tpu":
-            raise UserError("--to slurm: no TPUs there; use --to kubernetes")
+            raise UserError("--to slurm: TPUs are not supported; use --to kubernetes")
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
         environment.filters |= {"quote": shlex.quote, "command": shlex.join}
         text = (importlib.resources.files("jaxgen") / "templates" / "slurm.sh.jinja").read_text(encoding="utf-8")
@@ -65,7 +66,7 @@ class Slurm(BackEnd):
         except Refused as refusal:
             if "Invalid job id" not in str(refusal):
                 raise
-            found = ""  # it has forgotten the job
+            found = ""  # SLURM has forgotten the job
         for line in found.splitlines():
             name, word, reason, nodes = line.strip().rsplit("|", 3)
             if name != job.spec.name:
@@ -87,7 +88,7 @@ class Slurm(BackEnd):
 
 
 class Refused(UserError):
-    """A command of SLURM's ended with an error."""
+    """A SLURM command ended with an error."""
 
 
 def _ended(word: str, job: Job) -> State:
@@ -100,7 +101,7 @@ def _ended(word: str, job: Job) -> State:
 
 
 def _directives(spec: JobSpec) -> list[str]:
-    """Returns the options of sbatch, quoted as it reads them in a script."""
+    """Returns the sbatch options, quoted as sbatch reads them in a script."""
     devices = spec.devices
     options = {
         "job-name": spec.name,
@@ -128,7 +129,7 @@ def _directives(spec: JobSpec) -> list[str]:
 
 
 def _option(name: str, value: str | int | None) -> str:
-    """sbatch splits these lines as a shell does, quotes and backslashes included."""
+    """Quotes an option: sbatch splits these lines as a shell does, including quotes and backslashes."""
     return f"--{name}" if value is None else f"--{name}={shlex.quote(str(value))}"
 
 
@@ -138,10 +139,10 @@ def _require(command: str) -> None:
 
 
 def _ask(*command: str) -> str:
-    """Runs a command of SLURM's.
+    """Runs a SLURM command.
 
     Raises:
-      UserError: it is not installed, answers with an error (`Refused`), or does not answer.
+      UserError: the command is not installed, fails (`Refused`), or does not answer.
     """
     _require(command[0])
     try:

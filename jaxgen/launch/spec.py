@@ -1,7 +1,6 @@
-"""What a job is, for every back end: a `JobSpec`. Imports no jax.
+"""`JobSpec` describes a job for every back end. Imports no jax.
 
-A spec holds no secrets, only where they lie, and no text in it is ever read by a shell or a parser before it was
-quoted for it.
+A spec holds no secrets, only their locations. Every text in it is quoted before a shell or a parser reads it.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from jaxgen.distributed.devices import GPUS, TPUS
 from jaxgen.distributed.variables import holds_login, sounds_secret
 from jaxgen.errors import UserError, nearest
 
-# A name and what Kubernetes adds to it for a pod are a DNS label together: at most 63 characters.
+# A name plus the suffix that Kubernetes adds for a pod must be a DNS label: at most 63 characters.
 LONGEST_NAME = 40
-# Machines of a TPU slice have this many chips, unless the slice has fewer (GKE: ct5lp-hightpu-4t, ct5p-hightpu-4t,
+# A machine of a TPU slice has this many chips, unless the slice has fewer (GKE: ct5lp-hightpu-4t, ct5p-hightpu-4t, #
 # ct6e-standard-4t, tpu7x-standard-4t).
 CHIPS_OF_A_HOST = 4
 
@@ -27,13 +26,13 @@ CHIPS_OF_A_HOST = 4
 class Devices(Config):
     """Machines, and the accelerators of each."""
 
-    device: str = "cpu"  # cpu, gpu (any), or a kind of jaxgen/distributed/devices.py
+    device: str = "cpu"  # cpu, gpu (any type), or a key of jaxgen/distributed/devices.py
     nodes: PositiveInt = 1
     of_each: NonNegativeInt = 0  # accelerators of a node; chips of a TPU host
-    shape: str = ""  # of a TPU slice, in chips
+    shape: str = ""  # the shape of a TPU slice, in chips
 
     def accelerator(self) -> Literal["cpu", "gpu", "tpu"]:
-        """Returns what jax calls its backend."""
+        """Returns jax's name of the backend."""
         if self.device == "cpu":
             return "cpu"
         return "tpu" if self.device in TPUS else "gpu"
@@ -43,12 +42,12 @@ def read_devices(text: str) -> Devices:
     """Returns the devices `cpu:2` (nodes), `h100:8` or `gpu:2x8` (nodes x GPUs of each), `v5e:4x4` (chips of a slice).
 
     Raises:
-      UserError: no such kind or shape.
+      UserError: the kind is unknown or the shape is wrong.
     """
     kind, _, shape = text.partition(":")
     kinds = {"cpu", "gpu", *GPUS, *TPUS}
     if kind not in kinds:
-        raise UserError(f"--devices: no kind '{kind}'{nearest(kind, kinds)}; there is: {', '.join(sorted(kinds))}")
+        raise UserError(f"--devices: no kind '{kind}'{nearest(kind, kinds)}; the kinds are: {', '.join(sorted(kinds))}")
     if kind in TPUS:
         if not re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,3}(x[1-9]\d{0,3})?", shape):
             raise UserError(f"--devices: got '{text}', expected the shape of a slice, such as v5e:2x4 or v5p:4x4x4")
@@ -68,7 +67,7 @@ def read_devices(text: str) -> Devices:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Variable(Config):
-    """An environment variable that is no secret."""
+    """An environment variable that is not secret."""
 
     name: str
     value: str
@@ -76,7 +75,7 @@ class Variable(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Secret(Config):
-    """An environment variable whose value lies elsewhere, and is never read when a job is submitted."""
+    """An environment variable whose value is kept elsewhere; `submit` never reads it."""
 
     name: str
     source: str  # a file (local, SLURM), SECRET/KEY (Kubernetes), or nothing (SkyPilot)
@@ -86,8 +85,8 @@ class Secret(Config):
 class Volume(Config):
     """Storage that outlives the job."""
 
-    source: str  # a PersistentVolumeClaim
-    path: str  # where the processes see it
+    source: str  # the name of a PersistentVolumeClaim
+    path: str  # the mount path in the processes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,35 +99,35 @@ class Selector(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JobSpec(Config):
-    """A job: processes that are started together, ended together and started again together."""
+    """A job: processes that start together, end together and restart together."""
 
     name: str  # a DNS label
-    title: str  # the experiment, for people
-    command: tuple[str, ...]  # of every process, as argv
+    title: str  # names the experiment, for people
+    command: tuple[str, ...]  # the argv of every process
     devices: Devices = Devices()
     processes_of_each: PositiveInt = 1  # node
-    directory: str = ""  # where the processes start and their log is, where the machine that submits sees it
+    directory: str = ""  # the working directory of the processes, with their log, if the submitting machine sees it
     image: str | None = None
     variables: tuple[Variable, ...] = ()
     secrets: tuple[Secret, ...] = ()
     volumes: tuple[Volume, ...] = ()
-    cpus: PositiveInt | None = None  # of a process
-    memory: PositiveInt | None = None  # GiB of a node
-    minutes: PositiveInt | None = None  # at most, of one start
-    grace: Annotated[int, Range(at_least=15, at_most=3600)] = 60  # seconds from SIGTERM to SIGKILL
+    cpus: PositiveInt | None = None  # CPU cores per process
+    memory: PositiveInt | None = None  # GiB per node
+    minutes: PositiveInt | None = None  # time limit of one start
+    grace: Annotated[int, Range(at_least=15, at_most=3600)] = 60  # seconds between SIGTERM and SIGKILL
     restarts: NonNegativeInt = 10  # at most
     queue: str | None = None  # SLURM's partition, Kueue's queue
     account: str | None = None
     namespace: str | None = None
     selectors: tuple[Selector, ...] = ()
-    options: tuple[str, ...] = ()  # more of sbatch's, KEY=VALUE
+    options: tuple[str, ...] = ()  # more sbatch options, KEY=VALUE
 
     def in_store(self) -> bool:
         """Returns whether the run is kept in an object store."""
         return "://" in self.directory
 
     def processes(self) -> int:
-        """Returns how many there are."""
+        """Returns the number of processes."""
         return self.devices.nodes * self.processes_of_each
 
     def validate(self) -> None:
@@ -141,7 +140,7 @@ class JobSpec(Config):
             raise UserError(f"--namespace: got '{self.namespace}', expected letters a-z, digits and hyphens")
         for text in _texts(self):
             if not text.isprintable():
-                raise UserError(f"got {text!r}, expected printable characters alone; rename it")
+                raise UserError(f"got {text!r}, expected only printable characters; rename it")
         for name in (each.name for pairs in (self.variables, self.secrets) for each in pairs):
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
                 raise UserError(f"got '{name}', expected the name of a variable: letters, digits and underscores")
@@ -150,11 +149,11 @@ class JobSpec(Config):
                 raise UserError(f"--env: '{variable.name}' sounds like a secret, which no job may hold; use --secret")
             if holds_login(variable.value):
                 raise UserError(
-                    f"--env: '{variable.name}' has a URL with somebody's name or password in it, which no job may "
-                    "hold; use --secret"
+                    f"--env: '{variable.name}' has a URL with a user name or password in it, and no job may "
+                    "hold one; use --secret"
                 )
         if self.processes_of_each not in (1, self.devices.of_each):
-            raise UserError("--process-per: one a node or one a GPU")
+            raise UserError("--process-per: expected one process a node, or one a GPU")
 
 
 def _texts(config: Config) -> list[str]:
@@ -168,7 +167,7 @@ def _texts(config: Config) -> list[str]:
 
 
 def job_name(title: str, place: str) -> str:
-    """Returns a name that says what a job is, and differs between places: a DNS label."""
+    """Returns a DNS label that describes a job, and differs between run directories."""
     said = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     begin = said if said[:1].isalpha() else f"run-{said}"
     return f"{begin[: LONGEST_NAME - 9].rstrip('-')}-{digest(place)[:8]}"
@@ -194,7 +193,8 @@ _OPTIONS = {
 
 
 def refuse(spec: JobSpec, back_end: str, **why: str) -> None:
-    """Raises `UserError` where a spec has a field that a back end does not take; `why` says what to do instead."""
+    """Raises `UserError` if a spec sets a field that a back end does not support. `why` says why, or what to do
+    instead."""
     for name, text in why.items():
         field = next(each for each in dataclasses.fields(spec) if each.name == name)
         if getattr(spec, name) != field.default:

@@ -30,7 +30,7 @@ class ListedExperiment:
     name: str
     title: str
     claims: int
-    recorded: Mapping[str, Mapping[str, int]]  # scale -> outcome -> number of claims
+    recorded: Mapping[str, Mapping[str, int]]  # scale -> outcome -> number of the paper's claims
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def listed(found: FoundPaper) -> ListedPaper:
     experiments = []
     for each in found.paper.experiments:
         recorded = {
-            scale: dict(Counter(claim["outcome"] for claim in of[each.name]["claims"]).most_common())
+            scale: dict(Counter(it["outcome"] for it in of[each.name]["claims"] if it["role"] == "paper").most_common())
             for scale, of in results.items()
             if each.name in of
         }

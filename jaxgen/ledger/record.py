@@ -1,29 +1,32 @@
-"""`--record`: writing results into the paper's folder, condition by condition if need be.
+"""`--record`: writing results into the paper's folder, condition by condition and seed by seed if need be.
 
-A recorded table is merged: conditions that this run has finished replace their old rows, the others
-stay. Verdicts are judged and figures are drawn from the merged table as it is recorded, so a recording
-can go on another day, and whoever has the table finds the same.
+A recorded table is merged: seeds that this run has finished are added, or replace their old rows; others stay where the
+present settings would train them alike, by their identities. Verdicts are judged and figures are drawn from the merged
+table as it is recorded, so a recording can go on another day, and whoever has the table finds the same.
 """
 
 from __future__ import annotations
 
-import datetime
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxgen.condition import trajectories
+from jaxgen.condition import Condition, trajectories
 from jaxgen.distributed import environment
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
+from jaxgen.experiment.digests import claim_digest
 from jaxgen.figures.draw import draw, svg
 from jaxgen.ledger.discovery import FoundPaper
 from jaxgen.ledger.index import read_index, write_index
-from jaxgen.ledger.reproduce import Reproduction, verdict_json, withheld
+from jaxgen.ledger.recorded import recorded_rows
+from jaxgen.ledger.reproduce import Reproduction, withheld
 from jaxgen.ledger.results import RECORDED_SCALES, figure_file, read_results, results_file, table_file
 from jaxgen.ledger.runs import Request, Run
-from jaxgen.ledger.verdict import judge_all
+from jaxgen.ledger.stated import TUNING, Stated, now, stated_since
+from jaxgen.ledger.verdict import judge_all, verdict_json
 from jaxgen.storage.files import write_json, write_text
 from jaxgen.table import Table
 
@@ -39,32 +42,105 @@ def refuse_to_record(found: FoundPaper, experiment: Experiment, request: Request
     reason = withheld(experiment, request)
     if request.extend is not None:
         reason = "it is trained beyond its own steps"
+    conditions = request.conditions(experiment)
+    if any(seed >= TUNING for each in conditions for seed in each.seeds):
+        reason = f"its seeds are from {TUNING} on: those are for tuning"
     if reason:
         raise UserError(f"--record: a run of {experiment.name} is not recorded when {reason}")
+    entry = read_results(found.folder, request.scale).get(experiment.name, {"conditions": {}})
+    own = {each.name: set(each.seeds) for each in experiment.at_scale(request.scale)}
+    for each in conditions:
+        recordings = entry["conditions"].get(each.name, [])
+        there = {int(seed) for recording in recordings for seed in recording["seeds"]}
+        kept = {int(seed) for recording in _kept(recordings, conditions, each, ()) for seed in recording["seeds"]}
+        if kept < there and not own[each.name] <= set(each.seeds):
+            raise UserError(
+                f"--record: seeds {', '.join(map(str, sorted(there - kept)))} of '{each.name}' are recorded with other "
+                "settings than the notebook has now; record all of its seeds anew, without --seeds and --first-seed"
+            )
 
 
 def record_results(found: FoundPaper, done: Reproduction) -> Path:
     """Writes a finished run's table, figures, verdicts and provenance; returns the results file."""
     experiment, scale = done.experiment, done.request.scale
-    conditions = {each.name: each for each in done.conditions}
-    finished = _finished(done)
-    csv = table_file(found.folder, scale, experiment.name)
-    old = Table.load(csv) if csv.exists() else Table.of([])
-    kept = old.without([*finished, *(set(old.conditions()) - conditions.keys())])
-    fresh = done.table.without(set(conditions) - finished.keys())
-    table = Table.concat([kept, fresh])
-    write_text(csv, table.csv())
-    for path, text in figures(found, experiment, scale):
-        write_text(path, text)
+    recorded_before = recorded_rows(found.folder, scale, experiment.name) if done.request.recorded else {}
+    fresh = _finished(done, recorded_before)
     results = read_results(found.folder, scale)
-    entry = results.get(experiment.name, {"conditions": {}})
-    entry["conditions"] = {name: facts for name, facts in entry["conditions"].items() if name in conditions} | finished
-    entry["claims"] = [verdict_json(verdict) for verdict in judge_all(experiment.claims, Table.load(csv))]
+    entry = results.get(experiment.name, {"conditions": {}, "claims": []})
+    recordings = {}
+    for each in done.conditions:
+        new = [fresh[each.name]] if each.name in fresh else []
+        old = _kept(entry["conditions"].get(each.name, []), done.conditions, each, new)
+        if old + new:
+            recordings[each.name] = old + new
+    csv = table_file(found.folder, scale, experiment.name)
+    old_table = Table.load(csv) if csv.exists() else Table.of([])
+    added = {name: {int(seed) for seed in facts["seeds"]} for name, facts in fresh.items()}
+    kept = {name: seeds - added.get(name, set()) for name, seeds in _seeds(recordings).items()}
+    table = Table.concat([old_table.of_seeds(kept), done.table.of_seeds(added)])
+    write_text(csv, table.csv())
+    entry["conditions"] = recordings
+    if done.request.looks > 1:
+        entry["looks"] = max(done.request.looks, entry.get("looks", 1))
+    entry["claims"] = _judged(found, experiment, scale, entry, stated_since(done.path))
     results[experiment.name] = entry
     path = results_file(found.folder, scale)
     write_json(path, dict(sorted(results.items())))
+    for file, text in figures(found, experiment, scale):
+        write_text(file, text)
     write_index(found)
     return path
+
+
+def _seeds(recordings: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, set[int]]:
+    """Returns the recorded seeds of every condition."""
+    return {name: {int(seed) for each in of for seed in each["seeds"]} for name, of in recordings.items()}
+
+
+def _kept(
+    recordings: Sequence[dict[str, Any]], conditions: Sequence[Condition], condition: Condition, new: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Returns of a condition's recordings the seeds that its present settings would train alike, and that are not
+    recorded anew."""
+    seeds = tuple(sorted({int(seed) for each in recordings for seed in each["seeds"]}))
+    if not seeds:
+        return []
+    wide = trajectories([dataclasses.replace(each, seeds=seeds) for each in conditions])
+    present = {str(each.seed): each.identity for each in wide if each.condition.name == condition.name}
+    replaced = {seed for each in new for seed in each["seeds"]}
+    kept = []
+    for each in recordings:
+        alike = {seed: it for seed, it in each["seeds"].items() if present[seed] == it and seed not in replaced}
+        if alike:
+            kept.append({**each, "seeds": alike})
+    return kept
+
+
+def _judged(
+    found: FoundPaper, experiment: Experiment, scale: str, entry: Mapping[str, Any], since: Mapping[str, Stated]
+) -> list[dict[str, Any]]:
+    """Returns the verdicts on a recorded table as JSON, and since when each claim has been what it is.
+
+    Args:
+      found: the paper.
+      experiment: of it.
+      scale: that is recorded.
+      entry: its recorded results.
+      since: what a run says of its claims.
+    """
+    table = Table.load(table_file(found.folder, scale, experiment.name))
+    before = {each["claim"]: Stated(each.get("digest", ""), each.get("since", "")) for each in entry["claims"]}
+    seeds = {name: sorted(of) for name, of in _seeds(entry["conditions"]).items()}
+    verdicts = judge_all(experiment.claims, table, scale, seeds=seeds, looks=entry.get("looks", 1))
+    first = min((each["recorded"] for of in entry["conditions"].values() for each in of), default=now())
+    judged = []
+    for claim, verdict in zip(experiment.claims, verdicts, strict=True):
+        digest = claim_digest(claim)
+        stated = [each[claim.name] for each in (before, since) if claim.name in each]
+        told = min((each.since for each in stated if each.digest == digest), default=now())
+        verdict = dataclasses.replace(verdict, changed=told > first)
+        judged.append(verdict_json(verdict) | {"digest": digest, "since": told})
+    return judged
 
 
 def figures(found: FoundPaper, experiment: Experiment, scale: str) -> Iterator[tuple[Path, str]]:
@@ -85,24 +161,30 @@ def recorded(found: FoundPaper) -> Iterator[tuple[str, Experiment]]:
 
 
 def renew(found: FoundPaper, *, redraw: bool) -> None:
-    """Writes the index of a paper with recorded results, and draws their figures where it did not hold, or `redraw`.
+    """Judges the recorded tables of a paper, draws their figures and writes its index, where this did not hold or
+    `redraw`.
 
-    What would be the same is not written; of an installed jaxgen, which has no tables, nothing is drawn.
+    What would be the same is not written; of an installed jaxgen, which has no tables, nothing is judged or drawn.
     """
-    results = list(recorded(found))
+    there = list(recorded(found))
     if redraw or read_index(found.folder) is None:
-        for scale, experiment in results:
+        for scale, experiment in there:
             if not table_file(found.folder, scale, experiment.name).exists():
                 continue
+            results = read_results(found.folder, scale)
+            claims = _judged(found, experiment, scale, results[experiment.name], {})
+            if claims != results[experiment.name]["claims"]:
+                results[experiment.name]["claims"] = claims
+                write_json(results_file(found.folder, scale), results)
             for path, text in figures(found, experiment, scale):
                 if not path.exists() or path.read_text(encoding="utf-8") != text:
                     write_text(path, text)
-    if results:
+    if there:
         write_index(found)
 
 
-def _finished(done: Reproduction) -> dict[str, Any]:
-    """Returns the provenance of every condition whose seeds are all finished."""
+def _finished(done: Reproduction, recorded_before: Collection[str]) -> dict[str, Any]:
+    """Returns the provenance of every condition whose seeds are all finished, those of before aside."""
     by_identity = {each.identity: each for each in Run(done.path).trained()}
     read = functools.cache(lambda directory: (directory.status(), directory.run()))
     found: dict[str, Any] = {}
@@ -110,6 +192,8 @@ def _finished(done: Reproduction) -> dict[str, Any]:
     for wanted in trajectories(done.conditions):
         name = wanted.condition.name
         member = by_identity.get(wanted.identity)
+        if member is None and wanted.identity in recorded_before:
+            continue
         status, run = read(member.directory) if member else ({"finished": False}, {})
         if not status["finished"]:
             complete.discard(name)
@@ -125,7 +209,7 @@ def _finished(done: Reproduction) -> dict[str, Any]:
                 "versions": run["versions"],
                 "minutes": round(sum(status["seconds"].values()) / 60, 1),
                 "trained_together": len(run["members"]),
-                "recorded": datetime.date.today().isoformat(),
+                "recorded": now(),
             },
         )
         facts["seeds"][str(wanted.seed)] = wanted.identity

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -16,8 +17,10 @@ from jaxgen.distributed import processes
 from jaxgen.errors import UserError, nearest
 from jaxgen.experiment import Experiment
 from jaxgen.figures import Figure
+from jaxgen.ledger.recorded import Recorded, to_train
 from jaxgen.ledger.runs import Member, Request, Rows, Run, begin_run
-from jaxgen.ledger.verdict import Verdict, judge_all
+from jaxgen.ledger.stated import changed_since
+from jaxgen.ledger.verdict import Verdict, judge_all, verdict_json
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.run.arguments import Interrupted, Observer, RunArguments
 from jaxgen.run.begin import how_to_train
@@ -34,6 +37,8 @@ from jaxgen.table import NOT_STARTED, Table
 
 if TYPE_CHECKING:
     from jaxgen.ledger.runs import Load
+
+NOTHING: Recorded = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +61,6 @@ class Reproduction:
         return {activity: sum(each.seconds.get(activity, 0.0) for each in self.timings) for activity in ACTIVITIES}
 
 
-def resolve(experiment: Experiment, request: Request) -> tuple[Condition, ...]:
-    """Returns the conditions that a request means."""
-    return experiment.at_scale(request.scale, request.settings, request.seeds, request.extend)
-
-
 def reproduce(
     experiment: Experiment,
     request: Request,
@@ -68,6 +68,7 @@ def reproduce(
     *,
     observer: Observer,
     arguments: RunArguments,
+    recorded: Recorded = NOTHING,
 ) -> Reproduction:
     """Trains what is unfinished of an experiment, measures and judges it, and writes results.json.
 
@@ -77,25 +78,27 @@ def reproduce(
       path: the run's directory, begun or not.
       observer: is told of the progress.
       arguments: how to run.
+      recorded: what is not trained again: its rows count as this run's.
 
     Raises:
       UserError: the request does not fit the experiment.
       Interrupted: the observer asked to stop; the same call goes on from there.
     """
-    conditions = resolve(experiment, request)
-    failures = train_all(conditions, request, path, observer=observer, arguments=arguments)
-    return dataclasses.replace(collect(path, experiment, conditions, observer), failures=failures)
+    conditions = request.conditions(experiment)
+    failures = train_all(conditions, request, path, observer=observer, arguments=arguments, recorded=recorded)
+    return dataclasses.replace(collect(path, experiment, conditions, observer, recorded), failures=failures)
 
 
-def check(conditions: Sequence[Condition], path: Path, arguments: RunArguments) -> None:
+def check(conditions: Sequence[Condition], path: Path, arguments: RunArguments, recorded: Recorded = NOTHING) -> None:
     """Raises `UserError` where what is unfinished cannot be trained so; makes nothing.
 
     Args:
       conditions: of the request.
       path: the run's directory, begun or not.
       arguments: how to run.
+      recorded: what is not trained.
     """
-    wanted = trajectories(conditions)
+    wanted = to_train(trajectories(conditions), recorded)
     for name, members in _groups(path, wanted):
         directory = PopulationDirectory(path / "populations" / name)
         if not _finished(directory, _horizon(members, wanted)):
@@ -103,13 +106,19 @@ def check(conditions: Sequence[Condition], path: Path, arguments: RunArguments) 
 
 
 def train_all(
-    conditions: Sequence[Condition], request: Request, path: Path, *, observer: Observer, arguments: RunArguments
+    conditions: Sequence[Condition],
+    request: Request,
+    path: Path,
+    *,
+    observer: Observer,
+    arguments: RunArguments,
+    recorded: Recorded = NOTHING,
 ) -> tuple[Exception, ...]:
     """Trains what is unfinished; of several processes, each calls this, and the first one alone goes on from there.
 
     Returns the errors of trainings that failed, for which no user is to blame; the other trainings go on.
     """
-    wanted = trajectories(conditions)
+    wanted = to_train(trajectories(conditions), recorded)
     groups = processes.told(lambda: _begin(path, request, wanted))
     if not objects.exists(path / "run.json"):
         raise UserError(f"{path} is not there for process {processes.index()}: put --runs where all processes see it")
@@ -303,7 +312,13 @@ def _never(wanted: Trajectory, trained: Mapping[str, Member]) -> str | None:
     return None
 
 
-def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...], observer: Observer) -> Reproduction:
+def collect(
+    path: Path,
+    experiment: Experiment,
+    conditions: tuple[Condition, ...],
+    observer: Observer,
+    recorded: Recorded = NOTHING,
+) -> Reproduction:
     """Runs the analyses that are due, judges the claims, and writes table.csv and results.json."""
     run = Run(path)
     run.check_whole()
@@ -323,6 +338,10 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
     for wanted in trajectories(conditions):
         name, seed, horizon = wanted.condition.name, wanted.seed, wanted.condition.steps
         member = by_identity.get(wanted.identity)
+        if member is None and wanted.identity in recorded:
+            rows += [(name, seed, *row) for row in recorded[wanted.identity]]
+            finished += rows[-len(recorded[wanted.identity]) :]
+            continue
         if member is None:
             if reason := _never(wanted, by_identity):
                 notes.append(f"{name}, seed {seed}: not trained: {reason}")
@@ -355,7 +374,16 @@ def collect(path: Path, experiment: Experiment, conditions: tuple[Condition, ...
                 continue
             finished += found
     table = Table.of(rows)
-    verdicts = judge_all(experiment.claims, Table.of(finished), withheld=withheld(experiment, request))
+    verdicts = judge_all(
+        experiment.claims,
+        Table.of(finished),
+        request.scale,
+        seeds={each.name: each.seeds for each in conditions},
+        looks=request.looks,
+        withheld=withheld(experiment, request),
+    )
+    changed = changed_since(path, experiment)
+    verdicts = [dataclasses.replace(each, changed=each.claim in changed) for each in verdicts]
     if request.extend is not None:
         notes.append(f"every condition was trained on to step {request.extend}")
     if rows:
@@ -387,13 +415,6 @@ def _missing_keys(figure: Figure, table: Table) -> list[str]:
     return [
         f"figure '{figure.name}': no key '{key}'{nearest(key, keys)}" for key in figure.keys_drawn() if key not in keys
     ]
-
-
-def verdict_json(verdict: Verdict) -> dict[str, object]:
-    """Returns a verdict as JSON; a value that is not finite becomes null."""
-    data = dataclasses.asdict(verdict)
-    data["values"] = {str(seed): value if math.isfinite(value) else None for seed, value in verdict.values.items()}
-    return data
 
 
 def withheld(experiment: Experiment, request: Request) -> str:

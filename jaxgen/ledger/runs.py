@@ -36,6 +36,7 @@ from jaxgen.table import Table
 if TYPE_CHECKING:
     import numpy as np
 
+    from jaxgen.experiment import Experiment
     from jaxgen.run.checkpoint import CheckpointStore
 
     Load = Callable[[CheckpointStore, int], Mapping[str, np.ndarray]]
@@ -55,6 +56,35 @@ class Request:
     settings: tuple[str, ...] = ()
     seeds: int | None = None
     extend: int | None = None
+    first_seed: int = 0  # of the `seeds`
+    recorded: bool = False  # what the paper's folder has recorded is not trained again
+    # How often at most the claims are judged while seeds are added, and of which conditions there are how many by now.
+    looks: int = 1
+    grown: tuple[tuple[str, int], ...] = ()
+
+    def conditions(self, experiment: Experiment) -> tuple[Condition, ...]:
+        """Returns the conditions of its experiment that it means, resolved."""
+        conditions = experiment.at_scale(self.scale, self.settings, self.seeds, self.extend, self.first_seed)
+        seeds = dict(self.grown)
+        return tuple(
+            dataclasses.replace(each, seeds=tuple(range(seeds[each.name]))) if each.name in seeds else each
+            for each in conditions
+        )
+
+    def with_seeds(self, grown: Mapping[str, int]) -> Request:
+        """Returns the request with so many seeds of some conditions."""
+        return dataclasses.replace(self, grown=tuple(sorted(grown.items())))
+
+    def arguments(self) -> list[str]:
+        """Returns the arguments of `jaxgen reproduce` that mean it."""
+        found = [f"{self.paper}/{self.experiment}", "--scale", self.scale]
+        return found + self.options()
+
+    def options(self) -> list[str]:
+        """Returns the options that change what a scale says."""
+        numbers = {"seeds": self.seeds, "first-seed": self.first_seed, "extend": self.extend}
+        given = [f"--{name}={value}" for name, value in numbers.items() if value]
+        return [*(f"--set={each}" for each in self.settings), *given]
 
     def directory_name(self) -> str:
         return self.scale + (f"+{digest(sorted(self.settings))[:8]}" if self.settings else "")
@@ -164,12 +194,18 @@ class Run:
     def request(self) -> Request:
         about, file = self._about, self.path / "run.json"
         with reading(file):
-            seeds, extend = about["seeds"], about["extend"]
+            seeds, extend, first = about["seeds"], about["extend"], about.get("first_seed", 0)
             if not all(isinstance(each, str) for each in about["settings"]):
                 raise TypeError("settings are text")
             if not all(each is None or (type(each) is int and each > 0) for each in (seeds, extend)):
                 raise TypeError("seeds and extend are numbers, or null")
-        return Request(about["paper"], about["experiment"], about["scale"], tuple(about["settings"]), seeds, extend)
+            looks, grown = about.get("looks", 1), tuple((str(name), int(of)) for name, of in about.get("grown", ()))
+            if not all(type(each) is int and each >= 0 for each in (first, looks)):
+                raise TypeError("first_seed and looks are numbers")
+        return Request(
+            about["paper"], about["experiment"], about["scale"], tuple(about["settings"]), seeds, extend, first,
+            bool(about.get("recorded")), looks, grown,
+        )  # fmt: skip
 
     def populations(self) -> list[PopulationDirectory]:
         """Returns the populations that have begun.

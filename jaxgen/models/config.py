@@ -141,6 +141,8 @@ class MLPConfig(OneAnswerConfig):
     to grok (App. A): dropout acts before, BatchNorm after the activation.
     """
 
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"hidden": 8}
+
     hidden: tuple[PositiveInt, ...]
     activation: Activation = "relu"
     bias: bool = True
@@ -164,6 +166,8 @@ class MLPConfig(OneAnswerConfig):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TransformerConfig(ModelConfig):
     """A transformer: `causal` makes it a decoder, else it is an encoder."""
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"layers": 1, "width": 16, "heads": 2, "mlp_width": 32}
 
     layers: Annotated[int, Range(at_least=1, at_most=1000)]
     width: PositiveInt

@@ -28,6 +28,9 @@ class AdamW(OptimizerConfig):
     b2: Rate = 0.98
     eps: Positive = 1e-8
 
+    def decay_a_step(self) -> float:
+        return self.learning_rate * self.weight_decay
+
     def build(self, scalars: Mapping[str, Scalar], horizon: int) -> optax.GradientTransformationExtraArgs:
         from jaxgen.optimizers.links import adamw
 

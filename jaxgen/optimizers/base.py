@@ -52,6 +52,11 @@ class Updates(Config, family=True):
         """Returns whether what a parameter does depends on other parameters, as by a norm of all together."""
         return False
 
+    def decay_a_step(self) -> float:
+        """Returns the fraction that decoupled weight decay takes off a weight at each step, at the full learning rate;
+        0 without it."""
+        return 0.0
+
     def corrections(self) -> list[str]:
         """Returns which faults of earlier versions of the engine changed what this optimiser did."""
         return []
@@ -132,6 +137,9 @@ class OptimizerWrapper(Updates, family=True):
 
     def couples_parameters(self) -> bool:
         return self.base.couples_parameters()
+
+    def decay_a_step(self) -> float:
+        return self.base.decay_a_step()
 
     def corrections(self) -> list[str]:
         return self.base.corrections()

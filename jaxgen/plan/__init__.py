@@ -1,1 +1,1 @@
-"""Plans: what a train step needs on devices that are not here, from compiling it for them."""
+"""Plans: compiles a train step for devices that are not here, and reports what it needs."""

@@ -1,4 +1,4 @@
-"""What the devices of a compiled program tell each other, read from its text."""
+"""Reads the collectives of a compiled program from its text."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from jaxgen.plan.hlo import Instruction, Module
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """All exchanges of one kind among groups of one size, and as many of it in each node."""
+    """All collectives of one kind whose groups have the same size and the same number of devices in each node."""
 
     kind: str
-    group: int  # devices that exchange with each other
-    near: int  # of these, how many are in one node, or in reach of links of one speed
+    group: int  # devices in a group
+    near: int  # devices of a group in one node, or connected by the same fast links
     count: int
-    bytes: int  # that a device holds of the results
-    sent: float  # bytes that a device sends, in rings
+    bytes: int  # of the results, per device
+    sent: float  # bytes that a device sends, with ring algorithms
 
 
 def collectives(module: Module, devices: int, node: int | None = None) -> list[Collective]:
-    """Returns the exchanges of a module, those that send most first.
+    """Returns the collectives of a module, ordered by bytes sent, largest first.
 
     Args:
       module: the compiled program.
-      devices: how many run it.
-      node: how many of them, in their order, make a node; None: all.
+      devices: the number of devices that run it.
+      node: the number of consecutive devices in a node; None: all devices.
     """
     counts: dict[tuple[str, int, int], int] = defaultdict(int)
     sizes: dict[tuple[str, int, int], int] = defaultdict(int)
@@ -48,7 +48,7 @@ def collectives(module: Module, devices: int, node: int | None = None) -> list[C
     return sorted(found, key=lambda each: -each.sent)
 
 
-# Bytes that each of n devices sends for a byte of its result, in a ring.
+# Bytes that each of n devices sends for each byte of its result, with a ring algorithm.
 _SENT = {
     "all-reduce": lambda n: 2 * (n - 1) / n,
     "all-gather": lambda n: (n - 1) / n,
@@ -61,19 +61,19 @@ _SENT = {
 def _result(kind: str, each: Instruction) -> int:
     if each.opcode == kind or kind == "all-reduce":
         return each.bytes
-    # What starts an exchange gives its operands, its results, and numbers of its own.
+    # The start of an asynchronous collective returns its operands, its results, and internal numbers.
     arrays = [array for array in each.arrays if not array.scalar]
     return sum(array.bytes for array in arrays[len(arrays) // 2 :])
 
 
 def _near(members: list[int], node: int) -> int:
-    """Returns the least number of members that share a node."""
+    """Returns the smallest number of the group's devices that share a node."""
     _, counts = np.unique([member // node for member in members], return_counts=True)
     return int(np.min(counts))
 
 
 def _group(each: Instruction, devices: int) -> list[int]:
-    """Returns a group that exchanges, by the devices' numbers.
+    """Returns one group of a collective, as device numbers.
 
     Groups are written as `{{0,1},..}`, as `[groups,size]<=[..]T(..)`, or as axes of a named mesh.
     """

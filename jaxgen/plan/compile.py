@@ -1,4 +1,4 @@
-"""One train step of a population, compiled for a mesh of devices that need not be here."""
+"""Compiles one train step of a population for a mesh of devices that need not be here."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ OUTPUTS = "outputs"
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a train step of a whole population needs; bytes and seconds are of one device."""
+    """The needs of a train step of a whole population; bytes and seconds are per device."""
 
     topology: Topology
     mesh: MeshSizes
     savings: Savings
     members: int
     arguments: int  # bytes: state and constants
-    outputs: int  # bytes that are not the arguments' own
+    outputs: int  # bytes that do not alias the arguments
     temporaries: int  # bytes
-    largest: tuple[tuple[str, int], ...]  # leaves of the arguments, by bytes
+    largest: tuple[tuple[str, int], ...]  # the largest leaves of the arguments, with their bytes
     flops: int  # of matrix products, on all devices together
-    compiled_flops: float  # of all operations, on one device, as the compiler counts them; 0 where it does not
+    compiled_flops: float  # of all operations, on one device, as the compiler counts them; 0 if it does not
     traffic: float  # bytes to and from memory
     exchanges: tuple[Collective, ...]
     compute_seconds: float
@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        """The memory that a device needs."""
+        """The memory needed on each device."""
         return self.arguments + self.outputs + self.temporaries
 
     @property
@@ -59,12 +59,12 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """The least time of a step: that of the slowest of computing, memory and network."""
+        """The lower bound on the time of a step: the largest of compute, memory and network time."""
         return max(self.compute_seconds, self.memory_seconds, self.network_seconds)
 
     @property
     def bound(self) -> str:
-        """Which of the three is slowest."""
+        """Which of the three bounds the step."""
         times = {
             "compute": self.compute_seconds, "memory": self.memory_seconds, "network": self.network_seconds
         }  # fmt: skip
@@ -72,15 +72,16 @@ class Plan:
 
     @property
     def blamed(self) -> tuple[tuple[str, int], ...]:
-        """What takes most of the memory, by bytes: leaves of the arguments, outputs, temporaries."""
+        """The largest users of memory, with their bytes: leaves of the arguments, outputs, temporaries."""
         return _blamed(self.largest, self.temporaries, self.outputs)
 
 
 class DoesNotFit(Exception):
-    """The compiler found no way to fit the step into the memory of a device.
+    """The compiler could not fit the step into a device's memory.
 
     Attributes:
-      blamed: what takes most of it, by bytes: leaves of the arguments, and temporaries as far as the compiler told.
+      blamed: the largest users of memory, with their bytes: leaves of the arguments, and temporaries if the compiler
+      reported them.
     """
 
     def __init__(self, reason: str, blamed: tuple[tuple[str, int], ...]):
@@ -139,7 +140,7 @@ def plan(members: Sequence[Trajectory], topology: Topology, sizes: MeshSizes, sa
 def step_arguments(
     members: Sequence[Trajectory], topology: Topology, sizes: MeshSizes, savings: Savings
 ) -> tuple[Program, Tree, Tree]:
-    """Returns the program of a population on the topology, and shapes of its state and constants, placed.
+    """Returns the program of a population on the topology, and the shapes of its state and constants with shardings.
 
     Raises:
       UserError: the mesh does not fit the population or the topology.
@@ -156,7 +157,7 @@ def step_arguments(
 
 
 def argument_bytes(state: Tree, constants: Tree) -> int:
-    """Returns the bytes of a device that a step's arguments take."""
+    """Returns the bytes per device of a step's arguments."""
     return sum(_bytes(leaf) for leaf in jax.tree.leaves((state, constants)))
 
 
@@ -173,7 +174,7 @@ def _compiled_flops(compiled: Any) -> float:
 
 
 def _temporaries(reason: str, arguments: int) -> int:
-    """Returns the bytes of temporaries in the compiler's words, which tell them or the whole; 0 where they do not."""
+    """Reads the bytes of temporaries from the compiler's message, or its total less the arguments; else 0."""
     told = re.search(r"temporaries \(([\d.]+)([KMGT]?)\)", reason)
     whole = re.search(r"Used ([\d.]+)([KMGT]?)", reason)
     match = told or whole

@@ -1,6 +1,6 @@
-"""Descriptions of GPUs that XLA compiles for without having them.
+"""Descriptions of GPUs, from which XLA compiles for a GPU that is not here.
 
-The numbers are those that OpenXLA publishes for these devices (xla/backends/gpu/target_config/specs).
+OpenXLA publishes these numbers (xla/backends/gpu/target_config/specs).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CHIPS = {
     "b200": _Chip("NVIDIA B200", 10, 148, 1.965, 7672320000000, 132644864),
 }
 
-# All of these have the limits of a compute capability of 9 or 10.
+# All of these have the limits of compute capability 9 or 10.
 _TEXT = """
 gpu_device_info {{
   threads_per_block_limit: 1024

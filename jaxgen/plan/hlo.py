@@ -1,4 +1,4 @@
-"""The text of a compiled module, read: its instructions, how often each runs, and the bytes that they move."""
+"""Reads the text of a compiled module: its instructions, how often each runs, and the bytes that they move."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\](\{[^}]*\})?")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.-]+) = ")
 _NAME = re.compile(r"%([\w.-]+)")
-# What a computation runs as its own, and not inside one of its instructions.
+# Attributes that name computations which run as part of this one, and not inside one of its instructions.
 _CALLED = re.compile(
     r"(?:condition|body|true_computation|false_computation|branch_computations|calls|to_apply)="
     r"\{?(%[^ ,}]+(?:, %[^ ,}]+)*)"
 )
-# Instructions that move nothing: names, and halves of those that do.
+# Instructions that move no bytes themselves: names, and the second halves of asynchronous pairs.
 _FREE = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "after-all",
     "partition-id", "replica-id", "async-start", "async-update", "async-done", "copy-done", "slice-done",
@@ -35,7 +35,7 @@ class Array:
     """One array of a result."""
 
     bytes: int
-    in_memory: bool  # and not in a memory on the chip, as TPUs have it
+    in_memory: bool  # in the device's main memory, not in on-chip memory as on TPUs
     scalar: bool
 
 
@@ -45,9 +45,9 @@ class Instruction:
 
     name: str
     opcode: str
-    arrays: tuple[Array, ...]  # of its result, tuples taken apart
+    arrays: tuple[Array, ...]  # of its result, with tuples flattened
     operands: tuple[str, ...]
-    attributes: str  # the text behind the operands
+    attributes: str  # the text after the operands
     root: bool
 
     @property
@@ -57,12 +57,12 @@ class Instruction:
 
     @property
     def in_memory(self) -> int:
-        """The size of what of the result lies in the device's memory."""
+        """The bytes of the result that lie in the device's main memory."""
         return sum(each.bytes for each in self.arrays if each.in_memory)
 
     @property
     def channel(self) -> str | None:
-        """What a collective has in common with its other halves and copies."""
+        """The id that a collective shares with its other half and its copies."""
         found = re.search(r"channel_id=(\d+)", self.attributes)
         return found[1] if found else None
 
@@ -76,16 +76,16 @@ class Module:
 
     Attributes:
       computations: all, by name, with their instructions by name.
-      times: how often each runs that is not part of a fusion; where the turns of a loop are not known, as for one.
+      times: how often each computation outside fusions runs; a loop with an unknown trip count counts once.
     """
 
     computations: Mapping[str, Computation]
     times: Mapping[str, int]
 
     def collectives(self) -> Iterator[tuple[str, Instruction, int]]:
-        """Yields kind, instruction and how often it runs, of each exchange among devices once.
+        """Yields kind, instruction and run count of each collective, once each.
 
-        A TPU's compiler writes an exchange into every fusion that it runs beside: one channel is one exchange.
+        A TPU's compiler repeats a collective in every fusion that overlaps with it: one channel is one collective.
         """
         owners = self._owners()
         seen = set()
@@ -102,8 +102,8 @@ class Module:
     def traffic(self) -> int:
         """Returns the bytes that the instructions read from the device's memory and write into it.
 
-        Each instruction reads its operands and writes its result; a fusion reads of an operand that it only slices
-        those slices, and an update in place writes the update. Caches that would hold one for the next are left out.
+        Each instruction reads its operands and writes its result. A fusion that only slices an operand reads only the
+        slices, and an in-place update writes only the update. Caches between instructions are ignored.
         """
         moved = sum(2 * each.in_memory * times for _, each, times in self.collectives())
         for name, times in self.times.items():
@@ -118,13 +118,13 @@ class Module:
         if each.opcode == "fusion":
             return self._moved_by_fusion(each, operands)
         if each.opcode.removesuffix("-start") in (*_SLICES, "copy"):
-            # What starts a slice names its operand before its result; what starts a copy, behind it.
+            # The start of a slice lists its operand before its result; the start of a copy lists it after.
             result = each.arrays[1 if each.opcode.endswith("slice-start") else 0]
             return result.bytes * (result.in_memory + bool(operands[0].in_memory))
         if each.opcode in ("dynamic-update-slice", "scatter"):
             return 2 * operands[-1 if each.opcode == "scatter" else 1].in_memory
         written = each.in_memory
-        if "__cublas" in each.attributes:  # the second result is room to work in
+        if "__cublas" in each.attributes:  # the second result is scratch space
             written = each.arrays[0].bytes
         return written + sum(operand.in_memory for operand in operands)
 
@@ -136,7 +136,7 @@ class Module:
         return moved
 
     def _read(self, fusion: Instruction, index: int) -> int:
-        """Returns the bytes that a fusion reads of its operand of this index."""
+        """Returns the bytes that a fusion reads from its operand at this index."""
         inside = self.computations[_called(fusion.attributes)[0]]
         parameter = next(
             each for each in inside.values() if each.opcode == "parameter" and each.attributes == str(index)
@@ -150,13 +150,13 @@ class Module:
             elif user.opcode == "dynamic-update-slice" and user.operands[0] == name:
                 continue  # updated in place
             elif user.opcode in ("tuple", "custom-call") or _COLLECTIVE.fullmatch(user.opcode):
-                continue  # handed on; what exchanges move is counted with them
+                continue  # passed on; the bytes of collectives are counted with them
             else:
                 return parameter.bytes
         return min(moved, parameter.bytes)
 
     def _written(self, fusion: Instruction, index: int) -> int:
-        """Returns the bytes that a fusion writes of its result of this index."""
+        """Returns the bytes that a fusion writes to its result at this index."""
         inside = self.computations[_called(fusion.attributes)[0]]
         root = next(each for each in inside.values() if each.root)
         if root.opcode == "tuple":
@@ -172,7 +172,7 @@ class Module:
         return root.bytes
 
     def _owners(self) -> dict[str, str]:
-        """Returns, for each computation that runs, the one that it runs in: itself, or that of the fusion it is."""
+        """Maps each computation that runs to the one in which it runs: itself or, for a fusion's, the caller's."""
         owners = {name: name for name in self.times}
         for name in self.times:
             waiting = [name]
@@ -186,7 +186,7 @@ class Module:
 
 
 def read_module(text: str) -> Module:
-    """Returns the module of a compiled program's text."""
+    """Parses the text of a compiled program."""
     computations: dict[str, dict[str, Instruction]] = {}
     current: dict[str, Instruction] = {}
     entry = ""
@@ -208,7 +208,7 @@ def _instruction(name: str, text: str, *, root: bool) -> Instruction:
     end = _closing(text, 0) + 1 if text.startswith("(") else text.index(" ")
     opcode, _, rest = text[end:].strip().partition("(")
     close = _closing("(" + rest, 0) - 1
-    # A parameter's and a constant's operand is its number.
+    # The operand of a parameter or a constant is its number.
     operands = tuple(_NAME.findall(rest[:close]))
     attributes = rest[:close] if opcode in ("parameter", "constant") else rest[close + 1 :]
     return Instruction(name, opcode, tuple(_arrays(text[:end])), operands, attributes, root)
@@ -225,7 +225,7 @@ def _arrays(text: str) -> Iterator[Array]:
 
 
 def _closing(text: str, start: int) -> int:
-    """Returns where the parenthesis that opens at `start` closes."""
+    """Returns the index of the parenthesis that closes the one at `start`."""
     depth = 0
     for i in range(start, len(text)):
         depth += (text[i] == "(") - (text[i] == ")")
@@ -248,7 +248,8 @@ def _count(computations: Mapping[str, Mapping[str, Instruction]], name: str, run
 
 
 def _turns(loop: Instruction, computations: Mapping[str, Mapping[str, Instruction]]) -> int:
-    """Returns how often a loop turns: as the compiler notes it, or as a count from 0 ends; 1 where it is not known."""
+    """Returns the trip count of a loop: as the compiler recorded it, or from a counter that starts at 0; 1 if
+    unknown."""
     noted = re.search(r"known_trip_count\W+n\W+(\d+)", loop.attributes)
     if noted:
         return int(noted[1])
@@ -262,7 +263,7 @@ def _turns(loop: Instruction, computations: Mapping[str, Mapping[str, Instructio
 
 
 def _users(name: str, inside: Computation) -> list[tuple[Instruction, str]]:
-    """Returns what uses a value, each with the name that it uses it by."""
+    """Returns the instructions that use a value, each with the name under which it does."""
     found = []
     for each in inside.values():
         if name in each.operands:

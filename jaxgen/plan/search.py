@@ -1,4 +1,4 @@
-"""Which meshes to try for a population on a number of devices."""
+"""Chooses the meshes to try for a population on a number of devices."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from jaxgen.train.savings import Savings
 
 
 def meshes(members: Sequence[Trajectory], devices: int) -> list[MeshSizes]:
-    """Returns every mesh that takes all devices and spreads members and examples evenly, the likely ones first.
+    """Returns every mesh that uses all devices and shards members and examples evenly, the likely ones first.
 
-    Members apart come before examples apart, those before parameters apart, and heads apart come last.
+    Meshes that shard members come first, then those that shard examples, then parameters, and last heads.
     """
     found = [
         MeshSizes(member=member, data=data, fsdp=fsdp, tensor=devices // (member * data * fsdp))
@@ -30,7 +30,7 @@ def meshes(members: Sequence[Trajectory], devices: int) -> list[MeshSizes]:
 
 
 def saving_more(members: Sequence[Trajectory], savings: Savings) -> Savings | None:
-    """Returns what to try where a step does not fit with `savings`; None: there is no more to try."""
+    """Returns the next savings to try if a step does not fit with `savings`; None if there are no more."""
     if savings.remat == "block" or not members[0].condition.model.has_blocks():
         return None
     return dataclasses.replace(savings, remat="block")
@@ -39,10 +39,10 @@ def saving_more(members: Sequence[Trajectory], savings: Savings) -> Savings | No
 def find_fitting(
     members: Sequence[Trajectory], topology: Topology, failed: MeshSizes, savings: Savings, most: int
 ) -> tuple[Plan | None, int]:
-    """Returns the plan of a mesh other than `failed` that fits, if one is found, and how many were compiled.
+    """Returns the plan of a mesh other than `failed` that fits, if it finds one, and how many it compiled.
 
-    At most `most` are. Members apart and parameters apart come first, as these need least memory; meshes whose state
-    alone is larger than the memory are passed over.
+    It compiles at most `most`. Meshes that shard members and parameters come first, because they need least memory. It
+    skips meshes whose state alone is larger than the memory.
     """
     tried = 0
     for sizes in sorted(

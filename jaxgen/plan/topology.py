@@ -1,4 +1,4 @@
-"""Devices that programs are compiled for without having them: how many, of what kind, and how they hang together."""
+"""Topologies: the number, kind and links of devices for which programs are compiled without having the devices."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Topology:
     name: str
     device: Device
     devices: tuple[Any, ...]
-    node: int | None = None  # devices of a node, which follow each other in `devices`; None: all are linked alike
+    node: int | None = None  # devices per node, consecutive in `devices`; None: all have the same links
     compiler_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def network(self, near: int) -> float:
-        """Returns bytes a second, one way, of a device in exchanges of which it shares a node with near - 1 others.
+        """Returns bytes a second, one way, of a device in collectives whose group has `near` devices in a node.
 
-        Between nodes they go in rings that leave a node by the adapters of all its devices that take part.
+        Between nodes, rings leave a node by the adapters of all its participating devices.
         """
         device = self.device
         return device.network if self.node is None else min(device.network, near * device.between_nodes)
@@ -36,27 +36,27 @@ class Topology:
 def read_topology(name: str) -> Topology:
     """Returns the topology `v5p:4x4x4` or `h200:2x8`.
 
-    A slice is given in chips; where a chip is two devices there are twice as many. GPUs are given as nodes x GPUs of
-    a node, or the GPUs of one node.
+    A slice is given in chips; if a chip is two devices, there are twice as many devices. GPUs are given as nodes x GPUs
+    per node, or as the GPUs of one node.
 
     Raises:
-      UserError: no such kind or shape, or what compiles for it is not installed.
+      UserError: the kind or shape is unknown, or the compiler for it is not installed.
     """
     kind, colon, shape = name.partition(":")
     kinds = TPUS | GPUS
     if kind not in kinds:
-        raise UserError(f"topology: no kind '{kind}'{nearest(kind, kinds)}; there is: {', '.join(kinds)}")
+        raise UserError(f"topology: no kind '{kind}'{nearest(kind, kinds)}; the kinds are: {', '.join(kinds)}")
     if kind in GPUS:
         return _gpus(name, kind, shape)
     if not colon or not re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,3}(x[1-9]\d{0,3})?", shape):
         raise UserError(f"topology: got {shown(name)}, expected the shape of a slice, such as v5e:2x4 or v5p:4x4x4")
     if importlib.util.find_spec("libtpu") is None:
         raise UserError('topology: compiling for a TPU needs libtpu; pip install "jaxgen[tpu]"')
-    # libtpu looks for the machine that it runs on, and there is none.
+    # libtpu would look for a TPU machine, and there is none.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    # One process at a time may use a TPU; any number may compile for one.
+    # Only one process at a time may use a TPU, but any number may compile for one.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     from jax.experimental import topologies
 
@@ -82,7 +82,7 @@ def _gpus(name: str, kind: str, shape: str) -> Topology:
         )
     except Exception as error:
         raise UserError(f"topology: the CUDA plugin has no '{name}': {str(error).splitlines()[0]}") from None
-    # Kernels are chosen by timing them on the devices, of which all nodes tell each other, and there is none. Triton's
-    # tiles for matrix products do not compile for all shapes without that: they are left to cuBLAS.
+    # XLA would choose kernels by timing them on the devices, but there are none. Without these timings Triton's tiles
+    # for # matrix products do not compile for all shapes, so cuBLAS computes the products.
     options = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
     return Topology(name, GPUS[kind], tuple(described.devices), node if nodes > 1 else None, options)

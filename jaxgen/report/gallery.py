@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.ledger.discovery import FoundPaper
 from jaxgen.ledger.results import RECORDED_SCALES, figure_file, read_results
 
+COUNTED = ("reproduced", "not reproduced", "inconclusive", "untestable at this scale", "not judged")
 HEAD = """# Gallery
 
 One row for each paper and scale with recorded results: its first claim, how many of its claims were
@@ -40,11 +42,46 @@ def gallery(papers: Iterable[FoundPaper], page: Path) -> str:
     return HEAD + "".join(rows)
 
 
+def ledger(papers: Iterable[FoundPaper], page: Path, text: str) -> str:
+    """Returns a page's text with the table between `<!-- ledger: ... -->` and `<!-- /ledger -->` renewed.
+
+    Args:
+      papers: the papers to show; those without recorded results are left out.
+      page: where it is, as its links are relative.
+      text: the page.
+
+    Raises:
+      UserError: the page has no such marks.
+    """
+    start, end = text.find("<!-- ledger:"), text.find("<!-- /ledger -->")
+    if not 0 <= start < end:
+        raise UserError(f"{page}: got no marks '<!-- ledger: ... -->' and '<!-- /ledger -->', expected a table in them")
+    mark = text[start : text.index("-->", start) + 3]
+    rows = [
+        "| paper | scale | claims | " + " | ".join(COUNTED) + " |",
+        "|---" * (3 + len(COUNTED)) + "|",
+    ]
+    for found in papers:
+        for scale in RECORDED_SCALES:
+            if results := read_results(found.folder, scale):
+                count = _outcomes(results)
+                name = f"[{found.paper.title}]({_link(found.folder / '__init__.py', page)}) `{found.paper.slug}`"
+                cells = [name, scale, count.total(), *(count[outcome] for outcome in COUNTED)]
+                rows.append(f"| {' | '.join(map(str, cells))} |")
+    return text[:start] + "\n".join([mark, *rows, ""]) + text[end:]
+
+
+def _outcomes(results: dict[str, Any]) -> Counter[str]:
+    """Returns how many of the paper's claims have each outcome; controls are not counted."""
+    claims = [claim for entry in results.values() for claim in entry["claims"]]
+    return Counter(claim["outcome"] for claim in claims if claim["role"] == "paper")
+
+
 def _row(found: FoundPaper, scale: str, results: dict[str, Any], page: Path) -> str:
     experiments = [each for each in found.paper.experiments if each.name in results]
     first = next(claim for each in experiments for claim in each.claims)
-    count = Counter(claim["outcome"] for entry in results.values() for claim in entry["claims"])
-    conditions = [facts for entry in results.values() for facts in entry["conditions"].values()]
+    count = _outcomes(results)
+    conditions = [facts for entry in results.values() for of in entry["conditions"].values() for facts in of]
     # Members that trained together share their minutes.
     minutes = math.fsum(facts["minutes"] * len(facts["seeds"]) / facts["trained_together"] for facts in conditions)
     slug = found.paper.slug

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,8 @@ from jaxgen.experiment import Claim, Experiment, Paper
 from jaxgen.figures import palette
 from jaxgen.figures.axes import NARROW, WIDE
 from jaxgen.figures.draw import draw
-from jaxgen.ledger.verdict import Verdict, code_failed
+from jaxgen.ledger.verdict import OUTCOMES, Verdict, code_failed, unjudged
+from jaxgen.report.strip import strip
 from jaxgen.report.svg import inline_svg
 from jaxgen.run.goodput import goodput
 from jaxgen.run.throughput import Timing
@@ -28,7 +28,6 @@ from jaxgen.table import Table
 
 SPLITS_SHOWN = 6
 LISTED = 12  # notes, and names within a sentence; the others are folded or counted
-OUTCOMES = ("reproduced", "not reproduced", "inconclusive", "not judged")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,8 +48,10 @@ class ExperimentReport:
     def judged(self) -> list[tuple[Claim, Verdict]]:
         """Returns every claim with its verdict; a claim without one is not judged."""
         by_claim = {verdict.claim: verdict for verdict in self.verdicts}
-        missing = functools.partial(Verdict, outcome="not judged", reason="no verdict has been given", values={})
-        return [(claim, by_claim.get(claim.name) or missing(claim.name)) for claim in self.experiment.claims]
+        return [
+            (claim, by_claim.get(claim.name) or unjudged(claim, "no verdict has been given"))
+            for claim in self.experiment.claims
+        ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,8 +71,9 @@ class Report:
     experiments: tuple[ExperimentReport, ...] = ()
 
     def outcomes(self) -> Counter[str]:
-        """Returns how many claims have each outcome."""
-        return Counter(verdict.outcome for part in self.experiments for _, verdict in part.judged())
+        """Returns how many claims of the paper have each outcome; controls and sanity checks are not counted."""
+        judged = [each for part in self.experiments for each in part.judged()]
+        return Counter(verdict.outcome for claim, verdict in judged if claim.role == "paper")
 
 
 def write_report(path: Path, report: Report) -> list[str]:
@@ -98,6 +100,7 @@ def render(report: Report) -> tuple[str, list[str]]:
         parts=parts,
         total=sum(outcomes.values()),
         spread=_spread,
+        strip=strip,
         some=_some,
         tally=[(outcome, outcomes[outcome]) for outcome in OUTCOMES if outcomes[outcome]],
         light=Markup(palette.variables("light")),
@@ -221,6 +224,7 @@ def _condition_rows(part: ExperimentReport, splits: Sequence[str]) -> list[dict[
             {
                 "name": condition.name,
                 "steps": f"{condition.steps:,}",
+                "decay": part.experiment.decay_of(condition),
                 "seeds": f"{len(seeds)} of {len(condition.seeds)}",
                 "accuracies": [_spread_of([of_split.get(place) for place in places]) for of_split in finals],
             }

@@ -1,4 +1,4 @@
-"""How to train, as opposed to what, and who is told of it."""
+"""The options of a run, none of which changes a result, and the observer that follows its progress."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from jaxgen.run.rows import Row
 from jaxgen.train.program import Layout
 from jaxgen.train.savings import Remat
 
-# A chunk takes about this long: long enough to hide the dispatch, short enough to stop soon.
+# The target duration of a chunk: long enough to hide the dispatch, short enough to stop soon.
 CHUNK_SECONDS = 0.5
 RECOVERY_SECONDS = 60.0
 
 
 class Interrupted(Exception):
-    """The run was asked to stop; its state is saved, and the same command goes on from there."""
+    """The run was asked to stop. Its state is saved, and the same command resumes it."""
 
 
 class Observer(Protocol):
-    """Is told of the progress of training."""
+    """Receives the progress of training."""
 
     def started(self, conditions: Sequence[str], step: int, horizon: int) -> None: ...
 
@@ -35,17 +35,17 @@ class Observer(Protocol):
     def note(self, text: str) -> None: ...
 
     def unsaved(self, unsaved: bool) -> None:
-        """Is told whether there is now something that a kill would lose."""
+        """Receives whether a kill would now lose something."""
 
     def stop_requested(self) -> bool: ...
 
     def save_requested(self) -> bool:
-        """Returns whether a save was asked for since it was last called."""
+        """Returns whether a save was requested since the last call."""
         ...
 
 
 class SilentObserver:
-    """Tells nobody."""
+    """Ignores all progress."""
 
     def started(self, conditions: Sequence[str], step: int, horizon: int) -> None: ...
 
@@ -66,17 +66,17 @@ class SilentObserver:
 
 @dataclasses.dataclass(frozen=True)
 class RunArguments:
-    """How to run, as opposed to what: none of it changes a result."""
+    """The options of a run; none of them changes a result."""
 
-    layout: Layout | None = None  # None: sequential on a CPU, vmap elsewhere; a begun run keeps its own
-    mesh: MeshSizes | None = None  # None: one device; of a begun run, its own
-    remat: Remat | None = None  # None: none; of a begun run, its own
-    microbatches: int | None = None  # None: 1; of a begun run, its own
+    layout: Layout | None = None  # None: sequential on a CPU, vmap elsewhere; a resumed run keeps its own
+    mesh: MeshSizes | None = None  # None: one device; a resumed run keeps its own
+    remat: Remat | None = None  # None: none; a resumed run keeps its own
+    microbatches: int | None = None  # None: 1; a resumed run keeps its own
     recovery_seconds: float = RECOVERY_SECONDS
     chunk_seconds: float = CHUNK_SECONDS
     mirrors: Callable[[PopulationDirectory, Sequence[str]], Mapping[str, Callable[[], Mirror]]] = lambda *_: {}
     workers: int = 0  # processes that make the batches of a host task; 0: a thread
     profile: Profile | None = None  # trace these steps, into the population's profile/
-    resume: Literal["must", "may"] = "must"  # may: where all that was saved is damaged, start again
+    resume: Literal["must", "may"] = "must"  # may: start again if every checkpoint is damaged
     allow_drift: bool = False  # resume with other versions, devices or flags, though bits may change
-    keep_diff: bool = False  # write down in run.json how jaxgen's own source differs from its commit
+    keep_diff: bool = False  # write the diff between jaxgen's source and its commit to run.json

@@ -1,4 +1,4 @@
-"""How a population is trained, and what its run.json says of it."""
+"""Chooses how a population is trained, and writes its run.json."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from jaxgen.train.savings import Savings, check_memory
 
 
 def how_to_train(directory: PopulationDirectory, members: Sequence[Trajectory], asked: RunArguments) -> dict[str, Any]:
-    """Returns how a population is trained: what was asked for, else as it was begun, else by default. Writes nothing.
+    """Returns how a population is trained: the options given, else those in run.json, else the defaults. Writes
+    nothing.
 
     Raises:
-      UserError: it cannot be trained so.
+      UserError: the population cannot be trained with these options.
     """
     condition = members[0].condition
     given = {"mesh": asked.mesh and str(asked.mesh), "remat": asked.remat, "microbatches": asked.microbatches}
     wanted = {name: value for name, value in given.items() if value is not None}
     if directory.exists():
-        begun = dataclasses.asdict(Savings()) | directory.run()  # of before there were any: none
+        begun = dataclasses.asdict(Savings()) | directory.run()  # older runs saved none
         check_fields(directory.run_file, begun, {"mesh": str, "remat": str, "microbatches": int})
         how = {name: begun[name] for name in ("layout", "mesh", "remat", "microbatches")} | wanted
     else:
@@ -59,13 +60,13 @@ def how_to_train(directory: PopulationDirectory, members: Sequence[Trajectory], 
 
 
 def kernels(condition: Condition) -> dict[str, Any]:
-    """Returns which kernels the layers take, and why; checks that those asked for can be taken."""
+    """Returns which kernels the layers use, and why. Checks that the requested kernels can be used."""
     dtype = condition.numerics.compute_dtype
     return condition.model.kernels(condition.task.shape(), dtype, jax.devices()[0])
 
 
 def begin(directory: PopulationDirectory, members: Sequence[Trajectory], arguments: RunArguments) -> dict[str, Any]:
-    """Returns what `how_to_train` does, and writes down what the population is where that is not done yet."""
+    """Returns the same as `how_to_train`, and writes run.json if it does not exist yet."""
     how = how_to_train(directory, members, arguments)
     if directory.exists():
         return how

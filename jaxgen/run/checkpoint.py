@@ -1,7 +1,7 @@
 """Checkpoints through Orbax; no Orbax type leaves this file.
 
-A tree is saved as its leaves by dotted path, so that reading one needs no code of the run. What is
-read is first compared with the manifest (manifest.py).
+A tree is saved as its leaves by dotted path, so reading it needs no code of the run. Every file is compared with the
+manifest (manifest.py) before it is read.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from jaxgen.storage.files import digest_of_json, make_directory, remove_path
 
 Tree = Any
 
-# Orbax and the libraries below it take other characters of a path for patterns and URLs, or know them not at all.
+# Orbax and the libraries below it read other characters of a path as patterns or URLs, or reject them.
 _PLAIN = re.compile(r"[A-Za-z0-9/._=,+ -]+")
 
 
 class SaveError(Exception):
-    """A checkpoint could not be saved; those before it are as they were."""
+    """A checkpoint could not be saved; earlier checkpoints are unchanged."""
 
 
 class CheckpointStore:
-    """The checkpoints of one kind of a population, by step. One process writes, any number read.
+    """The recovery checkpoints or the snapshots of a population, by step. One process writes, any number read.
 
     Args:
-      directory: where they live; made on the first save.
-      keep: how many of the newest are kept; None keeps all.
-      owner: the facts that say whose they are (see `manifest.check_owner`); None: anybody's.
-      digests: those of steps that are known, by step; others are taken as they are.
+      directory: holds the checkpoints; created by the first save.
+      keep: how many of the newest checkpoints are kept; None keeps all.
+      owner: the facts that identify the population (see `manifest.check_owner`); None accepts any.
+      digests: the expected digests by step; a step without one is accepted with any digest.
     """
 
     def __init__(
@@ -60,24 +60,24 @@ class CheckpointStore:
         self.digests = dict(digests or {})
         _ignore_closed_loops()
         self._damaged: set[int] = set()
-        # Each process reads for itself, and one alone writes: Orbax must not wait for the others.
+        # Each process reads for itself and only one writes, so Orbax must not wait for the others.
         here = jax.process_index()
         alone = ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here})
         handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
         self._orbax = ocp.Checkpointer(handler, multiprocessing_options=alone)
 
     def steps(self) -> list[int]:
-        """Returns the steps that were saved, those that are damaged too."""
+        """Returns the saved steps, including damaged ones."""
         return manifest.published_steps(self.directory)
 
     def all_steps(self) -> list[int]:
-        """Returns also the steps of saves that did not end."""
+        """Returns the saved steps and those whose save did not end."""
         return manifest.all_steps(self.directory)
 
     def save(self, step: int, tree: Tree, facts: Mapping[str, Any] | None = None) -> None:
-        """Saves a tree of arrays; it is on disk, and was read back, when this returns.
+        """Saves a tree of arrays. On return it is on disk and has been read back.
 
-        The arrays of a step are saved once; what is new of it are its facts.
+        The arrays of a step are saved once; a second save of the step replaces only its facts.
 
         Args:
           step: the step.
@@ -85,7 +85,7 @@ class CheckpointStore:
           facts: JSON data to keep in the manifest.
 
         Raises:
-          SaveError: it could not be saved, for the reason given.
+          SaveError: the tree could not be saved, with the reason.
         """
         leaves = {path: np.asarray(leaf) for path, leaf in _leaves(jax.device_get(tree)).items()}
         facts = {**(facts or {}), **(self.owner or {})}
@@ -99,9 +99,9 @@ class CheckpointStore:
             else:
                 self.digests[step] = kept.digest
             if objects.is_remote(path):
-                remove_path(path)  # it is fetched again where it is read
+                remove_path(path)  # the next reader fetches it again
         except (OSError, ValueError, RuntimeError, LookupError, Damaged) as error:
-            # What Orbax and tensorstore raise has many lines; the first says what happened.
+            # An error of Orbax or tensorstore has many lines; the first says what happened.
             if kept is None:
                 with contextlib.suppress(OSError):
                     remove_path(path)
@@ -120,14 +120,14 @@ class CheckpointStore:
         self._compare(path / manifest.STATE, leaves)
 
     def _kept(self, step: int) -> Manifest | None:
-        """Returns the manifest of a step that is there, intact."""
+        """Returns the manifest of a step if it is saved and intact."""
         if step in self.steps() and step not in self._damaged:
             with contextlib.suppress(Damaged):
                 return self.verify(step)
         return None
 
     def _compare(self, state: Path, leaves: Mapping[str, np.ndarray]) -> None:
-        """Raises `Damaged` where the files below `state` are not read as these leaves."""
+        """Raises `Damaged` if the files below `state` do not read back as these leaves."""
         found = self._read(state, {path: (str(leaf.dtype), leaf.shape) for path, leaf in leaves.items()})
         for path, leaf in leaves.items():
             if found[path].tobytes() != leaf.tobytes():
@@ -138,7 +138,7 @@ class CheckpointStore:
         try:
             with _quietly(), _plain(state) as plain:
                 loaded = self._orbax.restore(plain, args=ocp.args.StandardRestore(abstract))
-        except Exception as error:  # whatever it is, it says that these files are no checkpoint
+        except Exception as error:  # any error here means that these files are no checkpoint
             raise Damaged(f"{state} cannot be read: {_reason(error)}") from error
         leaves = {path: np.asarray(leaf) for path, leaf in loaded.items()}
         if {path: (str(leaf.dtype), leaf.shape) for path, leaf in leaves.items()} != dict(wanted):
@@ -146,7 +146,7 @@ class CheckpointStore:
         return leaves
 
     def _prune(self, keep: int) -> None:
-        """Removes what is older than the newest intact ones, and what saves left that did not end."""
+        """Removes all but the newest intact checkpoints, and the remains of saves that did not end."""
         published = self.steps()
         intact = [step for step in published if step not in self._damaged]
         oldest = intact[-keep:][0]
@@ -155,11 +155,11 @@ class CheckpointStore:
                 self._remove(step)
 
     def verify(self, step: int) -> Manifest:
-        """Returns the manifest of a step whose files are all as they were saved.
+        """Returns the manifest of a step after checking that all its files are as they were saved.
 
         Raises:
-          Damaged: one is not, or the save did not end; it is named.
-          UserError: there is no such step, or it is the state of others.
+          Damaged: a file is not as it was saved (the message names it), or the save did not end.
+          UserError: there is no such step, or it belongs to another population.
         """
         if step not in self.all_steps():
             raise UserError(f"{self.directory} has no step {step}; it has {self.steps() or 'none'}")
@@ -176,7 +176,7 @@ class CheckpointStore:
         return found
 
     def drop_after(self, step: int) -> None:
-        """Removes the steps after `step`, and what saves left that did not end."""
+        """Removes the steps after `step`, and the remains of saves that did not end."""
         published = self.steps()
         for each in self.all_steps():
             if each > step or each not in published:
@@ -187,10 +187,10 @@ class CheckpointStore:
         self.digests.pop(step, None)
 
     def load(self, step: int) -> dict[str, np.ndarray]:
-        """Returns the leaves of a step by dotted path, as numpy arrays, just as they were saved.
+        """Returns the leaves of a step by dotted path, as numpy arrays, exactly as they were saved.
 
         Raises:
-          Damaged: they are not there as they were saved.
+          Damaged: the files are missing or changed.
           UserError: there is no such step.
         """
         return self._read(self.directory / str(step) / manifest.STATE, self.verify(step).leaves)
@@ -219,7 +219,7 @@ class CheckpointStore:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Lets Orbax's threads log no traceback of a save that fails: the error is raised, and told in a line."""
+    """Stops Orbax's threads from logging the traceback of a failed save: the error is raised and shown in one line."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -231,7 +231,7 @@ def _quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _plain(path: Path) -> Iterator[Path]:
-    """Gives a path of plain characters that leads to `path`: itself, or one by way of a link elsewhere."""
+    """Yields a path of plain characters that leads to `path`: the path itself, or a link in another folder."""
     if _PLAIN.fullmatch(str(path)):
         yield path
         return
@@ -243,7 +243,7 @@ def _plain(path: Path) -> Iterator[Path]:
 
 @functools.cache
 def _ignore_closed_loops() -> None:
-    """Has tensorstore not tell of writes that end after the first one failed: nobody waits for them by then."""
+    """Silences tensorstore's reports of writes that end after the first one failed: nobody waits for them any more."""
     tell = sys.unraisablehook
 
     def hook(what: Any) -> None:
@@ -254,7 +254,7 @@ def _ignore_closed_loops() -> None:
 
 
 def _empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Returns an array of a shape and dtype that takes no memory."""
+    """Returns an array with this shape and dtype that takes no memory."""
     return np.broadcast_to(np.zeros((), jnp.dtype(dtype)), shape)
 
 

@@ -1,18 +1,17 @@
-"""A population's directory: what lies where, and who may write.
+"""A population's directory: its files, and which process may write them.
 
 run.json        members, resolved settings by condition, layout, versions, commit, devices, flags; written once
 metrics.jsonl   one row a member and measuring step: the truth
 status.json     how far the run is on disk, and where its time went
 events.jsonl    what happened when: starts, compilations, failures, damage
-recovery/       whole states, the newest two: disposable once the run is over
+recovery/       whole states, the newest two: disposable once the run has finished
 snapshots/      parameters at declared steps: kept
-analyses.json   what analyses of the snapshots gave
+analyses.json   the results of analyses of the snapshots
 tensorboard/    a mirror of metrics.jsonl
+lock            held by the process that trains, which owner.json names (in an object store: claims/, see lease.py)
 
-What is read is checked by whoever reads it: small files hold their own digest, checkpoints the one of run.json, and
-status.json and the newest checkpoint both say how far the rows go, which bytes they are and what snapshots there are.
-
-lock            held by the process that trains; owner.json says which (in an object store: claims/, see lease.py)
+Every reader checks what it reads. Small files hold their own digest, and checkpoints hold the digest of run.json.
+status.json and the newest checkpoint both record how far the rows go, their digest, and which snapshots exist.
 """
 
 from __future__ import annotations
@@ -46,11 +45,11 @@ from jaxgen.storage.files import (
     write_sealed,
 )
 
-# Folders that are sent to an object store in their own way or not at all, and those that are not fetched with a run.
+# Folders that the general upload leaves out, and folders that are not fetched with a run.
 _NOT_SENT = ("recovery", "snapshots", lease.FOLDER, "wandb")
 NOT_FETCHED = (*_NOT_SENT, "tensorboard", "profile")
 
-# What never changes in the run.json of a run, and which kind each is.
+# The fields of a run's run.json that never change, with their types.
 CONSTANT = {"id": str, "paper": str, "experiment": str, "scale": str, "settings": list}
 
 
@@ -63,10 +62,10 @@ class PopulationDirectory:
         self.metrics_file = path / "metrics.jsonl"
         self.status_file = path / "status.json"
         self.analyses_file = path / "analyses.json"
-        self._claim: lease.Claim | None = None  # of a directory that is locked and in a store
+        self._claim: lease.Claim | None = None  # held while the directory is locked, if it is in an object store
 
-        self._status: tuple[Any, dict[str, Any]] | None = None  # the last one read, and of which files
-        self._rows: tuple[str, dict[int, list[Row]]] | None = None  # the last ones read, and their digest
+        self._status: tuple[Any, dict[str, Any]] | None = None  # the status last read, and the stamps of its files
+        self._rows: tuple[str, dict[int, list[Row]]] | None = None  # the rows last read, and their digest
 
     def exists(self) -> bool:
         return self.run_file.exists()
@@ -75,7 +74,7 @@ class PopulationDirectory:
         """Returns run.json; members of one condition share their `settings`.
 
         Raises:
-          UserError: it is not the one that was there when the run was saved.
+          UserError: run.json has changed since the run was saved.
         """
         data: dict[str, Any] = read_json(self.run_file, {"layout": str, "members": list, "settings": dict})
         for member in data["members"]:
@@ -83,33 +82,33 @@ class PopulationDirectory:
             member["settings"] = data["settings"].get(member["condition"])
             check_fields(self.run_file, member, {"settings": dict})
         if self.status()["run"] not in (None, self._run_digest()):
-            raise UserError(f"{self.run_file} has other contents than when the run was saved; restore it from a copy")
+            raise UserError(f"{self.run_file} has changed since the run was saved; restore it from a copy")
         return data
 
     def wandb_id(self) -> str:
-        """Returns the id of its W&B run: drawn when it began, so that a run made afresh, or elsewhere, has its own."""
+        """Returns the id of the population's W&B run. It is drawn at the beginning, so every new run has its own."""
         return str(self.run()["wandb_id"])
 
     def begin(self, about: dict[str, Any]) -> None:
-        """Writes run.json, which tells to which run the population belongs; the run's own then tells of it."""
+        """Writes the population's run.json, which names its run, and lists the population in the run's own run.json."""
         file = self.path.parents[1] / "run.json"
-        above = read_sealed(file, {**CONSTANT, "begun": list}) if file.exists() else None  # else it is in no run
+        above = read_sealed(file, {**CONSTANT, "begun": list}) if file.exists() else None  # else: in no run
         write_json(self.run_file, {"of": above and {name: above[name] for name in CONSTANT}, **about})
         if above:
             write_sealed(file, above | {"begun": sorted({*above["begun"], self.path.name})})
 
     @functools.cached_property
     def owner(self) -> dict[str, Any]:
-        """What every checkpoint here says of whose it is."""
+        """The facts by which every checkpoint here names its population."""
         return {"identities": self.identities(), "run": self._run_digest()}
 
     def _run_digest(self) -> str:
         return hashlib.sha256(self.run_file.read_bytes()).hexdigest()
 
     def status(self) -> dict[str, Any]:
-        """Returns how far it is saved; that of a run of which nothing is saved where nothing is.
+        """Returns the saved status, or the status of a new run if nothing is saved.
 
-        Where the newest checkpoint and status.json differ, the checkpoint is right: it is written first.
+        If the newest checkpoint and status.json differ, the checkpoint is right: it is written first.
 
         Raises:
           UserError: status.json is damaged.
@@ -140,22 +139,22 @@ class PopulationDirectory:
                 if status["run"] in (None, found["run"]):
                     return status | found
             if step == status["step"]:
-                break  # whoever reads that checkpoint tells what is wrong with it
+                break  # reading that checkpoint will report what is wrong with it
         return status
 
     def write_status(self, status: dict[str, Any]) -> None:
         write_sealed(self.status_file, status)
 
     def remove_status(self) -> None:
-        """Has nothing be known as saved."""
+        """Removes status.json, so that nothing counts as saved."""
         objects.remove(self.status_file)
         remove_path(self.status_file)
 
     def rows(self) -> dict[int, list[Row]]:
-        """Returns the rows that are saved, by member.
+        """Returns the saved rows, by member.
 
         Raises:
-          UserError: they are not those that were.
+          UserError: the rows are not those that were saved.
         """
         synced = self.status()["metrics"]
         if synced is None:
@@ -169,16 +168,16 @@ class PopulationDirectory:
         return self._rows[1]
 
     def analyses(self) -> dict[str, Any]:
-        """Returns what analyses of the snapshots gave, by the analysis' digest, then by member.
+        """Returns the results of analyses of the snapshots, by the analysis' digest, then by member.
 
         Raises:
-          UserError: it is damaged, or of another run.
+          UserError: analyses.json is damaged, or belongs to another run.
         """
         if not self.analyses_file.exists():
             return {}
         data: dict[str, Any] = read_sealed(self.analyses_file, {"run": str})
         if data.pop("run") != self.owner["run"]:
-            raise UserError(f"{self.analyses_file} is of another run; restore it from a copy, or remove it")
+            raise UserError(f"{self.analyses_file} belongs to another run; restore it from a copy, or remove it")
         return data
 
     def write_analyses(self, analyses: dict[str, Any]) -> None:
@@ -188,7 +187,7 @@ class PopulationDirectory:
         return [member["identity"] for member in self.run()["members"]]
 
     def event(self, kind: str, **facts: Any) -> None:
-        """Notes what happened, if it can: a full disk must not end the run that tells of it."""
+        """Appends an event to events.jsonl. It ignores a failed write: a full disk must not end the run."""
         if not processes.is_first():
             return
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **facts}) + "\n"
@@ -201,19 +200,19 @@ class PopulationDirectory:
 
     @contextlib.contextmanager
     def lock(self, tell: Callable[[str], None]) -> Iterator[None]:
-        """Holds the directory; on a disk, the system lets go when the holder dies, however it does.
+        """Holds the directory's lock. On a disk, the operating system releases it however the holder dies.
 
         Args:
-          tell: is told of waiting.
+          tell: receives a message while this waits.
 
         Raises:
-          UserError: another process trains here; it is named.
+          UserError: another process trains here; the message names it.
         """
         if not processes.is_first():
             yield
         elif objects.is_remote(self.path):
             with lease.held(self.path, tell) as self._claim:
-                # Who was waited for may have saved meanwhile.
+                # The earlier holder may have saved while this process waited.
                 objects.fetch(self.path, leave=NOT_FETCHED)
                 with objects.owned(self.path):
                     try:
@@ -225,19 +224,19 @@ class PopulationDirectory:
                 yield
 
     def check_lock(self) -> None:
-        """Raises `UserError` where another process trains here by now, which a lock on a disk rules out."""
+        """Raises `UserError` if another process has taken over. With a lock on a disk this cannot happen."""
         if self._claim:
             self._claim.check()
 
     def send_rest(self) -> None:
-        """Sends what else has changed, if it can: events, and what mirrors and profiles are made of."""
+        """Uploads the remaining changed files (events, mirrors, profiles) to the store, and ignores a failure."""
         with contextlib.suppress(objects.StoreError):
             objects.send_changed(self.path, leave=("metrics.jsonl", *_NOT_SENT))
 
     @contextlib.contextmanager
     def _lock_file(self) -> Iterator[None]:
         make_directory(self.path)
-        # Before anything is written; the metrics are looked at where they are opened.
+        # Checked before anything is written; the metrics file is checked when it is opened.
         for name in ("lock", "events.jsonl"):
             os.close(links.open_in_place(self.path / name, os.O_WRONLY))
         lock = filelock.FileLock(self.path / "lock", timeout=0)
@@ -254,14 +253,14 @@ class PopulationDirectory:
             write_json(owner_file, lease.this_process())
             yield
         finally:
-            # Removed while the lock is held; a process that is killed leaves it behind.
+            # Removed while the lock is held; a killed process leaves it behind.
             with contextlib.suppress(OSError):
                 owner_file.unlink()
             lock.release()
 
 
 def saved(path: Path, found: Manifest) -> dict[str, Any]:
-    """Returns what the status says of a recovery checkpoint.
+    """Returns the status fields that a recovery checkpoint holds.
 
     Args:
       path: the directory of the step.
@@ -273,7 +272,7 @@ def saved(path: Path, found: Manifest) -> dict[str, Any]:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Returns what changes where a file is replaced, or the names in a folder are."""
+    """Returns a stamp that changes when a file is replaced, or an entry of a folder is."""
     try:
         stat = path.stat()
     except OSError:
@@ -282,7 +281,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _name(owner_file: Path) -> str:
-    """Returns who holds, or held, a directory."""
+    """Names the process that holds, or held, a directory."""
     try:
         return lease.name(read_json(owner_file))
     except (UserError, KeyError, TypeError):

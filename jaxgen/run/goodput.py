@@ -1,4 +1,4 @@
-"""Where the time of a run goes."""
+"""Measures how a run spends its time."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 
-# What the process is at, in the order in which a reader wants it.
+# The activities of the process, in the order of the report.
 ACTIVITIES = ("training", "input", "compiling", "saving", "restoring", "waiting")
 
 
 class Stopwatch:
-    """Counts the seconds of each activity of the main thread; what is no other one is training.
+    """Counts the seconds of each activity of the main thread. Time in no other activity counts as training.
 
     Args:
-      before: the seconds that earlier processes of the run took.
+      before: the seconds by activity of the run's earlier processes.
     """
 
     def __init__(self, before: Mapping[str, float]):
@@ -26,7 +26,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def during(self, activity: str) -> Iterator[None]:
-        """Counts what happens inside as an activity; of nested ones, the inner one."""
+        """Counts the time inside as an activity; the innermost of nested ones counts."""
         outer = self._switch(activity)
         try:
             yield
@@ -34,7 +34,7 @@ class Stopwatch:
             self._switch(outer)
 
     def seconds(self) -> dict[str, float]:
-        """Returns the seconds of each activity so far, those of earlier processes too."""
+        """Returns the seconds of each activity so far, including earlier processes."""
         with self._lock:
             self._count()
             return {activity: round(seconds, 3) for activity, seconds in self._seconds.items()}
@@ -52,7 +52,7 @@ class Stopwatch:
 
 
 def goodput(seconds: Mapping[str, float]) -> str:
-    """Returns a run's time, the share of training in it, and what the rest was, in words."""
+    """Describes a run's total time, the share of training in it, and the other activities."""
     total = sum(seconds.values())
     if not total:
         return "no time was spent"

@@ -1,7 +1,7 @@
-"""Keeping a run: what is restored, what is saved, and what status.json says of it.
+"""Restores and saves a run, and writes its status.json.
 
 Checkpoints are written in the background, from a copy of the state. Rows and snapshots up to a step are on disk before
-its recovery checkpoint; mirrors are shown these rows, and status.json tells of it, after it.
+its recovery checkpoint; mirrors and status.json are updated after it.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from jaxgen.train.state import State
 
 # Seconds between retries of the final save.
 RETRY_SECONDS = 10.0
-# So many snapshots may wait to be written before training waits for them.
+# Training waits when this many snapshots are not written yet.
 MOST_WAITING = 4
 
 
 class Keeper:
-    """Restores and saves one population. Of several processes the first alone writes.
+    """Restores and saves one population. Only the first of several processes writes.
 
     Args:
-      directory: the population's.
-      reader: has the rows that a save covers.
-      stopwatch: is told what saving takes.
-      status: what status.json says.
-      fingerprint: what the bits of this run depend on beside its settings.
+      directory: the population's directory.
+      reader: holds the rows that a save covers.
+      stopwatch: counts the time of saving.
+      status: the contents of status.json.
+      fingerprint: the versions, devices and flags on which the bits of this run depend.
       horizon: the last step.
-      observer: is told of the progress.
-      arguments: how to run.
+      observer: receives the progress.
+      arguments: the options of the run.
     """
 
     throughput: Throughput
@@ -73,7 +73,7 @@ class Keeper:
         self._failed_at = -float("inf")
 
     def begin(self) -> int | None:
-        """Returns the step to go on from, None to start; what was written after it is dropped."""
+        """Returns the step to resume from, or None for a new run. Removes everything written after that step."""
         step: int | None = processes.told(self._begin_files)
         return step
 
@@ -92,7 +92,7 @@ class Keeper:
         if changes:
             self._accept_drift(step, "; ".join(changes))
         self.status |= saved(self.recovery.directory / str(step), newest) | {"drift": self.status["drift"]}
-        self.directory.write_status(self.status)  # what it told of beyond the step is dropped
+        self.directory.write_status(self.status)  # drops what it recorded beyond the step
         self.snapshots.digests |= {int(each): digest for each, digest in facts["snapshots"].items()}
         self.recovery.drop_after(step)
         self.snapshots.drop_after(step)
@@ -103,8 +103,8 @@ class Keeper:
     def _accept_drift(self, step: int, changes: str) -> None:
         if not self.arguments.allow_drift:
             raise UserError(
-                f"{self.directory.path} cannot go on bit for bit: {changes}. "
-                f"Resume it where it was trained, or say --allow-drift"
+                f"{self.directory.path} cannot resume bit for bit: {changes}. "
+                f"Resume it where it was trained, or give --allow-drift"
             )
         text = f"from step {step}: {changes}"
         self.status["drift"] = [*self.status["drift"], text]
@@ -112,7 +112,7 @@ class Keeper:
         self.observer.note(f"resumed though bits may change, {text}")
 
     def add_snapshot(self, step: int, state: State) -> None:
-        """Has the parameters of a step be kept."""
+        """Queues a snapshot of the parameters at a step."""
         parameters = jax.block_until_ready({"params": state.params, **state.model_state})
         with self.stopwatch.during("saving"):
             leaves = on_host(parameters)
@@ -123,13 +123,13 @@ class Keeper:
                 self.saver.wait()
 
     def is_due(self) -> bool:
-        """Returns whether the last save was begun long enough ago."""
+        """Returns whether the last save began long enough ago for a new one."""
         return time.monotonic() - self._saved_at >= self.arguments.recovery_seconds
 
     def begin_save(self, step: int, state: State, *, finished: bool = False) -> bool:
-        """Hands the state to the saver, in place of one that it could not write; not while that is busy.
+        """Hands the state to the saver, replacing one that could not be written. Call it only when the saver is idle.
 
-        Returns false where the rows that the state covers cannot be put on disk.
+        Returns false if the rows that the state covers cannot be written to disk.
         """
         jax.block_until_ready(state)
         with self.stopwatch.during("saving"):
@@ -163,7 +163,7 @@ class Keeper:
         metrics.send(size)
 
     def _facts(self, status: Mapping[str, Any], synced: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns what a recovery checkpoint says of itself; once the snapshots before it are on disk."""
+        """Returns the facts of a recovery checkpoint. Called once the snapshots before it are on disk."""
         return {
             "environment": self.fingerprint,
             "metrics": synced,
@@ -172,9 +172,10 @@ class Keeper:
         }
 
     def _published(self, status: Mapping[str, Any], synced: Mapping[str, Any], rows: int) -> None:
-        """Tells of a recovery checkpoint that is on disk, and of the rows that it covers: the first `rows`.
+        """Publishes a recovery checkpoint that is on disk: updates status.json, and shows mirrors its first `rows`
+        rows.
 
-        Where it fails it is called again.
+        If it fails, it is called again.
         """
         self.directory.event("saved", step=status["step"])
         self.reader.show_mirrors(rows)
@@ -189,7 +190,7 @@ class Keeper:
         self.directory.write_status(self.status)
 
     def tend(self) -> None:
-        """Goes on with what waits to be saved, and tells of what could not be."""
+        """Continues the saves that wait, and reports those that failed."""
         failure = self.saver.failure()
         if failure:
             self._save_failed(failure)
@@ -198,13 +199,13 @@ class Keeper:
 
     def _save_failed(self, why: str) -> None:
         self._failed_at = time.monotonic()
-        self.reader.warn(f"could not save: {why}; training goes on, and it is tried again with the next save")
+        self.reader.warn(f"could not save: {why}; training continues, and the next save tries again")
 
     def _save_now(self, step: int, state: State, *, finished: bool = False) -> bool:
-        """Saves everything, and returns whether that is on disk."""
+        """Saves everything, and returns whether all of it is on disk."""
         with self.stopwatch.during("waiting"):
             self.saver.wait()
-        self.saver.failure()  # what it could not write is tried again
+        self.saver.failure()  # clears the failure, so that the saver tries again
         begun = self.begin_save(step, state, finished=finished)
         with self.stopwatch.during("saving"):
             self.saver.wait()
@@ -215,7 +216,7 @@ class Keeper:
         return is_saved
 
     def save_and_leave(self, step: int, state: State) -> None:
-        """Saves everything, if that can be done, and raises `Interrupted`."""
+        """Saves everything if possible, and raises `Interrupted`."""
         if self._save_now(step, state):
             raise Interrupted(f"stopped at step {step} of {self.horizon}; the state is saved")
         durable = self.status["step"] or 0
@@ -224,7 +225,7 @@ class Keeper:
         )
 
     def finish(self, step: int, state: State) -> None:
-        """Saves the end of training; where that fails, tries again until it can be done or it is asked to stop."""
+        """Saves the end of training, and retries until that succeeds or the run is asked to stop."""
         self.add_snapshot(step, state)
         while not self._save_now(step, state, finished=True):
             with self.stopwatch.during("waiting"):

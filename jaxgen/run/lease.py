@@ -1,12 +1,12 @@
-"""Who trains a population that is kept in an object store.
+"""The lease of a population in an object store: it says which process trains the population.
 
-    <population>/claims/<number>.json    who does; the one with the highest number, unless it is released
+    <population>/claims/<number>.json    the holder; the highest number counts, unless it is released
 
-A claim is made only where there is none of its number, and is then written by its holder alone, every
-`BEAT_SECONDS`. No two clocks are compared: who comes next looks for `SILENCE_SECONDS` whether the claim still
-changes. A holder that was silent for longer, and lives, looks for a later claim before it saves, and ends. What it
-sends in spite of that spoils nothing: a checkpoint is what its manifest names, and rows that are not those
-of a checkpoint make it fall back on the one before.
+A process creates a claim only if no claim has its number; then only this holder writes it, every `BEAT_SECONDS`. No two
+clocks are compared: the next process watches for `SILENCE_SECONDS` whether the claim still changes. A holder that was
+silent for longer but is alive checks for a later claim before it saves, and ends if there is one. If it still uploads
+something, nothing is lost: a checkpoint consists of the files that its manifest names, and a checkpoint whose rows do
+not match is skipped for the one before.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ SILENCE_SECONDS = 60.0
 
 @contextlib.contextmanager
 def held(population: Path, tell: Callable[[str], None]) -> Iterator[Claim]:
-    """Holds a population's directory in a store.
+    """Holds the lease of a population's directory in a store.
 
     Args:
       population: the directory.
-      tell: is told of waiting.
+      tell: receives a message while this waits.
 
     Raises:
-      UserError: another process trains there; it is named.
+      UserError: another process trains there; the message names it.
     """
     claim = _take(population / FOLDER, tell)
     stop = threading.Event()
@@ -59,7 +59,7 @@ def held(population: Path, tell: Callable[[str], None]) -> Iterator[Claim]:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """One process' word that it trains a population."""
+    """The lease that one process holds on a population."""
 
     path: Path
     facts: dict[str, Any]
@@ -71,12 +71,12 @@ class Claim:
         objects.put(self.path, self.data(**facts))
 
     def check(self) -> None:
-        """Raises `UserError` where another process has followed this one."""
+        """Raises `UserError` if another process has taken over the lease."""
         if (last := _last(self.path.parent)) is not None and last.name > self.path.name:
             next_one = _read(last)
             raise UserError(
                 f"{self.path.parents[1]} is trained by {name(next_one) if next_one else 'another process'}, "
-                "as nothing was heard of this one for too long; this one ends"
+                "because this process was silent for too long; this process ends"
             )
 
 
@@ -102,15 +102,15 @@ def _last(folder: Path) -> Path | None:
 
 
 def _wait_for(path: Path, tell: Callable[[str], None]) -> None:
-    """Returns once a claim is released, or its holder gone.
+    """Waits until a claim is released or its holder is gone.
 
     Raises:
-      UserError: the holder is there.
+      UserError: the holder is alive.
     """
     first = _read(path)
     if first is None or first["released"] or _gone(first):
         return
-    tell(f"waits {SILENCE_SECONDS:.0f} s at most for a sign of {name(first)}, who trained {path.parents[1]}")
+    tell(f"waits at most {SILENCE_SECONDS:.0f} s for a sign of {name(first)}, which trained {path.parents[1]}")
     until = time.monotonic() + SILENCE_SECONDS
     while time.monotonic() < until:
         time.sleep(BEAT_SECONDS / 10)
@@ -122,7 +122,7 @@ def _wait_for(path: Path, tell: Callable[[str], None]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Returns a claim; None where the next holder has removed it."""
+    """Returns a claim, or None if the next holder has removed it."""
     objects.fetch(path.parent, [path.name])
     if not path.exists():
         return None
@@ -132,18 +132,18 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def this_process() -> dict[str, Any]:
-    """Returns what `name` tells people of this process."""
+    """Returns the facts of this process that `name` shows."""
     since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
     return {"pid": os.getpid(), "host": platform.node(), "since": since}
 
 
 def name(facts: dict[str, Any]) -> str:
-    """Returns what people know a process by that holds, or held, a population."""
+    """Describes, for a message, the process that holds or held a population."""
     return f"process {facts['pid']} on {facts['host']} since {facts['since']}"
 
 
 def _where() -> str:
-    """Returns what tells whether another process' number means anything here; nothing where that is not known."""
+    """Boot ID and PID namespace: if equal, another process's PID can be checked here. Empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -152,7 +152,7 @@ def _where() -> str:
 
 
 def _gone(claim: dict[str, Any]) -> bool:
-    """Returns whether the holder was a process of this machine that has ended."""
+    """Returns whether the holder was a process on this machine and has ended."""
     if not _where() or claim["where"] != _where():
         return False
     try:
@@ -168,6 +168,6 @@ def _beat(claim: Claim, stop: threading.Event) -> None:
     beat = 0
     while not stop.wait(BEAT_SECONDS):
         beat += 1
-        # A store that cannot be reached now is asked again; what that may mean is found out with the next save.
+        # If the store cannot be reached, the next beat tries again; the next save checks whether the lease was lost.
         with contextlib.suppress(objects.StoreError):
             claim.write(beat=beat)

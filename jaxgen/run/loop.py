@@ -3,20 +3,19 @@
 The order of things, and what "at step k" means:
 
 1. Start: the newest intact recovery checkpoint; where nothing was ever saved, the parents'
-   snapshots or the initialisation. Where all that was saved is damaged, the run refuses to start.
+   snapshots or the initialisation. If every checkpoint is damaged, the run refuses to start.
 2. `advance` makes updates; after k of them the state is "at step k". Step 0 is before the first.
-3. At a measuring step k the state at k is measured, then the stopping rule may freeze a member. The
-   last steps of conditions are measured too; the rule overlooks those that the schedule has not.
+3. At a measuring step k the state at k is measured, then the stopping rule may freeze a member. The last steps of
+   conditions are measured too; the rule ignores those that are not in the schedule.
 4. Then a snapshot of the state at k is saved, if one is due.
 5. Then a recovery checkpoint at k is saved, if one is due: rows and snapshots up to k are on disk
-   before it; mirrors are shown these rows, and status.json tells of it, after it. A resumed run goes
-   on with 2, and rows and snapshots beyond k are dropped before.
+   before it; mirrors and status.json are updated after it. A resumed run drops rows and snapshots beyond k, and
+   continues with 2.
 
 Rows are read one chunk behind: while the device computes chunk i + 1, the host reads chunk i.
 Checkpoints are written in the background, from a copy of the state.
-Of several processes the first one alone writes; they agree before each chunk on how long it is, and
-on whether to save or to stop after it.
-How the steps are cut into chunks never matters to the result.
+Only the first of several processes writes. Before each chunk the processes agree on its length, and on whether to save
+or to stop after it. The result never depends on how the steps are cut into chunks.
 """
 
 from __future__ import annotations
@@ -75,22 +74,22 @@ def train(
     arguments: RunArguments,
     ends: Collection[int] = (),
 ) -> None:
-    """Trains a population to the step `horizon`, or goes on with it.
+    """Trains a population to the step `horizon`, or resumes it.
 
     Args:
       path: the population's directory.
-      members: its members; a begun population's own, in their order.
+      members: its members; of a resumed population, its own in their order.
       horizon: the last step.
       snapshot_steps: steps whose parameters are kept; the last one always is.
-      starts: where each member starts from, None for the model's initialisation.
-      observer: is told of the progress.
-      arguments: how to run.
-      ends: the ends of conditions that share a member and are shorter, which are measured beside its schedule.
+      starts: the start of each member; None for the model's initialisation.
+      observer: receives the progress.
+      arguments: the options of the run.
+      ends: the last steps of shorter conditions that share a member; these steps are measured beside the schedule.
 
     Raises:
       Interrupted: the observer asked to stop, and the state is saved.
-      UserError: another process trains here; or what was saved is damaged, does not fit, or was
-        made by other versions.
+      UserError: another process trains here; or the checkpoints are damaged, do not fit, or were made by other
+        versions.
     """
     directory = PopulationDirectory(path)
     with directory.lock(observer.note):
@@ -141,7 +140,7 @@ class _Training:
             self.observer.started([member.condition.name for member in self.members], step, self.horizon)
             with self.stopwatch.during("compiling"):
                 self._compile(state)
-                processes.gathered(None)  # the first collective waits for a late process 30 s at most
+                processes.gathered(None)  # the first collective; it waits at most 30 s for a process
             self.observer.unsaved(True)
             self.watchdog = Watchdog()
             if self.constants.feed is not None:
@@ -169,7 +168,7 @@ class _Training:
 
     def _compile(self, state: State) -> None:
         traced = self.program.advance.trace(state, self.constants, jnp.int32(1))
-        flops = matmul_flops(traced.jaxpr.jaxpr)  # of one step: the loop over them counts as one turn
+        flops = matmul_flops(traced.jaxpr.jaxpr)  # of one step: the loop over the steps counts as one iteration
         self.keeper.throughput = Throughput(flops, self.condition.numerics, self.program.mesh.size)
         self.advance = self._compiled("advance", traced)
         self.measure = self._compiled("measure", self.program.measure.trace(state, self.constants, np.bool_(True)))
@@ -219,7 +218,7 @@ class _Training:
         return step, state
 
     def _dispatch(self, step: int, state: State, pacer: Pacer) -> tuple[State, Chunk]:
-        """Has the device make the updates of a chunk, and measure after them where that is due."""
+        """Dispatches the updates of a chunk, and the measures after them if they are due."""
         steps = pacer.steps(step)
         if self.feed is not None:
             steps = min(steps, self._fed(self.feed, step) - step)
@@ -233,7 +232,7 @@ class _Training:
         return state, Chunk(step, steps, token, row, began, ended)
 
     def _agree(self, pacer: Pacer, *, save_due: bool) -> tuple[bool, bool, bool]:
-        """Has all processes cut the next chunk alike; returns whether to stop, whether a save is due, and whether one
+        """Makes all processes agree on the next chunk. Returns whether to stop, whether a save is due, and whether one
         is being written."""
         save_due |= self.observer.save_requested() or self.keeper.is_due()
         wishes = processes.gathered([pacer.chunk, self.observer.stop_requested(), save_due, self.keeper.saver.busy])
@@ -247,7 +246,7 @@ class _Training:
             self.reader.read(unread.popleft(), self.keeper.throughput, self.watchdog)
 
     def _fed(self, feed: HostFeed, step: int) -> int:
-        """Sees to it that the batch of a step is at hand, and returns the first step whose batch is not."""
+        """Makes sure that the batch of a step is ready, and returns the first step whose batch is not."""
         if step >= feed.end:
             with self.stopwatch.during("input"):
                 self.constants = self.constants._replace(feed=feed.next())

@@ -1,10 +1,10 @@
-"""What makes a directory of files a checkpoint: a manifest, written last; imports no jax.
+"""The manifest, which makes a directory of files a checkpoint: it is written last. This module imports no jax.
 
     <step>/state/           the files of Orbax
-    <step>/manifest.json    every file's size and SHA-256, every leaf's shape and dtype, and whose state it is
+    <step>/manifest.json    every file's size and SHA-256, every leaf's shape and dtype, and its population
 
-A directory without a manifest is a save that did not end. One with a manifest is a checkpoint, and
-intact if the files are those of the manifest: all of them, no other, each with its digest.
+A directory without a manifest is a save that did not end. A directory with a manifest is a checkpoint. It is intact if
+its files are exactly those that the manifest lists, each with its digest.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Damaged(UserError):
 class Manifest:
     """What was saved."""
 
-    digest: str  # of all that follows
+    digest: str  # of all fields below
     step: int
     leaves: Mapping[str, tuple[str, tuple[int, ...]]]  # dotted path -> dtype, shape
-    facts: Mapping[str, Any]  # whose state it is, and where it was made: identities, environment, ...
+    facts: Mapping[str, Any]  # the population, and where it was trained: identities, environment, ...
     files: Mapping[str, tuple[int, str]]  # path below state/ -> bytes, SHA-256
 
     @property
@@ -48,7 +48,7 @@ class Manifest:
 
 
 def all_steps(directory: Path) -> list[int]:
-    """Returns the steps of a directory, those of saves that did not end too, in order."""
+    """Returns the steps of a directory in order, including those whose save did not end."""
     if objects.is_remote(directory):
         found = {name.partition("/")[0] for name in objects.names(directory)}
     else:
@@ -65,7 +65,7 @@ def published_steps(directory: Path) -> list[int]:
 
 
 def publish(path: Path, step: int, leaves: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """Makes a checkpoint of the files below `path/state`, and returns its digest: from here on it is one, and on disk.
+    """Makes the files below `path/state` a checkpoint, and returns its digest. On return the checkpoint is on disk.
 
     Args:
       path: the directory of the step.
@@ -87,10 +87,10 @@ def publish(path: Path, step: int, leaves: Mapping[str, Any], facts: Mapping[str
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Returns the manifest of a step's directory, whatever has become of the files that it names.
+    """Returns the manifest of a step's directory, without checking the files that it names.
 
     Raises:
-      Damaged: there is none as it was written.
+      Damaged: the manifest is missing or changed.
     """
     manifest_path = path / MANIFEST
     _check_directory(path)
@@ -118,7 +118,7 @@ def verify(path: Path) -> Manifest:
     """Returns the manifest of a step's directory, after reading every file that it names.
 
     Raises:
-      Damaged: it is no checkpoint, or not as it was saved; the file is named.
+      Damaged: the directory is no checkpoint, or a file is not as it was saved; the message names the file.
     """
     _fetch(path)
     manifest = read_manifest(path)
@@ -144,10 +144,10 @@ def check_owner(path: Path, found: Manifest, owner: Mapping[str, Any]) -> None:
     Args:
       path: the directory of the step.
       found: its manifest.
-      owner: the facts `identities` and `run` that the population's own have (`PopulationDirectory.owner`).
+      owner: the population's facts `identities` and `run` (`PopulationDirectory.owner`).
 
     Raises:
-      UserError: it is the state of others, or of the same in another order.
+      UserError: the checkpoint holds other members, or the same members in another order.
     """
     there, wanted = found.facts.get("identities"), owner["identities"]
     if there != wanted:
@@ -160,13 +160,13 @@ def check_owner(path: Path, found: Manifest, owner: Mapping[str, Any]) -> None:
         )
     if found.facts.get("run") != owner["run"]:
         raise UserError(
-            f"{path} was saved beside another run.json than the one that lies there: restore the files that belong "
+            f"{path} was saved with another run.json than the one in its directory: restore the files that belong "
             f"together from a copy, or start beside it with --fresh"
         )
 
 
 def remove(path: Path) -> None:
-    """Removes a step's directory, the manifest first: what is left of it is no checkpoint."""
+    """Removes a step's directory, the manifest first, so that a partly removed directory is no checkpoint."""
     objects.remove(path / MANIFEST)
     objects.remove(path)
     if path.is_dir() and not path.is_symlink():
@@ -175,7 +175,7 @@ def remove(path: Path) -> None:
 
 
 def _fetch(path: Path) -> None:
-    """Fetches a step's files from the store where it is kept: those that its manifest names."""
+    """Fetches from the store the files of a step that its manifest names."""
     if not objects.is_remote(path):
         return
     path.mkdir(parents=True, exist_ok=True)
@@ -183,13 +183,13 @@ def _fetch(path: Path) -> None:
     names: list[str] = []
     with contextlib.suppress(
         OSError, ValueError, LookupError, TypeError, RecursionError
-    ):  # `verify` says what is wrong
+    ):  # `verify` reports what is wrong
         names = [str(name) for name in json.loads((path / MANIFEST).read_bytes())["files"]]
     objects.fetch(path / STATE, names)
 
 
 def _digests(root: Path, *, sync: bool) -> dict[str, tuple[int, str]]:
-    """Returns size and SHA-256 of every file below `root`; with `sync`, once they are on disk."""
+    """Returns size and SHA-256 of every file below `root`. With `sync` it first makes sure that they are on disk."""
     found = {}
     for folder, folders, names in os.walk(root):
         for name in (*folders, *names):
@@ -215,7 +215,7 @@ def _check_directory(path: Path) -> None:
 
 
 def _mode(path: Path) -> int:
-    """Returns the file's mode, without following a link; 0 where there is nothing."""
+    """Returns the file's mode, without following a link; 0 if there is no file."""
     try:
         return path.lstat().st_mode
     except OSError:

@@ -1,4 +1,4 @@
-"""What shows a run's metrics elsewhere: TensorBoard and W&B."""
+"""Mirrors show a run's metrics elsewhere: in TensorBoard and W&B."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxgen.run.rows import Row
 from jaxgen.storage import links, objects
 from jaxgen.storage.files import remove_path
 
-# So much is kept in memory before it is appended to its files.
+# This much is buffered in memory before it is appended to the files.
 PENDING_BYTES = 16 * 2**20
 
 
@@ -32,7 +32,8 @@ class Mirror(Protocol):
 
 
 class TensorBoard:
-    """One event file a member, made anew from metrics.jsonl when a run goes on; open only while it is appended to."""
+    """Writes one event file a member. A resumed run rebuilds it from metrics.jsonl. It is open only during an
+    append."""
 
     def __init__(self, directory: Path, members: Sequence[str], rows: Iterable[Row]):
         if directory.is_symlink():
@@ -41,7 +42,7 @@ class TensorBoard:
         remove_path(directory)
         for name in members:
             (directory / name).mkdir(parents=True)
-        # Not tensorboardX's writers: they hold a file open for each member, and SummaryWriter has a thread, too.
+        # tensorboardX's own writers would hold a file open for each member, and SummaryWriter a thread as well.
         now = time.time()
         name = f"events.out.tfevents.{int(now)}.{socket.gethostname()}"
         self._files = [directory / member / name for member in members]
@@ -73,7 +74,7 @@ class TensorBoard:
 
 
 def _record(event: Any) -> bytes:
-    """Returns an event as event files have it: its length, the event, and a checksum of each."""
+    """Returns an event in the format of event files: its length and the event, each with a checksum."""
     data: bytes = event.SerializeToString()
     length = struct.pack("<Q", len(data))
     checks = (struct.pack("<I", masked_crc32c(part)) for part in (length, data))
@@ -81,7 +82,7 @@ def _record(event: Any) -> bytes:
 
 
 def check_wandb(project: str) -> None:
-    """Raises `UserError` where W&B cannot show a run."""
+    """Raises `UserError` if W&B cannot show a run."""
     if not project:
         raise UserError("--wandb: got an empty name, expected that of a project")
     if importlib.util.find_spec("wandb") is None:
@@ -92,11 +93,11 @@ class WeightsAndBiases:
     """One W&B run a population, keys prefixed by the member's name.
 
     Args:
-      project: W&B's.
-      id_: the run's; under it a resumed run goes on.
-      directory: the population's.
-      members: their names.
-      rows: those so far.
+      project: the W&B project.
+      id_: the id of the W&B run, which a resumed run continues.
+      directory: the population's directory.
+      members: the names of the members.
+      rows: the rows so far.
     """
 
     def __init__(self, project: str, id_: str, directory: Path, members: Sequence[str], rows: Iterable[Row]):
@@ -107,7 +108,7 @@ class WeightsAndBiases:
         links.check(directory / "wandb")
         self._members = members
         self._run = wandb.init(project=project, id=id_, name=directory.name, dir=str(directory), resume="allow")
-        # W&B keeps what it got before an interruption; its own step counter says how far that is.
+        # W&B keeps the rows that it received before an interruption; its own step counter says how many.
         self._first = self._run.step
         self.write(rows)
 

@@ -1,4 +1,4 @@
-"""How the steps are cut into chunks: it never matters to the result."""
+"""Cuts the steps into chunks. The result never depends on how."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Collection
 
 
 class Pacer:
-    """Chunks that take about so many seconds, and end at every boundary.
+    """Sizes chunks to take about `seconds`, and to end at every boundary.
 
     Args:
       boundaries: steps at which a chunk must end; the last is the horizon.
-      seconds: that a chunk is to take.
+      seconds: the target duration of a chunk.
     """
 
     def __init__(self, boundaries: Collection[int], seconds: float):
@@ -22,7 +22,7 @@ class Pacer:
         self._read_at = time.monotonic()
 
     def steps(self, step: int) -> int:
-        """Returns how many steps the chunk from `step` on has."""
+        """Returns the number of steps in the chunk that begins at `step`."""
         return min(self.boundaries[bisect.bisect_right(self.boundaries, step)] - step, self.chunk)
 
     def restart(self) -> None:
@@ -30,7 +30,7 @@ class Pacer:
         self._read_at = time.monotonic()
 
     def adapt(self) -> None:
-        """Makes chunks longer or shorter, by what the last one took."""
+        """Makes chunks longer or shorter, depending on how long the last one took."""
         took = time.monotonic() - self._read_at
         if took < self.seconds / 2:
             self.chunk *= 2

@@ -14,7 +14,7 @@ from jaxgen.storage import links
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """The steps whose trace is written: from after `start` updates to after `stop`."""
+    """The steps to trace: from after `start` updates to after `stop` updates."""
 
     start: int
     stop: int
@@ -24,7 +24,7 @@ class Profile:
         """Reads `100:200`.
 
         Raises:
-          UserError: it is not two steps, the first before the second.
+          UserError: the text is not two steps, the first before the second.
         """
         match = re.fullmatch(r"(\d{1,10}):(\d{1,10})", text)
         if match is None or int(match[1]) >= int(match[2]):
@@ -33,7 +33,7 @@ class Profile:
 
 
 class Profiler:
-    """Traces the steps of a profile; both of its steps must be ends of chunks."""
+    """Traces the steps of a profile. Chunks must end at both of its steps."""
 
     def __init__(self, profile: Profile | None, path: Path):
         self._profile = profile
@@ -45,7 +45,8 @@ class Profiler:
         return {self._profile.start, self._profile.stop} if self._profile else set()
 
     def reached(self, step: int) -> None:
-        """Is told the step at which the next chunk begins; all before it must have ended where a trace does."""
+        """Starts or stops the trace at the step where the next chunk begins. Before a stop, all earlier chunks must
+        have ended."""
         if self._profile is None:
             return
         if step == self._profile.start:
@@ -56,7 +57,7 @@ class Profiler:
             self.close()
 
     def close(self) -> None:
-        """Ends a trace that is being written."""
+        """Ends a trace that is still being written."""
         if self._tracing:
             self._tracing = False
             jax.profiler.stop_trace()

@@ -1,4 +1,4 @@
-"""Reading what the device has computed: which members go on, how fast it was, and rows for the disk and the mirrors."""
+"""Reads what the device has computed: which members are active, how fast it was, and rows for disk and mirrors."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from jaxgen.run.watchdog import Watchdog
 
 
 class Chunk(NamedTuple):
-    """Updates that were dispatched, and are not read yet."""
+    """Updates that were dispatched and whose results are not read yet."""
 
-    step: int  # reached by them
+    step: int  # reached by these updates
     steps: int
     token: Any  # (M,): the steps reached by the members
-    row: dict[str, Any] | None  # measured after them
-    began: float  # when they were dispatched
-    ended: float | None  # when they were done, where they were by the end of the dispatch
+    row: dict[str, Any] | None  # measured after the updates
+    began: float  # when the updates were dispatched
+    ended: float | None  # when the updates were done, if that was before the dispatch returned
 
 
 class Reader:
-    """Reads chunks in their order. Of several processes the first alone has rows to write (`metrics`) and mirrors."""
+    """Reads chunks in order. Only the first of several processes writes rows (`metrics`) and has mirrors."""
 
     def __init__(self, members: Sequence[Trajectory], directory: PopulationDirectory, observer: Observer):
         self.members, self.directory, self.observer = members, directory, observer
@@ -43,17 +43,17 @@ class Reader:
         self._unmirrored: list[Row] = []
         self._mirrored = 0  # rows so far
         self._warned: tuple[str, float] = ("", 0.0)
-        self._read_at = 0.0  # when the device had done all that is read
+        self._read_at = 0.0  # when the device had finished the last chunk read
 
     def read(self, chunk: Chunk, throughput: Throughput, watchdog: Watchdog) -> None:
-        """Waits for a chunk, and writes its rows: those of members that have come as far as its step."""
+        """Waits for a chunk, and writes the rows of the members that have reached its step."""
         step = chunk.step
         reached_M = on_host(chunk.token)
         watchdog.heard()
         if chunk.steps > 0 and chunk.ended is not None:
             throughput.add(chunk.steps, chunk.ended - chunk.began)
         elif chunk.steps > 0:
-            # The device began it once it had done all that was read before.
+            # The device began this chunk after it finished the one read before.
             throughput.add(chunk.steps, time.monotonic() - max(chunk.began, self._read_at))
         values = {key: np.asarray(column) for key, column in (chunk.row or {}).items()}
         self._read_at = time.monotonic()
@@ -74,7 +74,7 @@ class Reader:
             try:
                 self.metrics.append(rows)
             except OSError as error:
-                self.warn(f"rows are kept in memory, as they cannot be written: {error}")
+                self.warn(f"rows are kept in memory because they cannot be written: {error}")
         self.observer.advanced(step, rows)
 
     def _tell_failed(self, failed_M: np.ndarray, reached_M: np.ndarray) -> None:
@@ -90,11 +90,11 @@ class Reader:
 
     @property
     def rows(self) -> int:
-        """How many rows there are so far, shown to mirrors or not."""
+        """The number of rows so far, whether mirrors have them or not."""
         return self._mirrored + len(self._unmirrored)
 
     def show_mirrors(self, rows: int) -> None:
-        """Shows the mirrors the first `rows`; one that fails is left out."""
+        """Shows the mirrors the first `rows` rows. A mirror that fails is left out from then on."""
         covered = self._unmirrored[: rows - self._mirrored]
         for mirror in tuple(self.mirrors):
             self.mirrors.remove(mirror)
@@ -106,7 +106,7 @@ class Reader:
 
     @contextlib.contextmanager
     def left_out(self, name: str) -> Iterator[None]:
-        """Notes that a mirror fails: whatever it is, training goes on."""
+        """Reports a mirror that fails. Training continues whatever the error is."""
         try:
             yield
         except UserError:
@@ -115,7 +115,7 @@ class Reader:
             self.observer.note(f"{name} is left out until the run is resumed: {error}")
 
     def warn(self, text: str) -> None:
-        """Says what is wrong: once, and then once a minute."""
+        """Reports a problem at once, and then at most once a minute."""
         said, at = self._warned
         if text != said or time.monotonic() - at > 60:
             self._warned = (text, time.monotonic())

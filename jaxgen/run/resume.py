@@ -1,4 +1,4 @@
-"""From which state a run goes on, and whether it may."""
+"""Chooses the checkpoint that a run resumes from, and lists what has changed since."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from jaxgen.run.rows import check_rows
 def newest_intact(
     directory: PopulationDirectory, recovery: CheckpointStore, *, start_over: bool, tell: Callable[[str], None]
 ) -> Manifest | None:
-    """Returns the manifest of the newest checkpoint whose files, and whose rows, are all there.
+    """Returns the manifest of the newest checkpoint whose files and rows are all intact.
 
     Args:
-      directory: of the population.
+      directory: the population's directory.
       recovery: its checkpoints.
-      start_over: whether to return None, too, where something was saved and none of it is intact.
-      tell: is told of what is left out.
+      start_over: whether to return None, instead of an error, if checkpoints exist but none is intact.
+      tell: receives a message for each damaged checkpoint.
 
     Raises:
-      UserError: something was saved, and none of it is intact; or it is the state of other runs.
+      UserError: checkpoints exist but none is intact; or they belong to other runs.
     """
     damaged = []
     for step in reversed(recovery.all_steps()):
@@ -34,7 +34,7 @@ def newest_intact(
         except Damaged as damage:
             damaged.append(str(damage))
             directory.event("damaged", step=step, what=str(damage))
-            tell(f"step {step} is left out: {damage}")
+            tell(f"step {step} is skipped: {damage}")
     saved_step = directory.status()["step"]
     if saved_step is None and not recovery.steps():
         return None
@@ -49,7 +49,7 @@ def newest_intact(
 
 
 def drift(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Returns in words what has changed of what a run's bits depend on."""
+    """Describes the changes between two fingerprints: the versions, devices and flags on which a run's bits depend."""
     return [
         f"{name} was {then.get(name, 'not set')}, is {now.get(name, 'not set')}"
         for name in sorted(then.keys() | now.keys())

@@ -18,17 +18,17 @@ Row = dict[str, Any]  # {"step": int, "member": int, "time": seconds since the e
 
 
 def metric_row(step: int, member: int, time: float, values: dict[str, float]) -> Row:
-    """Makes a row; a value that is not finite becomes None, as JSON has no word for it."""
+    """Makes a row. A value that is not finite becomes None, because JSON cannot express it."""
     finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
     return {"step": step, "member": member, "time": round(time, 3), "values": finite}
 
 
 def read_rows(path: Path, size: float = math.inf) -> Iterator[Row]:
-    """Gives the rows of a metrics file, but for a last line that is not written to its end.
+    """Yields the rows of a metrics file, except an incomplete last line.
 
     Args:
       path: the file.
-      size: how many of its bytes to read at most.
+      size: the largest number of bytes to read.
 
     Raises:
       UserError: a line is no row.
@@ -49,10 +49,10 @@ def read_rows(path: Path, size: float = math.inf) -> Iterator[Row]:
 
 
 def check_rows(path: Path, synced: Mapping[str, Any]) -> None:
-    """Compares the beginning of a metrics file with what `MetricsFile.sync` said of it.
+    """Compares the beginning of a metrics file with the size and digest that `MetricsFile.sync` returned.
 
     Raises:
-      Damaged: it is not the same.
+      Damaged: they differ.
     """
     size = path.stat().st_size if path.is_file() else 0
     if size < synced["bytes"]:
@@ -71,11 +71,11 @@ def _digest_of_beginning(path: Path, size: int) -> hashlib._Hash:
 
 
 class MetricsFile:
-    """Appends rows to a metrics file, and says what of it is on disk.
+    """Appends rows to a metrics file, and reports how much of it is on disk.
 
     Args:
-      path: the file; what it holds beyond `size` is cut off.
-      size: how many of its bytes to keep.
+      path: the file; it is truncated to `size` bytes.
+      size: how many bytes to keep.
     """
 
     def __init__(self, path: Path, size: int):
@@ -87,7 +87,7 @@ class MetricsFile:
         self._path = path
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Appends rows. Those that cannot be written are kept, and come with the next ones.
+        """Appends rows. Rows that cannot be written are kept, and written with the next ones.
 
         Raises:
           OSError: they could not be written.
@@ -100,7 +100,8 @@ class MetricsFile:
             self._size += count
 
     def sync(self) -> dict[str, Any]:
-        """Returns once all rows are on disk, with what a checkpoint says of them: their bytes and SHA-256.
+        """Waits until all rows are on disk, and returns what a checkpoint records: the file's size in bytes and its
+        SHA-256.
 
         Raises:
           OSError: they could not be written.
@@ -110,7 +111,7 @@ class MetricsFile:
         return {"bytes": self._size, "sha256": self._digest.hexdigest()}
 
     def send(self, size: int) -> None:
-        """Returns once this many bytes of it are in the store, of a run that is kept in one.
+        """Uploads the first `size` bytes and waits until the store has them, if the run is kept in a store.
 
         Raises:
           StoreError: they could not be sent.

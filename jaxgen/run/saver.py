@@ -17,16 +17,16 @@ class Save:
 
     store: CheckpointStore
     step: int
-    leaves: Any  # on the host, and nobody else's
-    facts: Callable[[], Mapping[str, Any]] = dict  # asked for once what is before it in line is on disk
-    before: Callable[[], None] = lambda: None  # called first; it is not written where this fails
-    published: Callable[[], None] = lambda: None  # called once it is on disk
+    leaves: Any  # on the host; only the saver uses them
+    facts: Callable[[], Mapping[str, Any]] = dict  # called once all earlier saves are on disk
+    before: Callable[[], None] = lambda: None  # called first; if it fails, nothing is written
+    published: Callable[[], None] = lambda: None  # called once the checkpoint is on disk
 
 
 class Saver:
-    """Writes checkpoints one after the other, in the order in which they were added.
+    """Writes checkpoints one after another, in the order in which they were added.
 
-    One that fails stays the first in line until `start` is called again.
+    A checkpoint that fails stays first in line until `start` is called again.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Saver:
 
     @property
     def waiting(self) -> int:
-        """How many are not on disk yet."""
+        """The number of checkpoints that are not on disk yet."""
         return len(self._line)
 
     @property
@@ -47,11 +47,11 @@ class Saver:
         self._line.append(save)
 
     def withdraw(self, store: CheckpointStore) -> None:
-        """Takes what waits for a store out of the line. Only while it is not busy."""
+        """Removes the saves that wait for one store. Call it only when the saver is idle."""
         self._line = deque(save for save in self._line if save.store is not store)
 
     def start(self) -> None:
-        """Writes what is in line, unless it is at it already."""
+        """Starts writing the saves in line, unless that is already running."""
         if self._line and not self.busy:
             self._attempt = self._executor.submit(self._write)
 
@@ -69,7 +69,7 @@ class Saver:
             self._attempt.exception()
 
     def failure(self) -> str | None:
-        """Returns why the last attempt ended early; once."""
+        """Returns why the last attempt ended early, and forgets it."""
         if self._attempt is None or not self._attempt.done():
             return None
         error, self._attempt = self._attempt.exception(), None

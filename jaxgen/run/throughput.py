@@ -1,4 +1,4 @@
-"""How fast a population trains, and what part of the device's peak that is."""
+"""Measures how fast a population trains, and which part of the device's peak that is."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 from jaxgen.condition import Numerics
 from jaxgen.distributed.devices import named
 
-# The last so many chunks are looked at, half an hour's or more.
+# Statistics cover this many of the last chunks: half an hour or more.
 CHUNKS = 4096
 
 
 class Throughput:
-    """The time of steps, of chunks in which nothing but training happened.
+    """Collects step times from the chunks in which nothing but training happened.
 
     Args:
-      flops: of the matrix products of one step of the whole population, on all devices together.
-      numerics: what they are computed in.
-      devices: what they are computed on.
+      flops: operations of the matrix products in one step of the whole population, on all devices together.
+      numerics: the precision of the computation.
+      devices: the number of devices.
     """
 
     def __init__(self, flops: int, numerics: Numerics, devices: int):
@@ -37,8 +37,8 @@ class Throughput:
 
     def facts(self) -> dict[str, Any]:
         """Returns JSON: `flops` of a step; `step_seconds`, percentiles over the steps, each as long as the mean of its
-        chunk; `flops_per_second` of the median step; `mfu`, the part of the device's peak that this is. What is not
-        known is None.
+        chunk; `flops_per_second` of the median step; `mfu`, the part of the device's peak that this is. Unknown values
+        are None.
         """
         facts: dict[str, Any] = {"flops": self._flops, "step_seconds": None, "flops_per_second": None, "mfu": None}
         if not self._chunks:
@@ -53,27 +53,27 @@ class Throughput:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How one population trained."""
+    """The time and speed of one population's training."""
 
     conditions: tuple[str, ...]
     members: int
     seconds: Mapping[str, float]  # by activity, all processes together
-    throughput: Mapping[str, Any]  # the facts of a `Throughput`; none where no step was timed
+    throughput: Mapping[str, Any]  # the facts of a `Throughput`; empty if no step was timed
 
     def milliseconds(self) -> dict[str, str]:
-        """Returns the time of a step by percentile, in words."""
+        """Returns the time of a step in milliseconds by percentile, as text."""
         found = self.throughput.get("step_seconds") or {}
         return {percent: f"{1e3 * seconds:.3g}" for percent, seconds in found.items()}
 
     def rate(self) -> str:
-        """Returns the operations a second of the median step, and their part of the device's peak, in words."""
+        """Describes the operations a second of the median step, and their part of the device's peak."""
         mfu = self.throughput["mfu"]
         share = f", {100 * mfu:.1f} % of the peak" if mfu else ""
         return f"{self.throughput['flops_per_second'] / 1e9:.3g} GFLOP/s{share}"
 
 
 def _percentile(values: np.ndarray, weights: np.ndarray, percent: float) -> float:
-    """Returns the least value that `percent` of the weight does not exceed."""
+    """Returns the weighted percentile of the values."""
     order = np.argsort(values, kind="stable")
     below = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(below, percent / 100 * below[-1])])

@@ -1,4 +1,4 @@
-"""Says where a run hangs: the stacks of all its threads, once no chunk has ended for far longer than any took."""
+"""Shows where a run hangs: writes the stacks of all its threads if no chunk has ended for unusually long."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ TIMES_LONGEST = 20.0
 
 
 class Watchdog:
-    """Writes all stacks to standard error where nothing is heard for 5 minutes, or 20 times the longest silence so far.
+    """Writes all stacks to standard error after a silence of 5 minutes, or of 20 times the longest silence so far.
 
-    The writing is faulthandler's, from a thread that needs no Python: what hangs may hold the interpreter.
+    faulthandler writes them from a thread that needs no Python, because the hanging code may hold the interpreter.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Watchdog:
         self.heard()
 
     def heard(self) -> None:
-        """Is told that a chunk has ended."""
+        """Restarts the timer: a chunk has ended."""
         now = time.monotonic()
         self._longest = max(self._longest, now - self._last)
         self._last = now

@@ -1,1 +1,1 @@
-"""Files that are whole or not there, object stores, and links that lead nowhere."""
+"""Atomic files, object stores, and protection against links that lead out of a run."""

@@ -1,6 +1,6 @@
-"""Files that are whole or not there: what has been written is on disk, under its name, or nothing is.
+"""Atomic files: a written file is on disk, whole and under its name, or it is not there at all.
 
-Of a run in an object store, a file is on disk once it is in the store.
+In an object store, "on disk" means that the store has the file.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from jaxgen.errors import UserError
 from jaxgen.storage import links, objects
 
 _ADVICE = "restore it from a copy, or start beside it with --fresh"
-# Of a file name that is made from a text; file systems take 255 bytes, and endings are added to it.
+# The longest file name made from a text. File systems allow 255 bytes, and endings are added to the name.
 _LONGEST_NAME = 120
 
 
 def file_names(texts: Sequence[str]) -> list[str]:
-    """Returns a file name for each text: its letters and digits, and a digest where these alone would be too long, or
-    those of another text, capitals set aside."""
+    """Returns a file name for each text: its letters and digits. A digest is added if they are too long, or equal those
+    of another text when case is ignored."""
     plain = [re.sub(r"[^A-Za-z0-9=.,_+-]", "_", text) for text in texts]
     owners = Counter(name.casefold() for name, _ in set(zip(plain, texts, strict=True)))
     return [
@@ -38,10 +38,10 @@ def file_names(texts: Sequence[str]) -> list[str]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all, and returns when it is on disk."""
+    """Writes a text file atomically, and returns when it is on disk."""
     make_directory(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less what the umask takes
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # the umask removes permissions
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -52,28 +52,28 @@ def write_text(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(path)  # the system names none where a write fails
+            error.filename = str(path)  # the system gives no file name when a write fails
         raise
     sync_directory(path.parent)
     objects.send(path)
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Writes a JSON file whole or not at all, and returns when it is on disk."""
+    """Writes a JSON file atomically, and returns when it is on disk."""
     write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
 def write_sealed(path: Path, data: Mapping[str, Any]) -> None:
-    """Writes a JSON object as `write_json` does, with its own digest."""
-    data = json.loads(json.dumps(data))  # as it will be read: keys are text
+    """Writes a JSON object as `write_json` does, together with its digest."""
+    data = json.loads(json.dumps(data))  # the form in which it will be read: keys become text
     write_json(path, {"sha256": digest_of_json(data), **data})
 
 
 def read_sealed(path: Path, fields: Mapping[str, type] | None = None) -> Any:
-    """Reads what `write_sealed` wrote, as `read_json` does.
+    """Reads a file of `write_sealed`, as `read_json` does, and checks its digest.
 
     Raises:
-      UserError: also where it is not what was written.
+      UserError: as `read_json`, or the contents differ from what was written.
     """
     data = read_json(path)
     if isinstance(data, dict) and "sha256" not in data:
@@ -85,7 +85,7 @@ def read_sealed(path: Path, fields: Mapping[str, type] | None = None) -> Any:
 
 
 def digest_of_json(data: Any) -> str:
-    """Returns the SHA-256 of JSON data, however it is laid out in a file."""
+    """Returns the SHA-256 of JSON data, independent of its layout in a file."""
     return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -94,10 +94,10 @@ def read_json(path: Path, fields: Mapping[str, type] | None = None) -> Any:
 
     Args:
       path: the file.
-      fields: what it holds at least, and of which kind.
+      fields: the fields that it must hold, with their types.
 
     Raises:
-      UserError: it is not a file, not JSON, or lacks a field.
+      UserError: the path is not a file, or the file is not JSON or lacks a field.
     """
     if not path.is_file():
         raise UserError(f"{path} is missing or not a file; {_ADVICE}")
@@ -110,7 +110,7 @@ def read_json(path: Path, fields: Mapping[str, type] | None = None) -> Any:
 
 
 def check_fields(path: Path, data: Any, fields: Mapping[str, type | tuple[type, ...]]) -> None:
-    """Raises `UserError` where data read from a file has not these fields, of these kinds."""
+    """Raises `UserError` if data read from a file lacks one of these fields, or its type is wrong."""
     for name, kind in fields.items():
         if not isinstance(data, dict) or not isinstance(data.get(name), kind):
             kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
@@ -119,7 +119,7 @@ def check_fields(path: Path, data: Any, fields: Mapping[str, type | tuple[type, 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raises `UserError` where what was read from a file turns out to have another form."""
+    """Turns an error about the form of data read from a file into a `UserError`."""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
@@ -127,10 +127,10 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def make_directory(path: Path) -> None:
-    """Makes a directory and those above it, all or none of them, and returns when they are on disk.
+    """Makes a directory and its parents, all or none of them, and returns when they are on disk.
 
     Raises:
-      UserError: there is a file, or a link within a run.
+      UserError: a file is in the way, or a link within a run.
     """
     links.check(path)
     missing = [each for each in (path, *path.parents) if not each.is_dir()]
@@ -147,13 +147,13 @@ def make_directory(path: Path) -> None:
             sync_directory(each.parent)
     except (OSError, UserError):
         for each in reversed(made):
-            with contextlib.suppress(OSError):  # there is something in it by now
+            with contextlib.suppress(OSError):  # it is no longer empty
                 each.rmdir()
         raise
 
 
 def remove_path(path: Path) -> None:
-    """Removes a file, a link or a whole folder; nothing that a link names."""
+    """Removes a file, a link or a whole folder, but never the target of a link."""
     links.check(path.parent)
     if path.is_dir() and not path.is_symlink():
         import shutil
@@ -164,7 +164,7 @@ def remove_path(path: Path) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Returns once the names in a directory are on disk."""
+    """Waits until the entries of a directory are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,7 +1,7 @@
-"""No link leads out of a run: it may come from a stranger, and whoever opens it writes and deletes in it.
+"""Refuses links inside a run: a run may come from a stranger, and opening it writes and deletes files in it.
 
-The run's directory itself may be a link, and so may folders above it. Below it nothing is one: what is found at the
-opening is refused by name (`confine`), and every write and removal looks again (`check`).
+The run's directory and its parents may be links. Nothing below it may be one: `confine` refuses by name the links that
+it finds when a run is opened, and `check` looks again at every write and removal.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _FILES = {
     "metrics.jsonl", "status.json", "events.jsonl", "analyses.json", "owner.json", "lock",
     "job.json", "log", "starts",
 }  # fmt: skip
-# Made anew whenever a run goes on, and left out where it cannot be: a link here stops nobody.
+# A resumed run rebuilds these, or leaves them out if it cannot, so a link here need not stop it.
 _MIRROR = "tensorboard"
 
 _confined: set[Path] = set()
 
 
 def confine(run: Path) -> None:
-    """Has nothing below a run's directory be read, written or removed through a link.
+    """Ensures that nothing below a run's directory is read, written or removed through a link.
 
     Raises:
-      UserError: something in it is a link or no regular file, or a file where a folder belongs or the reverse.
+      UserError: an entry is a link or no regular file, or a file where a folder belongs, or the reverse.
     """
     run = run.absolute()
     _confined.add(run)
@@ -39,7 +39,7 @@ def confine(run: Path) -> None:
 
 
 def check(path: Path) -> None:
-    """Raises `UserError` where a path in a confined run is a link, or lies below one that is in the run."""
+    """Raises `UserError` if a path in a confined run is a link, or lies below a link in the run."""
     path = path.absolute()
     parts = [path, *path.parents]
     for number, each in enumerate(parts):
@@ -51,20 +51,20 @@ def check(path: Path) -> None:
 
 
 def open_in_place(path: Path, flags: int) -> int:
-    """Opens a file that is written where it lies, or makes it, and returns its descriptor.
+    """Opens or creates a file that is written in place, and returns its descriptor.
 
     Raises:
-      UserError: it is a link, no regular file, or has a second name, which would show what is written too.
+      UserError: the file is a link, no regular file, or has a second name (a hard link) that would change too.
     """
     check(path)
     if path.is_symlink():
         raise UserError(_told(path))
-    # Without waiting: a named pipe has nobody at its other end.
+    # Non-blocking, because opening a named pipe would wait for a process at its other end.
     opened = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     if not path.is_file() or os.fstat(opened).st_nlink > 1:
         os.close(opened)
         raise UserError(
-            f"{path} is no file, or has a second name (a hard link) that would be written too; "
+            f"{path} is no regular file, or has a second name (a hard link) that would change too; "
             f"put a copy in its place: cp FILE COPY && mv COPY FILE"
         )
     return opened
@@ -80,7 +80,7 @@ def _look(folder: Path, run: Path) -> None:
         elif stat.S_ISDIR(mode):
             if known and name in _FILES:
                 raise UserError(f"{path} is a folder, expected a file; restore it from a copy, or remove it")
-            # A manifest knows what is in a checkpoint.
+            # A checkpoint's manifest lists its files.
             if name != _MIRROR and not (name.isdecimal() and folder.name in ("recovery", "snapshots")):
                 _look(path, run)
         elif not stat.S_ISREG(mode):
@@ -90,7 +90,7 @@ def _look(folder: Path, run: Path) -> None:
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Gives what is in a folder, in order, each with its mode; whoever trains may remove some of it meanwhile."""
+    """Yields the entries of a folder in order, each with its mode. A training process may remove some meanwhile."""
     with contextlib.suppress(FileNotFoundError):
         for name in sorted(os.listdir(folder)):
             with contextlib.suppress(FileNotFoundError):
@@ -98,7 +98,7 @@ def _entries(folder: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _of_wandb(path: Path, run: Path) -> bool:
-    """Returns whether a link is one that W&B makes to its newest files: it leads no higher than where it lies."""
+    """Returns whether a link is one that W&B makes to its newest files: such a link does not leave its folder."""
     if "wandb" not in path.relative_to(run).parts[:-1]:
         return False
     target = Path(os.readlink(path))
@@ -106,4 +106,4 @@ def _of_wandb(path: Path, run: Path) -> bool:
 
 
 def _told(path: Path) -> str:
-    return f"{path} is a link, and nothing in a run may be one; put what it names in its place, or remove it"
+    return f"{path} is a link, and a run may hold no links; replace it by its target, or remove it"

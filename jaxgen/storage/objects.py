@@ -1,14 +1,13 @@
-"""Runs in object stores, gs:// and s3://: imports no jax, and other libraries only where a store is named.
+"""Runs in object stores, gs:// and s3://. Imports no jax, and other libraries only when a store is used.
 
-A location such as s3://bucket/runs stands for a folder of this process alone, among the machine's
-temporary files. What is written there goes to the store before the call that writes it returns
-(`send`); what lies there is fetched when a run is opened, and a checkpoint when it is read (`fetch`).
-The store has the names and bytes that a run's directory on a disk has: either can be copied over
-the other.
+A location such as s3://bucket/runs is mirrored in a private temporary folder of this process. A call that writes a file
+there uploads it before it returns (`send`). Opening a run fetches its files, and reading a checkpoint fetches the
+checkpoint (`fetch`). The store holds the same names and bytes as a run's directory on a disk, so either can be copied
+over the other.
 
-Relied on is that an object is there whole or not at all, and that listing names all there are.
-Nothing is renamed, appended to or locked; what one alone may make is made under the condition that
-nobody else has (`create`).
+This module relies on two promises of a store: an object is there whole or not at all, and listing names all objects.
+Nothing is renamed, appended to or locked. An object that only one process may create is written with a precondition
+that it does not exist yet (`create`).
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from typing import Any
 
 from jaxgen.errors import UserError, shown
 
-_DRIVERS = {"gs": "gcs", "s3": "s3"}  # tensorstore's
+_DRIVERS = {"gs": "gcs", "s3": "s3"}  # tensorstore's names
 _LOCATION = re.compile(r"([a-z0-9]+)://([^/]*)/*(.*)")
-# Tried again for about 15 s. Saving goes on with training after that, and is tried again with the next save.
+# Retries last about 15 s. After that training continues, and the next save tries again.
 _RETRIES = {"max_retries": 5, "initial_delay": "500ms", "max_delay": "8s"}
-# What the store says where asking again does not help.
+# Answers of a store for which a retry does not help.
 _REFUSALS = ("NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_ARGUMENT")
 
 
 class StoreError(OSError):
-    """An object store did not do what it was asked."""
+    """An operation of an object store failed."""
 
     def __init__(self, url: str, error: Exception):
         reason = (str(error).splitlines() or [type(error).__name__])[0].partition(" [")[0].strip()
@@ -45,13 +44,13 @@ class StoreError(OSError):
 
 @dataclasses.dataclass(frozen=True)
 class _Bucket:
-    """A bucket, and the folder that stands for it here."""
+    """A bucket, and the local folder that mirrors it."""
 
     scheme: str
     name: str
     folder: Path
-    sent: dict[Path, tuple[int, int]]  # size and time of change of the files that were sent
-    generations: dict[Path, bytes]  # of the objects, as they were last seen
+    sent: dict[Path, tuple[int, int]]  # size and modification time of the files when they were sent
+    generations: dict[Path, bytes]  # the objects' generations when last seen
 
     @property
     def url(self) -> str:
@@ -68,7 +67,7 @@ class _Bucket:
                 region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
                 spec |= {"endpoint": endpoint, "aws_region": region}
             if "AWS_ACCESS_KEY_ID" in os.environ:
-                # Else tensorstore looks for files first, and says of each that it is not there.
+                # Otherwise tensorstore looks for credential files first, and logs each one that is missing.
                 spec["aws_credentials"] = {"type": "environment"}
         return self.done(tensorstore.KvStore.open(spec, context=context), "")
 
@@ -76,7 +75,7 @@ class _Bucket:
         """Returns a future's result.
 
         Raises:
-          StoreError: there is none.
+          StoreError: the operation failed.
         """
         try:
             return future.result()
@@ -84,7 +83,7 @@ class _Bucket:
             raise StoreError(f"{self.url}/{key}", error) from None
 
     def keys(self, key: str) -> list[str]:
-        """Returns the keys of what lies at a key, or below it."""
+        """Returns the keys of the objects at a key, or below it."""
         import tensorstore
 
         within = tensorstore.KvStore.KeyRange(key, f"{key}0") if key else tensorstore.KvStore.KeyRange()
@@ -98,16 +97,16 @@ _scratch_locks: list[Any] = []
 
 
 def locate(text: str) -> Path:
-    """Returns the path of a folder, or the one that stands here for gs://BUCKET/FOLDER or s3://BUCKET/FOLDER.
+    """Returns the path of a folder, or the local folder that mirrors gs://BUCKET/FOLDER or s3://BUCKET/FOLDER.
 
     Raises:
-      UserError: it is of no other form with `://`.
+      UserError: the text has another form with `://`.
     """
     match = _LOCATION.fullmatch(text)
     if match is None:
         return local_path(text)
     scheme, name, key = match.groups()
-    # Stores have their own rules; these keep what stands here for a bucket inside of its folder.
+    # Stores have their own rules; these keep the local mirror of a bucket inside its folder.
     rightful = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,221}", name) and text.isprintable()
     if scheme not in _DRIVERS or not rightful or {"..", "."} & set(key.split("/")) or len(key.encode()) > 900:
         raise UserError(f"got {shown(text)}, expected a folder, gs://BUCKET/FOLDER or s3://BUCKET/FOLDER")
@@ -118,10 +117,10 @@ def locate(text: str) -> Path:
 
 
 def local_path(text: str) -> Path:
-    """Returns the path of a file or folder of this machine.
+    """Returns the path of a file or folder on this machine.
 
     Raises:
-      UserError: it is empty, not printable, or a place elsewhere.
+      UserError: the text is empty, not printable, or a location in a store.
     """
     if not text or not text.isprintable() or "://" in text:
         raise UserError(f"got {shown(text)}, expected the path of a file or folder, of printable characters")
@@ -129,24 +128,24 @@ def local_path(text: str) -> Path:
 
 
 def url(path: Path) -> str:
-    """Returns where a path's file is kept: its URL in a store, or the path itself."""
+    """Returns the location of a file: its URL in a store, or the path itself."""
     return with_urls(str(path))
 
 
 def with_urls(text: str) -> str:
-    """Returns a text with URLs in place of the paths that stand for them here."""
+    """Replaces the local paths of stored files in a text by their URLs."""
     for bucket in _buckets.values():
         text = text.replace(str(bucket.folder), bucket.url)
     return text
 
 
 def is_remote(path: Path) -> bool:
-    """Returns whether a path stands for a place in a store."""
+    """Returns whether a path mirrors a location in a store."""
     return _home(path) is not None
 
 
 def exists(path: Path) -> bool:
-    """Returns whether there is a file or folder, here or where it is kept."""
+    """Returns whether a file or folder exists, here or in the store that keeps it."""
     if path.exists():
         return True
     home = _home(path)
@@ -154,16 +153,16 @@ def exists(path: Path) -> bool:
 
 
 def names(folder: Path) -> list[str]:
-    """Returns the paths of the files below a folder in a store, relative to it, in order."""
+    """Lists the paths of the files below a folder in a store, relative to it, in order."""
     home = _home(folder)
     assert home is not None
     bucket, key = home
-    # Consoles make objects whose names end with a slash, to show folders.
+    # Web consoles create objects whose names end with a slash, to show folders.
     return [each.removeprefix(f"{key}/") for each in bucket.keys(key) if each != key and not each.endswith("/")]
 
 
 def send(*paths: Path) -> None:
-    """Returns once these files are where they are kept, as they are here."""
+    """Uploads these files and waits until the store has them."""
     writes = []
     for path in paths:
         home = _home(path)
@@ -177,7 +176,7 @@ def send(*paths: Path) -> None:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Writes an object, whatever is here."""
+    """Writes an object, ignoring the local file."""
     home = _home(path)
     assert home is not None
     bucket, key = home
@@ -185,8 +184,8 @@ def put(path: Path, data: bytes) -> None:
 
 
 def send_changed(folder: Path, leave: Container[str]) -> None:
-    """Sends the files below a folder that are new or changed since they were sent, but for those of some names and
-    those in folders of these names."""
+    """Uploads the files below a folder that are new or changed since the last upload, except files and folders whose
+    name is in `leave`."""
     home = _home(folder)
     if home is None:
         return
@@ -200,12 +199,12 @@ def send_changed(folder: Path, leave: Container[str]) -> None:
 
 
 def fetch(folder: Path, wanted: list[str] | None = None, leave: Container[str] = ()) -> None:
-    """Makes files here what they are where they are kept.
+    """Makes local files equal to those in the store.
 
     Args:
       folder: the folder.
-      wanted: the files below it; None: all there are, but for those of owned folders, and
-      leave: those in folders of these names.
+      wanted: the files below it; None: all files except those of owned folders.
+      leave: names of folders whose files are not fetched.
     """
     home = _home(folder)
     if home is None:
@@ -218,7 +217,7 @@ def fetch(folder: Path, wanted: list[str] | None = None, leave: Container[str] =
         if any(part in leave for part in parts):
             continue
         if {"", ".", ".."} & set(parts):
-            raise UserError(f"{bucket.url}/{key}/{name}: that is no name of a file; rename it")
+            raise UserError(f"{bucket.url}/{key}/{name}: this cannot be the name of a file; rename it")
         if wanted is None and any(path.is_relative_to(each) for each in _owned):
             continue
         known = bucket.generations.get(path) if path.exists() else None
@@ -240,7 +239,7 @@ def fetch(folder: Path, wanted: list[str] | None = None, leave: Container[str] =
 
 @contextlib.contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Has the files of a folder be the newest here: they are fetched by name alone."""
+    """Declares the local files of a folder the newest: inside, they are fetched only if named."""
     _owned.add(folder)
     try:
         yield
@@ -249,7 +248,7 @@ def owned(folder: Path) -> Iterator[None]:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or folder where it is kept; what stands for it here stays."""
+    """Removes a file or folder from the store; the local mirror stays."""
     home = _home(path)
     if home is not None:
         bucket, key = home
@@ -258,7 +257,7 @@ def remove(path: Path) -> None:
 
 
 def create(path: Path, data: bytes) -> bool:
-    """Makes an object, unless there is one; returns whether it did. `data` must be nobody else's."""
+    """Creates an object unless it exists, and returns whether it did. No other process may pass the same `data`."""
     home = _home(path)
     assert home is not None
     bucket, key = home
@@ -267,13 +266,13 @@ def create(path: Path, data: bytes) -> bool:
         written = bucket.done(bucket.store.write(key, data, if_equal=found.stamp.generation), key)
         if written.generation:
             return True
-        # Perhaps it was made, and only the answer was lost.
+        # Perhaps the object was created and only the answer was lost.
         found = bucket.done(bucket.store.read(key), key)
     return bool(found.value == data)
 
 
 def _home(path: Path) -> tuple[_Bucket, str] | None:
-    """Returns the bucket and key of a path that stands for a place in a store."""
+    """Returns the bucket and key of a path that mirrors a location in a store."""
     for bucket in _buckets.values():
         if path.is_relative_to(bucket.folder):
             key = path.relative_to(bucket.folder).as_posix()
@@ -283,7 +282,7 @@ def _home(path: Path) -> tuple[_Bucket, str] | None:
 
 @functools.cache
 def _scratch() -> Path:
-    """Returns a folder of this process; removes those of processes that were killed."""
+    """Returns a private folder of this process, and removes the folders of killed processes."""
     import shutil
     import tempfile
 

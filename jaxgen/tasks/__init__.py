@@ -1,4 +1,4 @@
-"""Tasks, one file a family; all are imported here, so that a saved configuration finds its kind."""
+"""Tasks, one file a family. All are imported here, so that a saved configuration finds its class."""
 
 from jaxgen.tasks.algebra.modular import ModularTask, PermutationTask
 from jaxgen.tasks.base import Split, Task, TaskShape

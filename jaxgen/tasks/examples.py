@@ -1,4 +1,4 @@
-"""A small configuration of every task, by the name that `jaxgen tasks show` takes; one task may have several faces."""
+"""Small example configurations of every task, by the name that `jaxgen tasks show` takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels of which a part is drawn at random. Shape letters: N examples, F features."""
+"""Labels, a part of which is drawn at random. Shape letters: N examples, F features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxgen.tasks.base import Split, divided, random_words
 def given_labels(
     true_N: np.ndarray, train: int, corruption: float, classes: int, *, seed: int, stream: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns labels (N,), of which the first floor(corruption * train) are uniform, and which these are."""
+    """Returns labels (N,), whose first floor(corruption * train) are uniform, and a mask of these."""
     corrupted_N = np.arange(len(true_N)) < math.floor(corruption * train)
     drawn_N = random_words(len(true_N), seed=seed, stream=stream) % classes
     return np.where(corrupted_N, drawn_N.astype(true_N.dtype), true_N), corrupted_N

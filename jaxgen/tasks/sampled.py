@@ -1,7 +1,7 @@
-"""Tasks whose examples are each made of random words, and what their token sequences share.
+"""Tasks that make each example from its own random words, and helpers for their token sequences.
 
-Shape letters: N examples, W random words of an example, X places for a token, T tokens of a padded sequence,
-K read-out positions.
+Shape letters: N examples, W random words of an example, X slots for a token, T tokens of a padded sequence, K read-out
+positions.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from jaxgen.tasks.base import Array, Split, Task, TaskShape, example_words, next
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampledTask(Task, family=True):
-    """Examples of several distributions, one for each split, drawn without end.
+    """Examples from one distribution for each split, as many as wanted.
 
     Infinite data (`train_examples=None`): every step draws fresh training examples, and `train` is a
-    fixed sample as large as the other splits. Finite data: `train` is all there is to train on.
+    fixed sample as large as the other splits. Finite data: training uses only the examples of `train`.
     """
 
-    # Whether `make` takes numpy's arrays alone.
+    # Whether `make` accepts only numpy arrays.
     numpy_alone: ClassVar[bool] = False
 
     train_examples: PositiveInt | None = None  # None: infinite data
@@ -32,7 +32,7 @@ class SampledTask(Task, family=True):
 
     @property
     def on_host(self) -> bool:  # type: ignore[override]
-        """Whether the host makes the training examples: fresh ones; of finite data there is a table."""
+        """Whether the host makes the training examples. It makes fresh ones; finite data are a table."""
         return self.numpy_alone and self.train_examples is None
 
     def splits(self) -> tuple[str, ...]:
@@ -40,11 +40,11 @@ class SampledTask(Task, family=True):
         raise NotImplementedError
 
     def words(self, split: str) -> int:
-        """Returns W, the random words that an example of `split` is made of."""
+        """Returns W, the number of random words for an example of `split`."""
         raise NotImplementedError
 
     def make(self, split: str, words_NW: Array, xp: Any) -> Split:
-        """Makes examples of `split`, each of its own row of words; otherwise as `examples`."""
+        """Makes examples of `split`, each from its own row of words; otherwise as `examples`."""
         raise NotImplementedError
 
     def sizes(self) -> tuple[tuple[str, int], ...]:
@@ -52,7 +52,7 @@ class SampledTask(Task, family=True):
         return tuple((name, train if name == "train" else self.test_examples) for name in self.splits())
 
     def spans(self) -> Mapping[str, tuple[int, int]]:
-        """Returns for each split the fewest tokens of a prompt, and the most tokens of a whole sequence."""
+        """Returns for each split the length of the shortest prompt, and of the longest whole sequence, in tokens."""
         raise NotImplementedError
 
     def shape(self) -> TaskShape:
@@ -60,9 +60,9 @@ class SampledTask(Task, family=True):
         return sequence_shape(len(names), self.sizes(), self.spans(), len(names) - 1 if names[-1] == "<pad>" else None)
 
     def told(self, split: str, tokens_NX: Array, shown_NX: Array, answer: int, xp: Any) -> Split:
-        """Makes examples of X places for a token each, of which those not shown are left out.
+        """Makes examples from X slots with a token each; slots that are not shown are left out.
 
-        What is shown of the last `answer` places is asked for. The last of the `token_names` is the padding.
+        The tokens shown in the last `answer` slots are targets. The last of the `token_names` is the padding.
         """
         tokens_NT, length_N = packed(tokens_NX, shown_NX, len(self.token_names()) - 1, xp)
         prompt_N = length_N - shown_NX[:, -answer:].sum(axis=1, dtype=xp.int32)
@@ -70,7 +70,8 @@ class SampledTask(Task, family=True):
         return self.asked(split, tokens_NT, (place_1T >= prompt_N[:, None]) & (place_1T < length_N[:, None]), xp)
 
     def asked(self, split: str, tokens_NT: Array, asked_NT: Array, xp: Any) -> Split:
-        """Makes examples of padded sequences: the tokens marked `asked_NT` are each asked for at the one before."""
+        """Makes examples from padded sequences: each token marked in `asked_NT` is the target at the token before
+        it."""
         shape = self.shape()
         length = shape.length_of(split)
         if (missing := length + 1 - tokens_NT.shape[1]) > 0:
@@ -93,10 +94,11 @@ class SampledTask(Task, family=True):
 
 
 def packed(tokens_NT: Array, present_NT: Array, pad: int, xp: Any) -> tuple[Array, Array]:
-    """Returns (N, T) int32, the tokens that are present in their order, then padding; and (N,) int32, how many are."""
+    """Returns (N, T) int32, the present tokens in order and then padding; and (N,) int32, the number of present
+    tokens."""
     length_N = present_NT.sum(axis=1, dtype=xp.int32)
     within_NT = xp.arange(tokens_NT.shape[1], dtype=xp.int32)[None] < length_N[:, None]
-    if xp is np:  # twenty times as fast as sorting
+    if xp is np:  # twenty times faster than sorting
         packed_NT = np.full(tokens_NT.shape, pad, dtype=np.int32)
         packed_NT[within_NT] = tokens_NT[present_NT]
         return packed_NT, length_N
@@ -105,12 +107,12 @@ def packed(tokens_NT: Array, present_NT: Array, pad: int, xp: Any) -> tuple[Arra
 
 
 def chosen(fits_NX: Array, word_N: Array, xp: Any) -> Array:
-    """Returns (N,) int32: one of the places that fit, uniform."""
+    """Returns (N,) int32: a uniform choice among the indices that fit."""
     rank_N = (word_N % fits_NX.sum(axis=1, dtype=xp.uint32)).astype(xp.int32)
     return xp.argmax(xp.cumsum(fits_NX, axis=1, dtype=xp.int32) > rank_N[:, None], axis=1).astype(xp.int32)
 
 
 def some(words_NX: np.ndarray, count_N: np.ndarray, most: int) -> np.ndarray:
-    """Returns (N, most) int32: ascending numbers, the first `count_N` of them a uniform choice from the X."""
+    """Returns (N, most) int32: ascending indices, the first `count_N` of which are a uniform choice from the X."""
     largest_N1 = np.take_along_axis(np.sort(words_NX, axis=1), count_N[:, None] - 1, axis=1)
     return np.argsort(words_NX > largest_N1, axis=1, stable=True)[:, :most].astype(np.int32)

@@ -1,10 +1,10 @@
-"""Examples on disk: ArrayRecord files that a task was exported to, or that were made elsewhere.
+"""Examples on disk: ArrayRecord files that `jaxgen tasks export` or another program wrote.
 
     data/<digest>/
-        manifest.json          the shape, the tokens, and of every split its file, its SHA-256 and its sizes
+        manifest.json          the shape, the tokens, and for every split its file, SHA-256 and sizes
         <split>.array_record   one record an example: inputs, targets, true targets, corrupted, little-endian
 
-The digest is that of the manifest, so that it says what the data are, wherever they lie.
+The digest is that of the manifest, so it identifies the data wherever they are.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from jaxgen.tasks.base import Array, Split, Task, TaskShape, check_examples, che
 
 FOLDER_VARIABLE = "JAXGEN_DATA"
 _EPOCH_STREAM = 2**33
-_LOOKED_AT = 4096  # rows at once
+_LOOKED_AT = 4096  # rows read at a time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoredTask(Task):
     """Data on disk, below $JAXGEN_DATA or `data/`; `jaxgen tasks export` writes them.
 
-    Training goes through all training examples in one order after the other, which the run's seed and the epoch give;
-    an epoch leaves out the remainder. Measured are all splits, of `train` the first `train_measured` examples.
+    Each epoch goes through all training examples in a new order, given by the run's seed and the epoch, and leaves out
+    the remainder. Measures use all splits, but only the first `train_measured` examples of `train`.
     """
 
     on_host: ClassVar[bool] = True
@@ -105,27 +105,26 @@ def _decoded(records: Sequence[bytes], columns: Sequence[tuple[Sequence[int], st
 
 
 def stored_sizes(folder: Path, digest: str) -> dict[str, int]:
-    """Returns how many examples every split has."""
+    """Returns the number of examples in every split."""
     return {name: size for name, size in _manifest(folder, digest)["shape"]["sizes"]}
 
 
 def data_folder() -> Path:
-    """Returns where stored data lie."""
+    """Returns the folder of stored data."""
     return Path(os.environ.get(FOLDER_VARIABLE) or "data")
 
 
 def export(task: Task, seed: int, train: PositiveInt | None, folder: Path) -> str:
-    """Writes the splits of a task below `folder`, whole or not at all, and returns the digest of the data.
+    """Writes the splits of a task below `folder` atomically, and returns the digest of the data.
 
     Args:
       task: the task.
-      seed: of its examples.
-      train: how many training examples are drawn of a task that makes fresh ones; None: its table.
-      folder: where stored data lie.
+      seed: the seed of its examples.
+      train: the number of training examples to draw if the task makes fresh ones; None: its table.
+      folder: the folder of stored data.
 
     Raises:
-      UserError: `train` is given for a task of which all training examples are in the table, or an example is none
-        that a model could be asked.
+      UserError: `train` is given, but the task has all training examples in its table; or no model can read an example.
     """
     splits = checked_table(task, seed)
     if train is not None:
@@ -138,7 +137,7 @@ def export(task: Task, seed: int, train: PositiveInt | None, folder: Path) -> st
     try:
         written = {name: _write(temporary, name, split) for name, split in splits.items()}
         shape = dataclasses.asdict(task.shape())
-        del shape["padding"]  # the tokens' names tell it
+        del shape["padding"]  # follows from the tokens' names
         shape["sizes"] = [[name, len(split.inputs)] for name, split in splits.items()]
         manifest = {
             "made_by": {"task": to_json(task), "version": type(task).version, "seed": seed},
@@ -149,7 +148,7 @@ def export(task: Task, seed: int, train: PositiveInt | None, folder: Path) -> st
         }
         digest = _digest(manifest)
         write_json(temporary / "manifest.json", manifest)
-        if (folder / digest).exists():  # the same data, as the digest says
+        if (folder / digest).exists():  # the same digest means the same data
             _manifest(folder, digest)
         else:
             os.replace(temporary, folder / digest)
@@ -159,11 +158,11 @@ def export(task: Task, seed: int, train: PositiveInt | None, folder: Path) -> st
 
 
 def _write(folder: Path, name: str, split: Split) -> dict[str, Any]:
-    from array_record.python.array_record_module import ArrayRecordWriter  # here, since configs are made without it
+    from array_record.python.array_record_module import ArrayRecordWriter  # here: configs need not load it
 
     columns = [np.ascontiguousarray(_little(column)) for column in split]
     path = folder / f"{name}.array_record"
-    writer = ArrayRecordWriter(str(path), "group_size:1")  # one record can be read without its neighbours
+    writer = ArrayRecordWriter(str(path), "group_size:1")  # each record can be read without its neighbours
     for row in range(len(columns[0])):
         writer.write(b"".join(column[row].tobytes() for column in columns))
     writer.close()
@@ -212,13 +211,13 @@ def _shape(folder: Path, digest: str) -> TaskShape:
 
 @functools.lru_cache(maxsize=64)
 def _records(folder: Path, digest: str, split: str) -> Any:
-    """Returns the records of a split, all of which were looked at."""
+    """Returns the records of a split after checking their digest and sizes."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     facts, shape = _manifest(folder, digest)["splits"][split], _shape(folder, digest)
     path = folder / digest / facts["file"]
     if not path.is_file() or _sha256(path) != facts["sha256"]:
-        raise UserError(f"{path} is missing or damaged: it is not what its manifest says; export the data again")
+        raise UserError(f"{path} is missing or damaged: it does not match its manifest; export the data again")
     if facts["columns"] != _columns(shape, split):
         raise UserError(
             f"{path}: got columns {facts['columns']}, expected {_columns(shape, split)}, as the manifest's shape has it"
@@ -237,7 +236,7 @@ def _records(folder: Path, digest: str, split: str) -> Any:
 
 
 def _columns(shape: TaskShape, split: str) -> list[list[Any]]:
-    """Returns the shapes and types of the columns of a split."""
+    """Returns the shapes and dtypes of a split's columns."""
     length = shape.length_of(split)
     blank, answers = shape.blank(), len(shape.readout_at(length))
     target = [[answers, shape.vocabulary], "<f4"] if shape.real_targets else [[answers], "<i4"]

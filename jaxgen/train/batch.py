@@ -17,9 +17,9 @@ def batch_at(step: jax.Array, part: Task, size: int | None, constants: Constants
 
     Args:
       step: () int32.
-      part: the task that the batch is of.
-      size: how many examples; None: the whole training split.
-      constants: the member's.
+      part: the task of the batch, or the chosen sub-task of a mixture.
+      size: the number of examples; None: the whole training split.
+      constants: the member's constants.
     """
     train = constants.splits["train"]
     if size is None:
@@ -33,7 +33,7 @@ def batch_at(step: jax.Array, part: Task, size: int | None, constants: Constants
         drawn = jax.random.bits(stream_key(constants.seed, Stream.BATCH, step), (size, words), jnp.uint32)
         return part.batch(drawn, np.arange(size), jnp)
     count = train.inputs.shape[0]
-    batches = count // size  # an epoch leaves out the remainder, other examples each time
+    batches = count // size  # an epoch leaves out the remainder, different examples each time
     key = stream_key(constants.seed, Stream.BATCH, step // batches)
     rows = shuffled_index((step % batches) * size + jnp.arange(size, dtype=jnp.int32), count, key)
     return jax.tree.map(lambda column: column[rows], train)

@@ -1,4 +1,4 @@
-"""What a population's program reads: the members' tables, numbers and masks, stacked."""
+"""The constants that a population's program reads: its members' tables, numbers and masks, stacked."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from jaxgen.train.state import Constants
 
 
 def stack(trees: Sequence[Any]) -> Any:
-    """Returns the trees of numpy's arrays as one, with a leading axis; None of none."""
-    # By numpy: a program that puts thousands of arrays together takes minutes to compile.
+    """Stacks trees of numpy arrays on a new leading axis; returns None if the trees are None."""
+    # In numpy, because a jax program that stacks thousands of arrays takes minutes to compile.
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees) if trees else None
 
 
 def _as_jax_has_it(value: Any) -> Any:
-    """Returns an array of numpy's of the dtype that jax would give it."""
+    """Returns a numpy array with the dtype that jax would give it."""
     value = np.asarray(value)
     return value.astype(jax.dtypes.canonicalize_dtype(value.dtype), copy=False)
 
@@ -32,7 +32,7 @@ def _as_jax_has_it(value: Any) -> Any:
 def stack_constants(members: Sequence[Trajectory], starts: Sequence[Start | None]) -> Constants:
     """Returns the tables, numbers and masks of the members, stacked on a leading axis."""
     if any(start is None for start in starts) and any(start is not None for start in starts):
-        raise UserError("a population's members start all from a parent or all from an initialisation")
+        raise UserError("the members of a population must all start from a parent, or all from an initialisation")
     masks = [start.mask for start in starts if start is not None and start.mask is not None]
     conditions = {member.condition.name: member.condition for member in members}
     numbers = {name: per_member_values(condition) for name, condition in conditions.items()}

@@ -1,10 +1,10 @@
-"""Training batches that the host makes: ahead of the device, in a thread or in processes of their own.
+"""Training batches that the host makes ahead of the device, in a thread or in worker processes.
 
-The batch of step s is a pure function of (task, seed, s), so nothing of it is saved, and neither the number of
-processes, devices or workers nor how steps are fed together changes it. Each process makes the rows that its own
+The batch of step s is a pure function of (task, seed, s), so no state of the feed is saved. The number of processes,
+devices or workers, and the number of steps in a feed, do not change it. Each process makes the rows that its own
 devices hold.
 
-Shape letters: M members, C steps that are fed together, B examples of a batch.
+Shape letters: M members, C steps in one feed, B examples of a batch.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from jaxgen.distributed.mesh import MEMBER, feed_sharding, put
 from jaxgen.tasks.base import IGNORED, Split, Task, check_examples
 from jaxgen.train.state import Feed
 
-# As many steps are fed together as fit in here: enough to be worth a transfer, little enough to be ready soon.
+# The largest feed in bytes: large enough to be worth a transfer, small enough to be ready soon.
 FEED_BYTES = 4 * 2**20
 MOST_STEPS = 256
 AHEAD = 2
 
 
 class FeedSource:
-    """Feeds by their number, of the rows `rows` of the batches of some members; a data source of Grain's."""
+    """A data source for Grain: feed by number, each with the rows `rows` of the batches of some members."""
 
     def __init__(self, members: Sequence[tuple[Task, int]], batch_size: int, steps: int, count: int, rows: range):
         self.members, self.batch_size, self.steps, self.count, self.rows = members, batch_size, steps, count, rows
@@ -54,18 +54,18 @@ class FeedSource:
 
 
 class HostFeed:
-    """The feeds of a population, from a step on.
+    """The feeds of a population, beginning at a step.
 
     Args:
       members: the population.
-      mesh: where their batches lie.
-      step: the first step that is wanted.
-      horizon: the first that is not.
-      workers: how many processes make them; 0: a thread of this one.
+      mesh: the mesh that holds the batches.
+      step: the first step to feed.
+      horizon: the first step after the last one to feed.
+      workers: the number of processes that make feeds; 0: a thread of this process.
     """
 
     def __init__(self, members: Sequence[Trajectory], mesh: Mesh, step: int, horizon: int, workers: int):
-        import absl.flags  # here, since most runs need neither, and they take two seconds
+        import absl.flags  # imported here: most runs need neither, and the import takes two seconds
         import grain
 
         condition = members[0].condition
@@ -74,20 +74,20 @@ class HostFeed:
         self._rows_lie, self._members_lie = feed_sharding(mesh), NamedSharding(mesh, P(MEMBER))
         pairs = [(each.condition.task, each.seed) for each in members]
         self.steps = steps_together(pairs, self._batch_size)
-        self.end = step // self.steps * self.steps  # the first step after those at hand
+        self.end = step // self.steps * self.steps  # the first step after the current feed
         self._members, self._rows = self._own()
         feeds = -(-horizon // self.steps)
         source = FeedSource([pairs[i] for i in self._members], self._batch_size, self.steps, feeds, self._rows)
         ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
         dataset = grain.MapDataset.source(source)[self.end // self.steps :].to_iter_dataset(ahead)
         if workers:
-            absl.flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own, and this is no program of absl's
+            absl.flags.FLAGS.mark_as_parsed()  # Grain reads absl flags, which only an absl program parses
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
             dataset = dataset.mp_prefetch(options, worker_init_fn=_end_with_parent)
         self._feeds: Iterator[Split] = iter(dataset)
 
     def next(self) -> Feed:
-        """Returns the feed of the steps from `end` on, waiting until it is made, and moves `end`."""
+        """Waits for the feed that begins at step `end`, returns it, and advances `end`."""
         first_M = put(np.full(self._count, self.end, np.int32), self._members_lie)
         own = next(self._feeds)
         rows = Split(*(column.reshape(-1, *column.shape[3:]) for column in own))
@@ -96,7 +96,7 @@ class HostFeed:
         return Feed(first_M, jax.tree.map(self._place, own))
 
     def _own(self) -> tuple[range, range]:
-        """Returns the members and the rows that devices of this process hold."""
+        """Returns the members and the rows that this process's devices hold."""
         shape = (self._count, self.steps, self._batch_size)
         places = self._rows_lie.addressable_devices_indices_map(shape).values()
         spans = [[place[axis].indices(shape[axis])[:2] for place in places if place] for axis in (0, 2)]
@@ -116,7 +116,7 @@ class HostFeed:
 
 
 def _end_with_parent(*_: int) -> None:
-    """Has this worker end when its parent does, however that ended: a killed one tells nobody."""
+    """Ends this worker when its parent ends. A killed parent cannot do that itself."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -128,14 +128,14 @@ def _end_with_parent(*_: int) -> None:
 
 
 def steps_together(members: Sequence[tuple[Task, int]], batch_size: int) -> int:
-    """Returns C."""
+    """Returns C, the number of steps in one feed."""
     shape = members[0][0].shape()
     bytes_ = 4 * (shape.length * (shape.channels or 1) + 2 * len(shape.readout)) + 1
     return max(1, min(MOST_STEPS, FEED_BYTES // (len(members) * batch_size * bytes_)))
 
 
 def feed_like(members: Sequence[Trajectory]) -> Feed | None:
-    """Returns a feed of zeros, as a population is given it; None where it needs none."""
+    """Returns a feed of zeros with the shapes of the population's feeds; None if it needs no feed."""
     condition = members[0].condition
     if not condition.task.on_host:
         return None
@@ -154,7 +154,7 @@ def _stack(splits: Sequence[Split]) -> Split:
 
 
 def _widen(split: Split, length: int, answers: int) -> Split:
-    """Returns examples with zeros at the end of the inputs, and IGNORED targets, up to the sizes given."""
+    """Pads examples to the given sizes: inputs with zeros, targets with IGNORED."""
 
     def widen(column: np.ndarray, size: int, value: int) -> np.ndarray:
         widths = [(0, 0)] * column.ndim

@@ -1,4 +1,4 @@
-"""Multiplications and additions of matrix products, counted in a traced program."""
+"""Counts the floating point operations of the matrix products in a traced program."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from jax.extend import core
 def matmul_flops(jaxpr: Any) -> int:
     """Returns the floating point operations of all matrix products of a jaxpr, two for each multiply and add.
 
-    A scan counts as often as it turns, a branch as its largest, a loop of unknown length as one turn, a kernel
-    as often as its grid is large. In a `shard_map` every device does its part; the parts of all are counted.
+    A scan counts once for each iteration, a conditional as its largest branch, a loop of unknown length as one
+    iteration, and a kernel once for each point of its grid. In a `shard_map` the parts of all devices are counted.
     """
     return sum(_equation_flops(equation) for equation in jaxpr.eqns)
 

@@ -1,4 +1,4 @@
-"""The gradient of a batch: of all of it at once, of parts one after the other, or of shards added in a fixed order."""
+"""Computes the gradient of a batch: at once, in microbatches, or in shards whose sum has a fixed order."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ Tree = Any
 
 
 class Kept(NamedTuple):
-    """What a batch changes beside the parameters."""
+    """The state that a batch changes beside the parameters."""
 
     model_state: Tree
     extra: Tree
 
 
 class Gradient(NamedTuple):
-    """What a batch gives."""
+    """The result of a batch."""
 
     loss: jax.Array  # () float32, the mean over its examples
     grads: Tree  # like params
-    kept: Kept | None  # None: the batch was cut, and what is kept stays as it was
+    kept: Kept | None  # None: the batch was cut, and this state is unchanged
 
 
-# From examples and the key of what is drawn, to their gradient.
+# Maps examples and a PRNG key to their gradient.
 OfExamples = Callable[[Split, jax.Array], Gradient]
-# The same, from how a part of the batch gives its gradient.
+# Maps the gradient function of a part to the gradient of the whole batch.
 Gradients = Callable[[OfExamples, Split, jax.Array], Gradient]
 
 
 def gradients(microbatches: int, shards: int | None, devices: int) -> Gradients:
-    """Returns how the gradient of a batch is put together.
+    """Returns the function that combines the gradients of parts into the gradient of a batch.
 
     Args:
-      microbatches: the number of parts that are taken one after the other.
+      microbatches: the number of parts that are computed one after another.
       shards: the number of logical shards; None: none.
-      devices: over how many the batch is spread.
+      devices: the number of devices that the batch is spread over.
     """
     if shards is not None:
         return functools.partial(_in_fixed_order, shards, devices)
@@ -53,7 +53,7 @@ def gradients(microbatches: int, shards: int | None, devices: int) -> Gradients:
 
 
 def _in_microbatches(parts: int, of: OfExamples, batch: Split, key: jax.Array) -> Gradient:
-    # A part takes every so many-th example: of those that a device has, it has the same number of each part.
+    # Part i takes examples i, i + parts, ..., so every device holds the same number of examples of each part.
     cut = jax.tree.map(lambda column: column.reshape(-1, parts, *column.shape[1:]).swapaxes(0, 1), batch)
 
     def one(i: jax.Array, part: Split) -> tuple[jax.Array, Tree]:
@@ -66,7 +66,8 @@ def _in_microbatches(parts: int, of: OfExamples, batch: Split, key: jax.Array) -
     first = jax.eval_shape(lambda cut: one(jnp.int32(0), jax.tree.map(lambda column: column[0], cut)), cut)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
     sums, _ = jax.lax.scan(add, zeros, (jnp.arange(parts), cut))
-    return Gradient(*jax.tree.map(lambda total: total / parts, sums), kept=None)
+    loss, grads = jax.tree.map(lambda total: total / parts, sums)
+    return Gradient(loss, grads, kept=None)
 
 
 def _in_fixed_order(shards: int, devices: int, of: OfExamples, batch: Split, key: jax.Array) -> Gradient:
@@ -82,4 +83,5 @@ def _in_fixed_order(shards: int, devices: int, of: OfExamples, batch: Split, key
     found = jax.lax.all_gather(mine, DATA, tiled=True)
     zeros = jax.tree.map(lambda of: jnp.zeros_like(of[0]), found)
     sums, _ = jax.lax.scan(lambda sums, of: (jax.tree.map(jnp.add, sums, of), None), zeros, found)
-    return Gradient(*jax.tree.map(lambda total: total / shards, sums), kept=None)
+    loss, grads = jax.tree.map(lambda total: total / shards, sums)
+    return Gradient(loss, grads, kept=None)

@@ -1,7 +1,7 @@
 """The compiled programs of a population: initialise, advance by n steps, measure.
 
-A member is one trajectory; a population stacks members on a leading axis. Everything random is
-derived from (seed, stream, step), so nothing but the state below needs to be saved.
+A member is one trajectory; a population stacks members on a leading axis. Everything random is derived from (seed,
+stream, step), so only the `State` needs to be saved.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Tree = Any
 
 
 def _blank_splits(shape: TaskShape) -> dict[str, Split]:
-    """Returns the shapes of the examples of every split."""
+    """Returns the shapes of the examples in every split."""
     blank, made = shape.blank(), jax.ShapeDtypeStruct
     splits = {}
     for name, count in shape.sizes:
@@ -50,14 +50,14 @@ def _blank_splits(shape: TaskShape) -> dict[str, Split]:
 
 
 class Program:
-    """The functions of one member, pure, and their compiled forms over a population.
+    """The pure functions of one member, and their compiled forms over a population.
 
     Args:
-      condition: any condition of the population; all have equal static fields.
+      condition: any condition of the population; all conditions have equal static fields.
       layout: `sequential` runs members one after another, which a CPU prefers; `vmap` runs them
         side by side, which an accelerator prefers. It changes bits, so a population keeps its own.
-      mesh: the devices; None: the first alone.
-      savings: what a step does to need less memory; None: nothing.
+      mesh: the devices; None: only the first.
+      savings: how a step saves memory; None: not at all.
     """
 
     def __init__(self, condition: Condition, layout: Layout, mesh: Mesh | None = None, savings: Savings | None = None):
@@ -71,23 +71,25 @@ class Program:
         compute_dtype = jnp.dtype(condition.numerics.compute_dtype)
         remat = self.savings.remat == "block"
         self.module: nn.Module = condition.model.build(self.shape, compute_dtype)
-        # Measures look inside, and differentiate more than once; training takes a kernel where it is asked to.
+        # Measures read activations and differentiate more than once, so they use no kernel; training may use one.
         self.training_module: nn.Module = condition.model.build(
             self.shape, compute_dtype, remat=remat, attention_device=self.mesh.devices.flat[0]
         )
         self.shards = condition.numerics.logical_shards
         over = gradients(self.savings.microbatches, self.shards, self.mesh.shape[DATA])
         self.step = Step(condition, self.training_module, self.module, over)
-        # These passes decide by what is around an operation, such as an exchange, in which order and precision it adds.
+        # These XLA passes may reorder sums depending on neighbouring operations such as collectives. With them off, #
+        # results do not depend on the mesh.
         options = {"xla_disable_hlo_passes": "algsimp,fusion"} if self.shards else None
         compiled = functools.partial(jax.jit, compiler_options=options)
         self.init = compiled(self._population(self._init_member))
         self.advance = compiled(self._population(self._advance_member, shared=1), donate_argnums=0)
         self.measure = compiled(self._population(self._measure_member, shared=1))
-        self.update = compiled(self._population(self.step.update), donate_argnums=0)  # one step, to plan by
+        self.update = compiled(self._population(self.step.update), donate_argnums=0)  # one step, used by plans
 
     def _population(self, member_fn: Callable[..., Any], shared: int = 0) -> Callable[..., Any]:
-        """Returns `member_fn` over the members of two stacked arguments; `shared` further ones are the same for all."""
+        """Maps `member_fn` over the members of two stacked arguments; `shared` further arguments are equal for all
+        members."""
         precision = self.condition.numerics.matmul_precision
 
         def over_members(one: Any, other: Any, *rest: Any) -> Any:
@@ -95,8 +97,8 @@ class Program:
                 return jax.vmap(member_fn, in_axes=(0, 0) + (None,) * shared)(one, other, *rest)
             return jax.lax.map(lambda stacked: member_fn(*stacked, *rest), (one, other))
 
-        # Each device has members of its own; how one member is spread over the other axes is left to the compiler, but
-        # for logical shards.
+        # Each device has its own members. The compiler shards one member over the other axes, except with logical
+        # shards.
         spread = jax.shard_map(
             over_members,
             mesh=self.mesh,
@@ -114,31 +116,32 @@ class Program:
         return placed
 
     def _in_place(self, part: Any) -> Any:
-        if isinstance(part, dict):  # a row of measures, which every process reads
+        if isinstance(part, dict):  # a row of measures; every process reads it
             return jax.lax.with_sharding_constraint(part, NamedSharding(self.mesh, P()))
         if not isinstance(part, State):
             return part
         return jax.lax.with_sharding_constraint(part, state_shardings(self.mesh, self.rules, part))
 
     def place(self, constants: Constants) -> Constants:
-        """Returns the constants of a population where they lie on the mesh."""
+        """Places the constants of a population on the mesh."""
         placed: Constants = put(constants, constants_shardings(self.mesh, self.rules, constants))
         return placed
 
     def place_start(self, variables: Tree) -> Tree:
-        """Returns what the members start from, whole for each member, where it lies on the mesh."""
+        """Places the variables that the members start from on the mesh, unsharded within a member."""
         return put(variables, jax.tree.map(lambda _: NamedSharding(self.mesh, P(MEMBER)), variables))
 
     def place_state(self, state: State) -> State:
-        """Returns a state of numpy's arrays where it lies on the mesh."""
+        """Places a state of numpy arrays on the mesh."""
         placed: State = put(state, state_shardings(self.mesh, self.rules, state))
         return placed
 
     def check_measures(self) -> None:
-        """Traces the measures, of nothing but shapes.
+        """Traces the measures with shapes alone.
 
         Raises:
-          UserError: one cannot measure this model or task, or the stopping rule looks at what none measures.
+          UserError: a measure does not fit this model or task, or the stopping rule reads a value that no measure
+          gives.
         """
         made: Any = jax.ShapeDtypeStruct
         scalars = {path: made((), jnp.float32) for path in per_member_values(self.condition)}
@@ -146,7 +149,7 @@ class Program:
         jax.eval_shape(self._measure_member, jax.eval_shape(self._init_member, constants, None), constants, True)
 
     def _init_member(self, constants: Constants, given: Variables | None) -> State:
-        """Makes the state of step 0, from the collections given or the model's initialisation."""
+        """Makes the state at step 0, from the given collections or the model's initialisation."""
         variables = dict(
             self.module.init(stream_key(constants.seed, Stream.INIT), constants.splits["train"].inputs[:1])
         )
@@ -160,7 +163,7 @@ class Program:
         return State(params, variables, opt_state, extra, step=zero, active=finite, failed=~finite, hits=zero)
 
     def _advance_member(self, state: State, constants: Constants, steps: jax.Array) -> tuple[State, jax.Array]:
-        """Makes `steps` updates; also returns the step reached, a buffer of its own to wait on."""
+        """Makes `steps` updates. Also returns the step reached, as a separate buffer to wait on."""
         if self.layout == "sequential":
             steps = jnp.where(state.active, steps, 0)
         state = jax.lax.fori_loop(0, steps, lambda _, carried: self.step.update(carried, constants), state)
@@ -169,10 +172,10 @@ class Program:
     def _measure_member(
         self, state: State, constants: Constants, scheduled: jax.Array
     ) -> tuple[dict[str, jax.Array], Ends]:
-        """Returns the measured values, and what has failed or is to stop.
+        """Returns the measured values, and the fields that say whether the member has failed or stops.
 
-        The stopping rule looks at the steps of the schedule alone (`scheduled`, () bool): the end of a run may be
-        another step, and where it lies must not matter to a run that is extended.
+        The stopping rule reads only the steps of the schedule (`scheduled`, () bool). The last step of a run may be
+        outside the schedule, and it must not change the result of a run that is extended later.
         """
         evaluation = Evaluation(
             module=self.module,
@@ -185,7 +188,7 @@ class Program:
         row: dict[str, jax.Array] = {}
         for config in self.condition.measures:
             row |= config.values(evaluation)
-        # Else a loss that is not finite at the last step would be seen by no step.
+        # Otherwise no step would notice a loss that is not finite at the last step.
         count = None if "train" in evaluation.splits else self.condition.batch_size
         train = jax.tree.map(lambda column: jnp.asarray(column[:count]), constants.splits["train"])
         finite = jnp.all(jnp.isfinite(self.loss(evaluation.logits(train.inputs), train.targets)))

@@ -1,4 +1,4 @@
-"""How a step gets by with less memory: activations computed again, and a batch taken in parts."""
+"""Options that save memory in a step: rematerialised activations and microbatches."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Remat = Literal["none", "block"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Savings:
-    """What a step does to need less memory. It changes bits, not the law, so a run keeps its own."""
+    """How a step saves memory. It changes bits, not the expected result, so a run keeps its own."""
 
     # block: activations inside a transformer's block are not kept for the gradient, but recomputed.
     remat: Remat = "none"
-    # The batch is cut into so many equal parts, one after the other; the update is that of their mean gradient.
+    # The batch is cut into this many equal parts, computed one after another; the update uses their mean gradient.
     microbatches: int = 1
 
     def check(self, condition: Condition, sizes: MeshSizes) -> None:
-        """Raises `UserError` where a batch cannot be cut evenly, a step in parts would be another one, or a saving
-        would be without effect."""
+        """Raises `UserError` if a batch cannot be cut evenly, if microbatches would change the step, or if a saving
+        would have no effect."""
         if self.remat == "block" and not condition.model.has_blocks():
             raise UserError(
                 f"remat: got 'block', expected 'none': {type(condition.model).__name__} of '{condition.name}' has no "
@@ -47,14 +47,14 @@ class Savings:
 
 
 def check_memory(condition: Condition, members: int) -> None:
-    """Raises `UserError` where a population is more than this machine has memory for; makes nothing of it."""
+    """Raises `UserError` if a population needs more memory than this machine has. Allocates none of it."""
     shape = condition.task.shape()
-    # Tables are drawn by the host member by member, which takes some four times their bytes, and then stacked.
+    # The host draws the tables member by member and stacks them, which takes about four times their bytes.
     examples = (3 * members + 1) * shape.table_bytes()
     machine.check_memory(examples, f"'{condition.name}': the examples of {members} members")
     variables = jax.eval_shape(condition.model.build(shape).init, jax.random.key(0), shape.blank())
     if jax.default_backend() != "cpu":
-        return  # the device's memory is its own, and the program that does not fit says so
+        return  # the device has its own memory; a program that does not fit fails with a clear error
     optimizer = condition.optimizer.build(per_member_values(condition.optimizer), condition.steps)
     moments = jax.eval_shape(optimizer.init, variables["params"])
     state = 2 * _bytes(variables) + _bytes(moments)  # with the gradient
@@ -80,12 +80,12 @@ def _check_parts(name: str, parts: int, condition: Condition, sizes: MeshSizes) 
     variables = jax.eval_shape(condition.model.build(shape).init, jax.random.key(0), shape.blank())
     if jax.tree.leaves(jax.eval_shape(condition.loss.init, variables["params"])):
         raise UserError(
-            f"{name}: got {parts}, expected 1: {type(condition.loss).__name__} keeps something of the whole batch from "
+            f"{name}: got {parts}, expected 1: {type(condition.loss).__name__} keeps state of the whole batch from "
             "step to step"
         )
     if set(variables) != {"params"}:
         beside = ", ".join(sorted(set(variables) - {"params"}))
         raise UserError(
-            f"{name}: got {parts}, expected 1: the model has {beside} of the whole batch, "
-            f"and would train another way in parts"
+            f"{name}: got {parts}, expected 1: the model computes {beside} from the whole batch, "
+            f"so microbatches would change its training"
         )

@@ -1,4 +1,4 @@
-"""Epoch shuffles that are computed per index, so a batch needs no stored or sorted order."""
+"""Epoch shuffles that are computed per index, so no order is stored or sorted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _ROUNDS = 6
 
 
 def shuffled_index(index_N: jax.Array, count: int, key: jax.Array) -> jax.Array:
-    """Returns where a keyed permutation of range(count) sends each index.
+    """Applies a keyed permutation of range(count) to each index.
 
-    A Feistel network over the next even power of two; results beyond `count` are sent through
-    again until they fall inside, which keeps it a permutation (cycle walking).
+    It is a Feistel network over the next even power of two. Results beyond `count` go through it again until they fall
+    inside, which keeps it a permutation (cycle walking).
 
     Args:
       index_N: (N,) int32 in [0, count).

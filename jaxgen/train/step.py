@@ -1,4 +1,4 @@
-"""One update of one member: batch, objective, gradient, optimiser, and what is kept."""
+"""One update of one member: batch, objective, gradient, optimiser, and the new state."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Step:
     """The update of a condition's members. Pure."""
 
     condition: Condition
-    training_module: nn.Module  # takes kernels where it is asked to, and recomputes activations
-    module: nn.Module  # written out
+    training_module: nn.Module  # uses kernels and rematerialisation if requested
+    module: nn.Module  # uses neither
     gradients: Gradients
 
     def update(self, state: State, constants: Constants) -> State:
-        """Returns the state after the update; the same one, marked as failed, where the update is not finite."""
+        """Returns the state after the update. If the update is not finite, returns the old state marked as failed."""
         optimizer, scalars = self.condition.optimizer, values_of("optimizer", constants.scalars)
         draw = functools.partial(stream_key, constants.seed, Stream.WEIGHT_NOISE, state.step)
         point = optimizer.gradient_point(state.params, scalars, draw)
@@ -78,12 +78,12 @@ class Step:
 
 
 def _of_part_at(task: Task, step: jax.Array, gradient: Callable[[Task], Gradient]) -> Gradient:
-    """Returns the gradient of the task that the batch of a step is of."""
+    """Returns the gradient for the task or sub-task from which the batch of a step is drawn."""
     branches = [functools.partial(gradient, part) for part in task.parts()]
     return branches[0]() if len(branches) == 1 else jax.lax.switch(task.part_at(step, jnp), branches)
 
 
 def all_finite(tree: Tree) -> jax.Array:
-    """Returns () bool: whether every float of a tree is finite."""
+    """Returns () bool: whether every float in a tree is finite."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats], jnp.bool_))

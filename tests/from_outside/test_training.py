@@ -11,7 +11,7 @@ import pytest
 
 from jaxgen.condition import Condition, Every, Stop, Trajectory
 from jaxgen.errors import UserError
-from jaxgen.experiment import Claim, Experiment, Scale, at_least
+from jaxgen.experiment import Experiment, Scale, Typical, at_least
 from jaxgen.experiments.grokfast.parts import EMAFilter, MAFilter
 from jaxgen.experiments.omnigrok.parts import ConstantNorm
 from jaxgen.experiments.power_grok.parts import AdamWToInit, NoisyAdamW
@@ -51,9 +51,9 @@ def reproduced(path: Path, *conditions: Condition, claims=(), extend: int | None
     return reproduce(experiment, request, path, observer=SilentObserver(), arguments=RunArguments())
 
 
-def judged_by_loss(condition: str) -> Claim:
+def judged_by_loss(condition: str) -> Typical:
     value = lambda table: table.final(condition, "loss/test")  # noqa: E731
-    return Claim(name=condition, says="", place="", paper="", expect=at_least(0), value=value)
+    return Typical(name=condition, says="", place="", paper="", expect=at_least(0), value=value)
 
 
 def advanced(condition: Condition, steps: int, given=None, mask=None) -> tuple[State, State]:
@@ -287,7 +287,7 @@ def test_a_seed_whose_parent_never_gets_there_is_censored_alone(tmp_path: Path) 
     child = dataclasses.replace(parent, name="child", start=start)
     grandchild = dataclasses.replace(parent, name="grandchild", start=From(condition="child"))
     claims = [
-        Claim(
+        Typical(
             name=name, says="", place="", paper="", expect=at_least(0), value=lambda t, c=name: t.final(c, "loss/test")
         )
         for name in ("parent", "child", "grandchild")

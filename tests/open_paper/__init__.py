@@ -6,7 +6,7 @@ Paper: Own Parts. arXiv:0000.00002
 import dataclasses
 
 from jaxgen.condition import Condition
-from jaxgen.experiment import Claim, Experiment, Paper, Scale, at_least
+from jaxgen.experiment import Experiment, Paper, Scale, Typical, at_least
 from jaxgen.measures.config import Accuracy, Loss
 from jaxgen.starts import From
 
@@ -32,7 +32,7 @@ main = Experiment(
     conditions=(base, flipped),
     scales={"smoke": Scale(judged=False, set={"steps": 3}), "paper": Scale()},
     claims=(
-        Claim(name="measured", says="It is measured", place="Fig. 1", paper="1", expect=at_least(0.0),
+        Typical(name="measured", says="It is measured", place="Fig. 1", paper="1", expect=at_least(0.0),
               value=lambda t: t.final("elman", "positive")),
     ),
     figures=(Bars(name="bars", caption="Accuracy.", key="accuracy/train"),),

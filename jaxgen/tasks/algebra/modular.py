@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -49,12 +50,12 @@ class EquationTask(Task, family=True):
 
     - `a b`: two tokens, c is read out at the last one (d-doshi/Grokking);
     - `a b =`: c is read out at `=` (Nanda et al.);
-    - `<eos> a op b = c <eos>`: c is read out at `=` and `<eos>` at c (openai/grok, whose one
-      vocabulary for all operations is larger by the tokens that one operation never shows).
+    - `<eos> a op b = c <eos>`: c is read out at `=` and `<eos>` at c (openai/grok, whose vocabulary serves all
+      operations, so it has additional tokens that one operation never uses).
 
     The rows are shuffled, and the first train_fraction * rows train, rounded `down` or, as in openai/grok, to the
-    `nearest` (2,823 of 9,409 at 30 %). Of these, the first floor(corruption * train rows) carry a label drawn uniformly
-    from all elements, so about one in n of them is right by chance (To grok or not to grok, App. A).
+    `nearest` (2,823 of 9,409 at 30 %). Of these, the first floor(corruption * train rows) have a label drawn uniformly
+    from all elements, so about one in n of them is correct by chance (To grok or not to grok, App. A).
     """
 
     train_fraction: Annotated[float, Range(above=0, below=1)]
@@ -62,10 +63,10 @@ class EquationTask(Task, family=True):
     format: Format = "a b ="
     corruption: Annotated[Fraction, PerMember] = 0.0
     split_seed: HostSeed | None = None  # None: each run's own seed draws the split
-    rounding: Rounding = added("down")  # of the number of rows that train
+    rounding: Rounding = added("down")  # rounding of the number of training rows
 
     def elements(self) -> int:
-        """Returns n, the number of elements that a and b are drawn from."""
+        """Returns n, the number of elements from which a and b are drawn."""
         raise NotImplementedError
 
     def ordered_pairs(self) -> int:
@@ -77,7 +78,7 @@ class EquationTask(Task, family=True):
         raise NotImplementedError
 
     def element_names(self) -> tuple[str, ...]:
-        """Returns what the n elements are called."""
+        """Returns the names of the n elements."""
         return tuple(str(element) for element in range(self.elements()))
 
     def token_names(self) -> tuple[str, ...]:
@@ -137,10 +138,12 @@ class EquationTask(Task, family=True):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModularTask(EquationTask):
-    """Equations over the integers mod p (Power et al. App. A.1.1; the last four are of openai/grok alone).
+    """Equations over the integers mod p (Power et al. App. A.1.1; only openai/grok has the last four).
 
     Division leaves out y = 0. Odd and even are the numbers 0 to p-1.
     """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"p": 13}
 
     p: Annotated[int, Range(at_least=2)]
     operation: Operation = "x+y"
@@ -181,7 +184,7 @@ class ModularTask(EquationTask):
         return x, y, answers[self.operation]() % self.p
 
     def _inverses(self) -> np.ndarray:
-        # Fermat: y^(p-2) is the inverse of y mod a prime p; 0 stands in for the inverse of 0.
+        # Fermat: y^(p-2) is the inverse of y mod a prime p. The inverse of 0, never used, is set to 0.
         return np.array([0] + [pow(y, self.p - 2, self.p) for y in range(1, self.p)])
 
 
@@ -192,6 +195,8 @@ class PermutationTask(EquationTask):
     Elements are numbered in lexicographic order; xy is y after x: (xy)(i) = y(x(i)). Beside the product there are
     the conjugate, xyx, and the commutator.
     """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"degree": 3}
 
     degree: Annotated[int, Range(at_least=2, at_most=6)] = 5
     operation: PermutationOperation = "xy"
@@ -226,7 +231,7 @@ class PermutationTask(EquationTask):
 
 
 def training_rows(fraction: float, rows: int, what: str, rounding: Rounding) -> int:
-    """Returns fraction * rows, rounded, or raises `UserError` where it leaves nothing to train on or to test."""
+    """Returns fraction * rows, rounded. Raises `UserError` if that leaves no rows to train on or none to test."""
     train = math.floor(fraction * rows) if rounding == "down" else round(fraction * rows)
     if not 0 < train < rows:
         raise UserError(

@@ -1,7 +1,7 @@
 """Sequences whose rule must be found in the sequence itself: the three settings of In-Context Learning Strategies
 Emerge Rationally (Wurgaft et al., arXiv 2506.17859), after their code.
 
-Choices are exact integers of the words drawn. Real numbers are float32, and may differ in the last bits
+Choices are exact integer functions of the random words. Real numbers are float32, and may differ in the last bits
 between numpy and a compiled program.
 
 Shape letters: N examples, W random words, D rules, M colours of balls, L balls, pairs or items, F dimensions, S input
@@ -20,16 +20,16 @@ import numpy as np
 from jaxgen.config import MOST, HostSeed, NonNegative, PositiveInt, Range, Size
 from jaxgen.tasks.base import Array, Split, Task, TaskShape, clean_split, example_words, random_uniforms
 
-# Streams of random words: of the rules of `train` and `ood`, and from the third on of the examples of the splits.
+# Streams of random words: the rules of `train` and `ood`; from the third stream on, the examples of the splits.
 _RULES, _OOD_RULES, _EXAMPLES = range(3)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InContextTask(Task, family=True):
-    """A stream of examples of `rules` rules, one of which is drawn uniformly for each.
+    """A stream of examples; each follows a rule drawn uniformly from `rules` rules.
 
-    The rules are drawn once, from `rule_seed`; the first of them are the same whatever their number. Splits, of
-    `test_examples` each: `train`, of the same rules as the stream, and `ood`, of `ood_rules` rules drawn as these are.
+    The rules are drawn once, from `rule_seed`; fewer rules are a prefix of more rules. Splits, with `test_examples`
+    each: `train`, with the rules of the stream, and `ood`, with `ood_rules` other rules from the same distribution.
     """
 
     rules: PositiveInt
@@ -43,7 +43,7 @@ class InContextTask(Task, family=True):
         raise NotImplementedError
 
     def words(self) -> int:
-        """Returns W."""
+        """Returns W, the number of random words of an example."""
         raise NotImplementedError
 
     def make(self, split: str, words_NW: Array, xp: Any) -> Split:
@@ -84,9 +84,10 @@ class InContextTask(Task, family=True):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BallsAndUrnsTask(InContextTask):
-    """`s 2 0 2 ...`: `length` balls of one of `rules` urns, with replacement; each is asked for at the one before.
+    """`s 2 0 2 ...`: `length` balls drawn with replacement from one of `rules` urns; each is the target at the one
+    before.
 
-    An urn is the probabilities of `colours` colours, uniform over all such (a flat Dirichlet). Tokens are the colours,
+    An urn is a probability vector over `colours` colours, drawn uniformly (a flat Dirichlet). Tokens are the colours,
     then the start `s`. Probabilities are rounded to multiples of 2^-32.
     """
 
@@ -126,10 +127,10 @@ class BallsAndUrnsTask(InContextTask):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InContextRegressionTask(InContextTask):
-    """x1 y1 x2 y2 ...: `length` pairs with y = w.x + noise, where each y is asked for at its x.
+    """x1 y1 x2 y2 ...: `length` pairs with y = w.x + noise, where each y is the target at its x.
 
-    The w of `rules` rules and all x are N(0, I) of `dimensions`; the noise has `noise_variance`, None being the
-    paper's dimensions / 256. A position holds x, or y in the first channel and zeros in the others.
+    The w of each rule and all x are N(0, I) in `dimensions` dimensions. The noise has variance `noise_variance`; None
+    means the paper's dimensions / 256. A position holds x, or y in the first channel and zeros in the others.
     """
 
     dimensions: PositiveInt
@@ -168,13 +169,12 @@ class InContextRegressionTask(InContextTask):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InContextClassificationTask(InContextTask):
-    """`length` - 1 items with their labels, and one of these items again, whose label is asked for.
+    """`length` - 1 items with their labels, then one of these items again, whose label is the target.
 
-    A rule is an item, N(0, I / dimensions), and its label of `labels`, uniform. Items in the context are drawn with
-    replacement. All are shown with noise: (item + sqrt(v) noise) / sqrt(1 + v), with v = `within_variance` and
-    noise as items are. A position holds the item and, in the last channel, its label, or -1 for the one asked for.
-
-    Split beside `train` and `ood`: `in_weights`, of the stream's items, where the one asked for is not in the context.
+    A rule is an item, N(0, I / dimensions), with a uniform label from `labels`. Items in the context are drawn with
+    replacement. All are shown with noise: (item + sqrt(v) noise) / sqrt(1 + v), with v = `within_variance` and noise
+    distributed like items. A position holds the item and, in the last channel, its label, or -1 for the query. A third
+    split, `in_weights`, has the stream's items, but its query does not occur in the context.
     """
 
     rules: Annotated[int, Range(at_least=2)]
@@ -212,7 +212,7 @@ class InContextClassificationTask(InContextTask):
         count, others = rule_DC.shape[0], self.length - 1
         if split == "in_weights":
             asked_N1 = (words_NW[:, :1] % count).astype(xp.int32)
-            # Any rule but this one: as many steps on as there are others.
+            # Any other rule: a uniform number of steps further, modulo the number of rules.
             context_NL = (asked_N1 + 1 + (words_NW[:, 1 : others + 1] % (count - 1)).astype(xp.int32)) % count
         else:
             context_NL = (words_NW[:, 1 : others + 1] % count).astype(xp.int32)
@@ -230,14 +230,14 @@ class InContextClassificationTask(InContextTask):
 
 
 def normal_words(count: int) -> int:
-    """Returns the words that `normals` makes `count` numbers of, or one more."""
+    """Returns the number of words from which `normals` makes `count` numbers, or one more."""
     return count + count % 2
 
 
 def normals(words_NW: Array, xp: Any) -> Array:
-    """Returns standard normal numbers (N, W) float32, two of each two uniform words (Box and Muller).
+    """Returns standard normal numbers (N, W) float32, two from each two uniform words (Box and Muller).
 
-    The uniform numbers are the 2^23 centres of as many equal parts of (0, 1): none is above 5.8 in size.
+    The uniform numbers are the centres of 2^23 equal parts of (0, 1), so no normal number exceeds 5.8 in size.
     """
     half = words_NW.shape[1] // 2
     uniform_NW = ((words_NW >> 9).astype(xp.float32) + xp.float32(0.5)) * xp.float32(2.0**-23)
@@ -248,6 +248,6 @@ def normals(words_NW: Array, xp: Any) -> Array:
 
 @functools.lru_cache(maxsize=8)
 def _bounds(task: BallsAndUrnsTask, ood: bool) -> np.ndarray:
-    """Returns (D, M - 1) uint32: a ball has the colour of as many bounds as are not above its word."""
+    """Returns (D, M - 1) uint32: the colour of a ball is the number of bounds that are at most its word."""
     bound = np.cumsum(task.drawn_rules(ood=ood), axis=1)[:, :-1]
     return np.minimum(np.round(bound * 2.0**32), 2.0**32 - 1).astype(np.uint32)

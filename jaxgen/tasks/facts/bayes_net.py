@@ -14,25 +14,25 @@ import numpy as np
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import random_order, random_uniforms, random_words
 
-# Streams of random words; each attempt at a graph has two more.
+# Streams of random words; each attempt at a graph uses two more.
 _ROOTS, _TABLES, _SAMPLES, _GRAPHS = 0, 1, 2, 10
 _ATTEMPTS = 1000
 _BETA = 0.2  # both parameters of the probabilities' distribution
-_TRIES = 16  # of Johnk's method, each of which gives a number in 0.95 of the cases
+_TRIES = 16  # of Johnk's method; each succeeds with probability 0.95
 _SAMPLED = 2**17
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BayesNet:
-    """A network: a graph without cycles, and for each variable its probability to be 1 given its parents."""
+    """A network: an acyclic graph, and for each variable the probability that it is 1 given its parents."""
 
-    order: tuple[int, ...]  # variables, each behind its parents
+    order: tuple[int, ...]  # variables in topological order, parents first
     parents: tuple[tuple[int, ...], ...]  # of each variable
     tables: tuple[np.ndarray, ...]  # of each variable, (R,) with R = 2**parents; the first parent is the highest bit
 
     def sample(self, uniform_NV: np.ndarray) -> np.ndarray:
-        """Returns (N, V) bool: values of all variables, made of numbers uniform in [0, 1)."""
-        # One variable's values lie together.
+        """Returns (N, V) bool: values of all variables, from numbers uniform in [0, 1)."""
+        # The values of one variable are contiguous.
         uniform_VN = np.ascontiguousarray(uniform_NV.T)
         value_VN = np.zeros(uniform_VN.shape, dtype=bool)
         for variable in self.order:
@@ -44,7 +44,8 @@ class BayesNet:
 
     @functools.cached_property
     def distances(self) -> np.ndarray:
-        """(V, V) int64: the number of edges between variables, whatever their direction; V where no path."""
+        """(V, V) int64: the number of edges on the shortest undirected path between variables; V if there is no
+        path."""
         count = len(self.parents)
         near_VV = np.eye(count, dtype=bool)
         for variable, parents in enumerate(self.parents):
@@ -62,11 +63,11 @@ class BayesNet:
 def random_net(variables: int, edges: int, seed: int) -> BayesNet:
     """Draws a network.
 
-    Pairs of variables are uniform and their directions random, again until there is no cycle. The probability of a
-    variable without parents is uniform, that of each row of the others Beta(0.2, 0.2).
+    Edges are uniform pairs of variables with random directions, drawn again until there is no cycle. The probability of
+    a variable without parents is uniform, that of each row of the others Beta(0.2, 0.2).
 
     Raises:
-      UserError: no graph without cycles came up.
+      UserError: every graph drawn had a cycle.
     """
     one_P, other_P = np.triu_indices(variables, k=1)
     for attempt in range(_ATTEMPTS):
@@ -103,14 +104,14 @@ def joint_probabilities(net: BayesNet, seed: int) -> np.ndarray:
 
 
 def mutual_information(joint_VV22: np.ndarray) -> np.ndarray:
-    """Returns (V, V): nats that each two variables tell of each other."""
+    """Returns (V, V): the mutual information of each two variables, in nats."""
     apart_VV22 = joint_VV22.sum(axis=-1, keepdims=True) * joint_VV22.sum(axis=-2, keepdims=True)
     ratio_VV22 = np.divide(joint_VV22, apart_VV22, out=np.ones_like(joint_VV22), where=joint_VV22 > 0)
     return (joint_VV22 * np.log(ratio_VV22)).sum(axis=(-2, -1))
 
 
 def _parents_first(parents: list[list[int]]) -> list[int]:
-    """Returns the variables behind their parents; those of cycles, and behind them, are missing."""
+    """Returns the variables in topological order, without those on cycles and their descendants."""
     order: list[int] = []
     while new := [v for v in range(len(parents)) if v not in order and set(parents[v]) <= set(order)]:
         order += new
@@ -118,7 +119,7 @@ def _parents_first(parents: list[list[int]]) -> list[int]:
 
 
 def _betas(count: int, *, seed: int) -> np.ndarray:
-    """Returns (count,) numbers of Beta(a, a), by Johnk: of u**(1/a) and v**(1/a) the share of the first."""
+    """Returns (count,) numbers from Beta(a, a), by Johnk's method: x / (x + y) with x = u**(1/a) and y = v**(1/a)."""
     power_2RT = random_uniforms((2, count, _TRIES), seed=seed, stream=_TABLES) ** (1 / _BETA)
     total_RT = power_2RT.sum(axis=0)
     fits_R = (total_RT <= 1).argmax(axis=1)

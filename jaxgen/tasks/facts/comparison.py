@@ -18,44 +18,44 @@ from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split, Task, TaskShape, next_tokens, random_order, random_words
 from jaxgen.tasks.facts.composition import PROBES
 
-# What each draw is keyed by, beside the seed of the facts.
+# The key of each random draw, beside the seed of the facts.
 _VALUES, _ENTITIES, _PAIRS, _POOL, _PROBES = range(5)
 
 LABELS = ("<", "=", ">")
 
 
 class Comparisons(NamedTuple):
-    """Which entities are compared, each (N,) int64."""
+    """The attributes and entities that are compared, each (N,) int64."""
 
     attribute: np.ndarray
     first: np.ndarray
     second: np.ndarray
 
     def at(self, rows: np.ndarray | slice) -> Comparisons:
-        """Returns some of them."""
+        """Returns the comparisons at these rows."""
         return Comparisons(self.attribute[rows], self.first[rows], self.second[rows])
 
     def with_(self, others: Comparisons) -> Comparisons:
-        """Returns these and the others."""
+        """Returns these comparisons followed by the others."""
         return Comparisons(*map(np.concatenate, zip(self, others, strict=True)))
 
 
 class Facts(NamedTuple):
-    """The value of every attribute of every entity, and what takes part in which comparisons."""
+    """The value of every attribute of every entity, and which entities and pairs are compared where."""
 
     value_AE: np.ndarray  # int64
-    id_AI: np.ndarray  # int64 entities whose facts take part in comparisons that train
-    ood_AO: np.ndarray  # int64: the others
-    held_out: np.ndarray  # pairs of ID entities that test, numbered attribute * P + place in triu_indices
-    pool: np.ndarray  # such pairs that may train
+    id_AI: np.ndarray  # int64 entities whose facts occur in training comparisons
+    ood_AO: np.ndarray  # int64: the other entities
+    held_out: np.ndarray  # held-out pairs of ID entities, numbered attribute * P + index in triu_indices
+    pool: np.ndarray  # the other such pairs, which may train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttributeTask(Task, family=True):
     """Entities with attributes, whose values are uniform, and comparisons of two entities by an attribute.
 
-    For each attribute anew, round(ood_fraction * entities) of the entities are OOD. Of all pairs of ID entities
-    the fraction `held_out` tests, in both orders (the authors hold each out with that probability).
+    Separately for each attribute, round(ood_fraction * entities) of the entities are OOD. The fraction `held_out` of
+    all pairs of ID entities is for testing, in both orders (the authors hold each out with that probability).
     """
 
     entities: Annotated[int, Range(at_least=3)]
@@ -76,7 +76,7 @@ class AttributeTask(Task, family=True):
             )
 
     def facts(self) -> Facts:
-        """Returns the facts, whatever trains."""
+        """Returns the facts; they do not depend on which comparisons train."""
         return _draw(self.entities, self.attributes, self.values, self.id_entities(), self.held_out, self.facts_seed)
 
     def id_entities(self) -> int:
@@ -84,7 +84,7 @@ class AttributeTask(Task, family=True):
         return self.entities - round(self.ood_fraction * self.entities)
 
     def pooled(self) -> int:
-        """Returns the number of comparisons of ID entities that may train, both orders counted."""
+        """Returns the number of comparisons of ID entities that may train, counting both orders."""
         return 2 * (self._pairs() - self._held_out_pairs())
 
     def _pairs(self) -> int:
@@ -94,13 +94,13 @@ class AttributeTask(Task, family=True):
         return round(self.held_out * self._pairs())
 
     def trained(self, count: int) -> Comparisons:
-        """Returns `count` comparisons of ID entities: the same ones first, whatever the count."""
+        """Returns `count` comparisons of ID entities; a smaller count gives a prefix of a larger one."""
         pool = self.facts().pool
         order = random_order(2 * len(pool), seed=self.facts_seed, stream=_POOL)[:count]
         return self._of_pairs(pool[order // 2], order % 2)
 
     def of_id(self) -> Comparisons:
-        """Returns all comparisons held out for the test."""
+        """Returns all held-out comparisons of ID entities."""
         held_out = np.repeat(self.facts().held_out, 2)
         return self._of_pairs(held_out, np.arange(len(held_out)) % 2)
 
@@ -119,7 +119,7 @@ class AttributeTask(Task, family=True):
         return Comparisons(attribute, np.where(turned_N, second, first), np.where(turned_N, first, second))
 
     def labels(self, comparisons: Comparisons) -> np.ndarray:
-        """Returns (N,) int64: 0, 1 or 2 where the first entity's value is the smaller, the same or the larger."""
+        """Returns (N,) int64: 0, 1 or 2 if the first entity's value is smaller, equal or larger."""
         attribute, first, second = comparisons
         value_AE = self.facts().value_AE
         return np.sign(value_AE[attribute, first] - value_AE[attribute, second]) + 1
@@ -135,9 +135,9 @@ class AttributeTask(Task, family=True):
         )
 
     def layout(self) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-        """Returns the tokens of an atomic fact and of a comparison, and how many at their ends are asked for.
+        """Returns the tokens of an atomic fact and of a comparison, and how many tokens at their ends are targets.
 
-        A name in small letters stands for what differs: attribute, entity, value, first, second, label.
+        A name in small letters is a placeholder: attribute, entity, value, first, second, label.
         """
         raise NotImplementedError
 
@@ -157,7 +157,7 @@ class AttributeTask(Task, family=True):
         )
 
     def atomic(self, attribute_N: np.ndarray, entity_N: np.ndarray) -> Split:
-        """Returns the facts of entities as examples."""
+        """Makes examples from the facts of entities."""
         value_N = self.facts().value_AE[attribute_N, entity_N]
         columns = {
             "attribute": attribute_N + self.entities,
@@ -167,7 +167,7 @@ class AttributeTask(Task, family=True):
         return self._split(self.layout()[0], columns)
 
     def comparison(self, comparisons: Comparisons) -> Split:
-        """Returns comparisons as examples."""
+        """Makes examples from comparisons."""
         attribute, first, second = comparisons
         labels = self.entities + self.attributes + self.values
         columns = {
@@ -189,7 +189,7 @@ class AttributeTask(Task, family=True):
         return next_tokens(tokens_NT, asked_1T, np, first=self._read_out()[0])
 
     def chosen(self, comparisons: Comparisons, probe: int) -> Comparisons:
-        """Returns up to `probes` of the comparisons, at random; `probe` numbers the draw."""
+        """Returns a random choice of up to `probes` comparisons; `probe` keys the draw."""
         count = len(comparisons.attribute)
         return comparisons.at(random_order(count, seed=self.facts_seed, stream=_PROBES + probe)[: self.probes])
 
@@ -205,13 +205,12 @@ class AttributeTask(Task, family=True):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ComparisonTask(AttributeTask):
-    """All facts train, and round(phi * ID facts) of the comparisons of two ID entities that are not held out.
+    """Training has all facts, and round(phi * ID facts) of the comparisons of two ID entities that are not held out.
 
-    Comparisons of an ID with an OOD entity are left out. A fact is `e a value </a>`, a comparison
-    `a <q> e1 <mask> e2 label </a>`, whose label has three tokens of its own for each attribute; answer and
-    end are asked for. Facts and tests depend on neither `phi` nor a run's seed, and what trains at one phi also
-    trains at a larger one. Splits are those of `CompositionTask`. The most frequent label is right in
-    (1 - 1 / values) / 2 of the tests.
+    Comparisons of an ID with an OOD entity are left out. A fact is `e a value </a>`. A comparison is `a <q> e1 <mask>
+    e2 label </a>`; each attribute has its own three tokens for the label. Answer and end are targets. Facts and tests
+    depend on neither `phi` nor a run's seed, and the training examples of one phi are also those of a larger one.
+    Splits are those of `CompositionTask`. The most frequent label is correct in (1 - 1 / values) / 2 of the tests.
     """
 
     phi: Positive
@@ -253,7 +252,7 @@ class ComparisonTask(AttributeTask):
             "train": Split(*map(np.concatenate, zip(*parts, strict=True))),
             "id_atomic": self.atomic_probes(facts.id_AI, 0),
             "ood_atomic": self.atomic_probes(facts.ood_AO, 1),
-            # The first, since these train at every phi.
+            # The first comparisons, because these train at every phi.
             "train_inferred": self.comparison(trained.at(slice(self.probes))),
             "test_inferred_iid": self.comparison(self.chosen(self.of_id(), 2)),
             "test_inferred_ood": self.comparison(self.chosen(self.of_ood(), 3)),

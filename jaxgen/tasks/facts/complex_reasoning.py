@@ -1,5 +1,5 @@
-"""Comparisons that only a search over many facts decides: the complex reasoning task of Wang et al.
-(Grokked Transformers are Implicit Reasoners, arXiv 2405.15071, Sec. 5 and App. F).
+"""Comparisons that require a search over many facts: the complex reasoning task of Wang et al. (Grokked Transformers
+are Implicit Reasoners, arXiv 2405.15071, Sec. 5 and App. F).
 
 Shape letters: E entities, A attributes, I entities that are ID, O that are OOD, N examples.
 """
@@ -16,7 +16,7 @@ from jaxgen.errors import UserError
 from jaxgen.tasks.base import Split, TaskShape, random_order
 from jaxgen.tasks.facts.comparison import LABELS, AttributeTask, Comparisons
 
-# What each draw is keyed by, beside the seed of the facts: behind those of the comparison task and its probes.
+# The key of each random draw, beside the seed of the facts; larger than the keys of the comparison task's draws.
 _CROSS, _HARD = 100, 101
 
 _SPLITS = (
@@ -32,21 +32,20 @@ _SPLITS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ComplexReasoningTask(AttributeTask):
-    """The facts of OOD entities do not train: they are known through comparisons with ID entities alone.
+    """The facts of OOD entities are not in training: only comparisons with ID entities give information on them.
 
-    The ID facts train, the fraction `trained_fraction` of the comparisons of two ID entities that are not held
-    out, and that fraction of those of an ID and an OOD entity (`train_cross`). A fact is
-    `<q> e a <mask> </q> <a> value </a>`, a comparison `a <q> e1 <mask> e2 </q> <a> label </a>`; the last three
-    tokens are asked for.
+    Training has the ID facts, the fraction `trained_fraction` of the comparisons of two ID entities that are not held
+    out, and the same fraction of the comparisons of an ID and an OOD entity (`train_cross`). A fact is `<q> e a <mask>
+    </q> <a> value </a>`, a comparison `a <q> e1 <mask> e2 </q> <a> label </a>`; the last three tokens are targets.
 
-    `test_hard` are comparisons of two OOD entities, `hard` of each label, that follow from all that trains, but not
-    from its comparisons alone (the authors' 150 items). At the paper's size there are 42 to 70 of each order, by
-    `facts_seed` (with 0 too few, with 1 there are 55), and some 380 equal ones; where there are too few, `table`
-    raises a `UserError`.
+    `test_hard` has comparisons of two OOD entities, `hard` for each label, that follow from all training examples but
+    not from the training comparisons alone (the authors' 150 items). At the paper's size there are 42 to 70 for each of
+    `smaller` and `larger`, depending on `facts_seed` (with 0 too few, with 1 there are 55), and about 380 equal ones.
+    If there are too few, `table` raises a `UserError`.
     """
 
     trained_fraction: Annotated[float, Range(above=0, at_most=1)] = 0.03
-    hard: PositiveInt = 50  # of each of the three labels
+    hard: PositiveInt = 50  # for each of the three labels
 
     def validate(self) -> None:
         super().validate()
@@ -124,16 +123,17 @@ class ComplexReasoningTask(AttributeTask):
         if min(map(len, rows)) < self.hard:
             found = ", ".join(f"{len(each)} '{label}'" for each, label in zip(rows, LABELS, strict=True))
             raise UserError(
-                f"task.hard: got {self.hard}, expected at most what there is of each label, {found}; change "
+                f"task.hard: got {self.hard}, expected at most the number of each label, {found}; change "
                 "trained_fraction, or take more entities or attributes"
             )
         return every.at(np.concatenate(rows))
 
     def _follows(self, cross: Comparisons) -> np.ndarray:
-        """Returns (A, E, E) bool: of two OOD entities, e1 >= e2 follows from the ID facts and these comparisons.
+        """Returns (A, E, E) bool: whether e1 >= e2 follows, for two OOD entities, from the ID facts and these
+        comparisons.
 
-        The ID entities stand in one known order, so e1 >= e2 follows just where an ID entity that e1 is known to
-        reach is at least as high as one that is known to reach e2.
+        The order of the ID entities is known. So e1 >= e2 follows exactly if an ID entity known to be at most e1 has at
+        least the value of an ID entity known to be at least e2.
         """
         value_AE = self.facts().value_AE
         low_AE = np.full(value_AE.shape, -1)
@@ -146,7 +146,8 @@ class ComplexReasoningTask(AttributeTask):
         return low_AE[:, :, None] >= high_AE[:, None, :]
 
     def _reachable(self, comparisons: Comparisons) -> np.ndarray:
-        """Returns (A, E, E) bool: e1 >= e2 follows from these comparisons alone; only rows of OOD entities count."""
+        """Returns (A, E, E) bool: whether e1 >= e2 follows from these comparisons alone; only rows of OOD entities
+        count."""
         attribute, first, second = comparisons
         label_N, ood_AO = self.labels(comparisons), self.facts().ood_AO
         reached_AEE = np.zeros((self.attributes, self.entities, self.entities), dtype=bool)

@@ -1,5 +1,5 @@
-"""Facts over a knowledge graph, and what follows from two of them: the composition task of Wang et al.
-(Grokked Transformers are Implicit Reasoners, arXiv 2405.15071, Sec. 3).
+"""Facts over a knowledge graph, and facts that follow from two of them: the composition task of Wang et al. (Grokked
+Transformers are Implicit Reasoners, arXiv 2405.15071, Sec. 3).
 
 Shape letters: E entities, R relations, F atomic facts, I inferred facts, N examples.
 """
@@ -16,14 +16,14 @@ from jaxgen.config import HostSeed, Positive, PositiveInt, Range, Size
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import IGNORED, Split, Task, TaskShape, clean_split, random_order, random_uniforms, random_words
 
-# What each draw of the graph and its splits is keyed by, beside the graph's seed.
+# The key of each random draw for the graph and its splits, beside the graph's seed.
 _RELATIONS, _TAILS, _OOD, _HELD_OUT, _POOL, _PROBES = range(6)
 
 PROBES = ("id_atomic", "ood_atomic", "train_inferred", "test_inferred_iid", "test_inferred_ood")
 
 
 class Graph(NamedTuple):
-    """A knowledge graph, and its inferred facts by what they are for.
+    """A knowledge graph, and its inferred facts by their use.
 
     Atomic fact f, of F = entities * out_degree, has the head f // out_degree. An inferred fact is a path of
     two atomic ones, numbered first * out_degree + (second % out_degree).
@@ -31,10 +31,10 @@ class Graph(NamedTuple):
 
     relation_F: np.ndarray  # (F,) int64
     tail_F: np.ndarray  # (F,) int64
-    ood_F: np.ndarray  # (F,) bool: no inferred fact that trains is made of it
-    pool_I: np.ndarray  # (I,) int64: inferred facts that may train, both atomic ones ID
-    test_iid_I: np.ndarray  # (I,) int64: held out, both atomic ones ID
-    test_ood_I: np.ndarray  # (I,) int64: both atomic ones OOD
+    ood_F: np.ndarray  # (F,) bool: no training inferred fact uses it
+    pool_I: np.ndarray  # (I,) int64: inferred facts that may train; both atomic facts are ID
+    test_iid_I: np.ndarray  # (I,) int64: held out; both atomic facts are ID
+    test_ood_I: np.ndarray  # (I,) int64: both atomic facts are OOD
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,16 +42,16 @@ class CompositionTask(Task):
     """Two-hop questions: from the atomic facts (h, r1, b) and (b, r2, t) follows the inferred fact (h, r1, r2, t).
 
     Each entity has `out_degree` facts of different relations, whose tails are uniform over all entities.
-    `ood_fraction` of the facts are OOD, drawn from all. Of the inferred facts made of two ID facts each is held
-    out for the test with probability `held_out`; those of two OOD facts are the test out of distribution; those
-    of one each are left out altogether. All atomic facts train, ID and OOD, and round(phi * ID facts) of the
-    inferred ones. The graph and the tests depend on neither `phi` nor a run's seed, and what trains at one phi
-    also trains at a larger one.
+    A random `ood_fraction` of the facts is OOD. Each inferred fact from two ID facts is held out for testing with
+    probability `held_out`. Inferred facts from two OOD facts are the out-of-distribution test; those from one ID and
+    one OOD fact are not used. All atomic facts train, ID and OOD, and round(phi * ID facts) of the inferred facts. The
+    graph and the tests depend on neither `phi` nor a run's seed, and the training examples of one phi are also those of
+    a larger one.
 
-    Tokens are the entities, then the relations, then the end. An example is `h r t end` or `h r1 r2 t end`, and
-    answer and end are asked for, each at the token before it. Both kinds are four input positions, read out
-    at positions 1 to 3, of which each kind ignores one; what an atomic fact shows after its end is hidden from
-    the read-out by causal attention.
+    Tokens are the entities, then the relations, then the end. An example is `h r t end` or `h r1 r2 t end`; answer and
+    end are targets, each at the token before it. Both kinds have four input positions and are read out at positions 1
+    to 3, of which each kind ignores one. Causal attention hides the tokens after an atomic fact's end from its
+    read-out.
 
     Splits: `train`, which is not measured, and up to `probes` examples each of `id_atomic`, `ood_atomic`,
     `train_inferred` (all of which train), `test_inferred_iid` and `test_inferred_ood`.
@@ -87,7 +87,7 @@ class CompositionTask(Task):
             )
 
     def graph(self) -> Graph:
-        """Returns the graph, whatever phi is."""
+        """Returns the graph, which does not depend on phi."""
         return _draw(self.entities, self.relations, self.out_degree, self.ood_fraction, self.held_out, self.graph_seed)
 
     def shape(self) -> TaskShape:
@@ -126,7 +126,7 @@ class CompositionTask(Task):
         }
         splits = {"train": Split(*map(np.concatenate, zip(self._atomic(facts), self._inferred(trained), strict=True)))}
         for i, (name, (encode, numbers)) in enumerate(probes.items()):
-            # Those of train_inferred are the first, since these train at every phi.
+            # train_inferred has the first inferred facts, because these train at every phi.
             if name != "train_inferred":
                 numbers = numbers[random_order(len(numbers), seed=self.graph_seed, stream=_PROBES + i)]
             splits[name] = encode(numbers[: self.probes])
@@ -155,7 +155,7 @@ class CompositionTask(Task):
 
 
 def _facts_of(paths_N: np.ndarray, tail_F: np.ndarray, out_degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the first and the second atomic fact of each inferred one."""
+    """Returns the first and the second atomic fact of each inferred fact."""
     first = paths_N // out_degree
     return first, tail_F[first] * out_degree + paths_N % out_degree
 

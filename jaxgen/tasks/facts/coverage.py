@@ -1,5 +1,5 @@
-"""Which test examples follow from the training examples by exchanging parts that behaved alike: the k-coverage of
-Chang et al. (The Coverage Principle, arXiv 2505.20278).
+"""k-coverage (Chang et al., The Coverage Principle, arXiv 2505.20278): which test examples follow from the training
+examples by exchanging parts that behaved alike.
 
 Shape letters: N training examples, M test examples, X inputs, F different fragments, C different contexts,
 G edges.
@@ -23,24 +23,24 @@ def coverage_cutoffs(
     most: int = 20,
     fragments: tuple[tuple[int, ...], ...] | None = None,
 ) -> np.ndarray:
-    """Returns for each test example the largest k up to `most` at which it is k-covered, 0 where it never is.
+    """Returns for each test example the largest k up to `most` for which it is k-covered; 0 if there is none.
 
-    A fragment is the values at some places of an example, its context those at the others. Two fragments at the
-    same places are equivalent if training examples show both in at least k contexts, with the same answer in each
-    context that they share; equivalence is then closed under transitivity. Two examples, from training or test,
-    are joined if they differ in equivalent fragments alone and have the same answer; a test example is covered if
-    a chain of such joins leads to a training example.
+    A fragment is the values at some positions of an example; its context is the values at the other positions. Two
+    fragments at the same positions are equivalent if training examples show both in at least k contexts, with the same
+    answer in each shared context. Equivalence is then closed under transitivity. Two examples, from training or test,
+    are joined if they differ only in equivalent fragments and have the same answer. A test example is covered if a
+    chain of such joins leads to a training example.
 
-    The answers of test examples take part, so this tells what can be known, and must not be trained on.
+    This uses the answers of test examples, so it may only serve analysis, never training.
 
     Args:
       train_NX: whole numbers, all examples different.
       answer_N: whole numbers from 0.
       test_MX: whole numbers, all examples different.
       answer_M: whole numbers from 0.
-      most: the largest k that is tried.
-      fragments: the places of each kind of fragment; None: all but none and all of them. Takes memory of F**2
-        numbers for each, with F the different fragments that training shows.
+      most: the largest k to try.
+      fragments: the positions of each kind of fragment; None: every proper, non-empty subset of the positions. Each
+        kind takes memory for F**2 numbers, with F the number of different fragments in training.
     """
     both = np.concatenate([train_NX, test_MX])
     answers = np.concatenate([answer_N, answer_M])
@@ -57,11 +57,11 @@ def coverage_cutoffs(
 
 
 class _Fragments:
-    """The fragments at some places, and how much pairs of them agree."""
+    """The fragments at some positions, and how much pairs of them agree."""
 
     def __init__(self, both: np.ndarray, answers: np.ndarray, trains: np.ndarray, places: tuple[int, ...]) -> None:
         others = [place for place in range(both.shape[1]) if place not in places]
-        # Those of training examples are numbered first.
+        # Fragments of training examples are numbered first.
         self.fragment = _numbered(both[:, list(places)], trains)
         self.context = _numbered(both[:, others], trains)
         self.answers = answers
@@ -81,7 +81,7 @@ class _Fragments:
         self.agree_G = agree_FF[self.one_G, self.other_G]
 
     def joins(self, k: int) -> np.ndarray:
-        """Returns (N + M,): examples with the same number differ in equivalent fragments alone."""
+        """Returns (N + M,) numbers: examples with the same number differ only in equivalent fragments."""
         enough = self.agree_G >= k
         edges = np.stack([self.one_G[enough], self.other_G[enough]])
         classes = _labels(self.fragment.max() + 1, edges)
@@ -89,7 +89,7 @@ class _Fragments:
 
 
 def _numbered(rows: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
-    """Returns the number of each row among the different ones, those of rows marked `first` before the others."""
+    """Numbers the distinct rows, those marked `first` before the others, and returns the number of each row."""
     _, number = np.unique(rows, axis=0, return_inverse=True)
     number = number.reshape(-1)
     if first is not None:
@@ -100,7 +100,7 @@ def _numbered(rows: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
 
 
 def _components(count: int, groupings: list[np.ndarray]) -> np.ndarray:
-    """Returns (count,): equal where a chain of members of common groups leads from one to the other."""
+    """Returns (count,) numbers, equal if a chain of shared groups connects two members."""
     edges, nodes = [], count
     for group in groupings:
         edges.append(np.stack([np.arange(count), nodes + group]))
@@ -109,7 +109,7 @@ def _components(count: int, groupings: list[np.ndarray]) -> np.ndarray:
 
 
 def _labels(nodes: int, edge_2G: np.ndarray) -> np.ndarray:
-    """Returns (nodes,): the smallest node of each one's connected component."""
+    """Returns (nodes,): the smallest node in each node's connected component."""
     label = np.arange(nodes)
     while True:
         low_G = label[edge_2G].min(axis=0)

@@ -19,7 +19,7 @@ from jaxgen.tasks.base import Split, Task, TaskShape, clean_split, random_order,
 
 Structure = Literal["2-hop", "parallel 2-hop", "3-hop", "non-tree"]
 
-# X, and what each hop takes: inputs are numbered from 0, results of hops from X. The last hop gives the answer.
+# X, and the arguments of each hop: inputs are numbered from 0, results of hops from X. The last hop gives the answer.
 _HOPS: dict[str, tuple[int, tuple[tuple[int, ...], ...]]] = {
     "2-hop": (3, ((0, 1), (3, 2))),
     "parallel 2-hop": (4, ((0, 1), (2, 3), (4, 5))),
@@ -27,48 +27,48 @@ _HOPS: dict[str, tuple[int, tuple[tuple[int, ...], ...]]] = {
     "non-tree": (3, ((0, 1), (3, 1, 2))),
 }
 
-# Streams of random words; the functions and what of them may train have one a hop.
+# Streams of random words; the functions, and the choice of arguments that may train, use one stream a hop.
 _TRAIN, _TEST, _FUNCTION, _SEEN = 0, 1, 10, 20
 
 
 class Combinations(NamedTuple):
-    """What the functions make of every combination of inputs."""
+    """The results of the functions for every combination of inputs."""
 
     values: list[np.ndarray]  # each (C,) int16: X inputs, then the results of the H hops
-    keys: list[np.ndarray]  # each (C,) int64: the number of what a hop takes, among all that it could take
-    sizes: tuple[int, ...]  # how much each hop could take
+    keys: list[np.ndarray]  # each (C,) int64: the number of a hop's arguments among all possible ones
+    sizes: tuple[int, ...]  # the number of possible arguments of each hop
     may_train_C: np.ndarray  # (C,) bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HopTask(Task):
-    """t = f2(f1(x1, x2), x3) and its like, with f1, f2, ... drawn uniformly from all functions of tokens.
+    """t = f2(f1(x1, x2), x3) and similar, with f1, f2, ... drawn uniformly from all functions of tokens.
 
-    Structures, with b for what a hop gives to the next:
+    Structures, where b is a result passed to the next hop:
 
     - `2-hop`: b = f1(x1, x2), t = f2(b, x3);
     - `parallel 2-hop`: b1 = f1(x1, x2), b2 = f2(x3, x4), t = f3(b1, b2);
     - `3-hop`: b1 = f1(x1, x2), b2 = f2(b1, x3), t = f3(b2, x4);
     - `non-tree`: b = f1(x1, x2), t = f2(b, x2, x3): x2 acts on two paths.
 
-    Of what each function could take, the fraction `seen` may train, and `train_examples` are drawn from the
-    combinations whose every hop may. Then what a hop takes counts as seen where a training example shows it. Test
-    examples do not train: `id` is where every hop is seen, `ood_01` where the first is not but the second is, and
-    so on. `train_inferred` is the first of the training examples. Other than the authors', the tests of all
-    structures are free of training examples, and uniform over each kind.
+    The fraction `seen` of each function's possible arguments may train, and `train_examples` are drawn from the
+    combinations in which every hop's arguments may. A hop then counts as seen if a training example has its arguments.
+    Test examples do not train: in `id` every hop is seen, in `ood_01` the first is not but the second is, and so on.
+    `train_inferred` has the first training examples. Unlike the authors', the tests of all structures contain no
+    training examples, and are uniform over each kind.
 
-    A run's seed draws functions, training examples and tests. `table` raises a `UserError` where there are fewer
-    examples of a kind than asked for. All tokens**X combinations are enumerated, so keep them below 10**8.
+    A run's seed draws functions, training examples and tests. `table` raises a `UserError` if there are fewer examples
+    of a kind than requested. All tokens**X combinations are enumerated, so keep them below 10**8.
 
-    Tokens are the values, then the end, then `</b>` where `bridges` is `constant`. An example is its X inputs,
-    the b (`shown`: the chain of thought; `constant`: `</b>` in place of each), t, and the end; all behind the
-    inputs is asked for.
+    Tokens are the values, then the end, then `</b>` if `bridges` is `constant`. An example is its X inputs, the b
+    (`shown`: the chain of thought; `constant`: `</b>` in place of each), t, and the end. All tokens after the inputs
+    are targets.
     """
 
     structure: Structure = "2-hop"
     tokens: Annotated[int, Range(at_least=2, at_most=2**15 - 1)]
     train_examples: PositiveInt
-    test_examples: PositiveInt = 2000  # of each kind
+    test_examples: PositiveInt = 2000  # for each kind
     seen: Annotated[float, Range(above=0, at_most=1)] = 0.7
     bridges: Literal["none", "shown", "constant"] = "none"
 
@@ -153,7 +153,7 @@ class HopTask(Task):
         return Combinations(values, keys, tuple(sizes), may_train_C)
 
     def _kinds(self, every: Combinations, train: np.ndarray) -> np.ndarray:
-        """Returns (C,) int64: which of the `tests` a combination is, or -1 where it trains."""
+        """Returns (C,) int64: the index of a combination's kind in `tests`, or -1 if it trains."""
         kind_C = np.zeros(len(every.may_train_C), dtype=np.int64)
         for key_C, size in zip(every.keys, every.sizes, strict=True):
             shown = np.zeros(size, dtype=bool)

@@ -18,30 +18,29 @@ from jaxgen.tasks.base import Array, Split, TaskShape, random_order
 from jaxgen.tasks.facts.bayes_net import BayesNet, joint_probabilities, mutual_information, random_net
 from jaxgen.tasks.sampled import SampledTask
 
-_PAIRS = 5  # a stream of random words beside those of the network
+_PAIRS = 5  # a stream of random words, beside those of the network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalObservationTask(SampledTask):
-    """`### target:X3 X1=0 X7=1 X3=1 <end>`: some variables of a sample in random order, and which comes last.
+    """`### target:X3 X1=0 X7=1 X3=1 <end>`: some variables of a sample in random order; the target comes last.
 
     What is observed:
 
     - `local`: all variables within a radius around a uniform one, of the `geometric` (P(r) = 2**-r) or `zipf`
-      (P(r) proportional to r**-2) distribution. Each is dropped with probability `dropped`, but for the centre
-      where nothing else is left (the authors draw again);
+      (P(r) proportional to r**-2) distribution. Each is dropped with probability `dropped`, except the centre if
+      nothing else is left (the authors draw again);
     - `wrong`: the same, with the neighbourhoods of the network of the next seed;
     - `all`: every variable.
 
-    `held_out` pairs of variables are never seen together: of the twice as many that are further than one edge apart
-    and tell most of each other, a random half. Where both of a pair would be seen, one of them is left out.
+    `held_out` pairs of variables are never seen together: a random half of the 2 * `held_out` pairs that have most
+    mutual information among those more than one edge apart. If both variables of a pair would be seen, one is left out.
+    Everything after `###` is a target. Splits: `train`; `test`, from the same distribution; and `held_out`, which asks
+    for the second variable of each pair given each value of the first, and the other way round, in the order of
+    `queries`. The target is the more likely value.
 
-    Everything behind `###` is asked for. Splits: `train`; `test`, of the same kind; and `held_out`, which asks for
-    the second variable of each pair given each value of the first, and the other way round, as `queries` lists them;
-    the target is the more likely value.
-
-    Each variable with its value is one token (the authors' are learned pieces of text). Probabilities of pairs are
-    those among 2**17 samples.
+    Each variable with its value is one token (the authors use a learned tokeniser). Probabilities of pairs are
+    estimated from 2**17 samples.
     """
 
     numpy_alone: ClassVar[bool] = True
@@ -88,15 +87,15 @@ class LocalObservationTask(SampledTask):
         return (*values, *(f"target:X{i}" for i in variables), "###", "<end>", "<pad>")
 
     def pairs(self) -> np.ndarray:
-        """Returns (H, 2) int64: the pairs of variables that are held out."""
+        """Returns (H, 2) int64: the held-out pairs of variables."""
         return _held_out(self.net(), self.held_out, self.net_seed)
 
     def queries(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns what `held_out` asks for, row by row.
+        """Returns the questions of `held_out`, row by row.
 
         Returns:
           (4 H, 3) int64: target, condition and the condition's value; and (4 H,) float64: the probability that the
-          target is 1 given the condition (nan where no sample has that value).
+          target is 1 given the condition (nan if no sample has that value).
         """
         both_H2 = np.concatenate([self.pairs(), self.pairs()[:, ::-1]])
         query_X3 = np.concatenate([np.insert(both_H2, 2, value, axis=1) for value in (0, 1)])
@@ -147,12 +146,12 @@ class LocalObservationTask(SampledTask):
         return self.asked(split, tokens_NT, (place_T > 0) & (place_T <= seen_N[:, None] + 2), np)
 
     def _nearby(self) -> np.ndarray:
-        """Returns (V, V): how far variables are apart in the network whose neighbourhoods are observed."""
+        """Returns (V, V): the distances of variables in the network whose neighbourhoods are observed."""
         seed = self.net_seed + (self.observed == "wrong")
         return random_net(self.variables, self.edges, seed).distances
 
     def _radii(self, word_N: np.ndarray) -> np.ndarray:
-        """Returns (N,) int64: radii from 1; those as large as the network are all the same."""
+        """Returns (N,) int64: radii from 1, capped at the size of the network."""
         radius = np.arange(1, self.variables - 1)
         share = 2.0**-radius if self.radius == "geometric" else 6 / np.pi**2 / radius**2
         return 1 + np.searchsorted(np.cumsum(share), word_N * 2.0**-32, side="right")

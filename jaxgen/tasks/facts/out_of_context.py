@@ -1,5 +1,5 @@
-"""Facts of which some imply others: the task of Huang, Zhu, Guo et al. (Generalization or Hallucination?
-Understanding Out-of-Context Reasoning in Transformers, arXiv 2506.10887).
+"""Facts, some of which imply others: the task of Huang, Zhu, Guo et al. (Generalization or Hallucination? Understanding
+Out-of-Context Reasoning in Transformers, arXiv 2506.10887).
 
 Shape letters: N examples, W random words of an example, S input positions.
 """
@@ -18,15 +18,15 @@ from jaxgen.tasks.sampled import SampledTask
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutOfContextTask(SampledTask):
-    """Subject i lives in city i mod `cities`, and city j is where animal j is kept.
+    """Subject i lives in city i mod `cities`, and city j keeps animal j.
 
-    A fact asks for a subject's city, an implication for its animal. Implications train for the first
-    `train_subjects` alone, facts for all: a third of the training examples each are facts of these, implications of
-    these, and facts of the other subjects (the authors' batches have exactly a third; here each example is drawn
-    alone). The test is of the implications of the others.
+    A fact asks for a subject's city, an implication for its animal. Training has implications only for the first
+    `train_subjects` subjects, and facts for all. One third of the training examples are facts of these subjects, one
+    third implications of these, and one third facts of the other subjects (in the authors' batches exactly; here each
+    example is drawn independently). The test has the implications of the other subjects.
 
-    An example is `length` tokens: noise, with a subject and behind it a relation at any two places, and the end, where
-    the answer is read out. Tokens are two relations, cities, animals, subjects, noise and the end: 128 with the paper's
+    An example is `length` tokens: noise, a subject and later a relation at two random positions, and the end, where the
+    answer is read out. Tokens are two relations, cities, animals, subjects, noise and the end: 128 with the paper's
     numbers, which are the defaults.
 
     Splits: `train`, `train_facts`, `train_implications`, `test_facts`, `test_implications`.
@@ -52,7 +52,7 @@ class OutOfContextTask(SampledTask):
         )
 
     def _kinds(self) -> Mapping[str, tuple[int, ...]]:
-        """Returns what a split draws from: 0 facts and 1 implications of the first subjects, 2 and 3 of the others."""
+        """Returns the kinds of each split: 0 facts and 1 implications of the first subjects, 2 and 3 of the others."""
         return {
             "train": (0, 1, 2),
             "train_facts": (0,),

@@ -1,6 +1,5 @@
-"""Whether clauses drawn at random can all be true, told in rules of language: the problems of Richardson and
-Sabharwal (Pushing the Limits of Rule Reasoning in Transformers through Natural Language Satisfiability,
-arXiv 2112.09054).
+"""Satisfiability of random clauses, written as symbols or as rules in English: the problems of Richardson and Sabharwal
+(Pushing the Limits of Rule Reasoning in Transformers through Natural Language Satisfiability, arXiv 2112.09054).
 
 Shape letters: N examples, W random words of an example, A candidates for an example, M clauses, L literals of a
 clause, B words of 32 assignments each, T tokens of a padded sequence.
@@ -32,18 +31,18 @@ PROPERTIES = tuple("angry blue brave calm green happy kind proud red round sad t
 _SPECIAL = ("?", "Yes", "No", "<end>", "<pad>")
 _WORDS = {"rules": ("If", "and", "then", "no", "."), "people": ("If", "and", "then", "is", "not", ".")}
 
-Sizes = tuple[int, tuple[int, ...]]  # the variables of a split, and its numbers of clauses
+Sizes = tuple[int, tuple[int, ...]]  # the number of variables of a split, and its numbers of clauses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SatisfiabilityTask(SampledTask):
     """Is there an assignment that makes every clause true?
 
-    An example has one of the numbers of clauses `clauses`. A clause has `literals` different variables, uniform,
-    and each is negated or not, uniformly (the fixed clause length model). Problems are hardest where half of them
-    can be satisfied: with three literals at about 5.7 clauses a variable for 5 variables, 5.1 for 8, 4.9 for 10,
-    and 4.85 for 12. Away from there one answer is the more frequent one; of several `candidates` the first that
-    has the answer of a fair coin is taken (else the first), so more of them bring the answers nearer to a half each.
+    The number of clauses of an example is one of `clauses`. A clause has `literals` different variables, uniform, and
+    each is negated or not, uniformly (the fixed clause length model). Problems are hardest where half of them can be
+    satisfied: with three literals at about 5.7 clauses a variable for 5 variables, 5.1 for 8, 4.9 for 10, and 4.85 for
+    12. Elsewhere one answer is more frequent. A fair coin chooses the answer, and the first of `candidates` problems
+    with this answer is taken (or the first, if none has it), so more candidates balance the answers better.
 
     Languages:
 
@@ -51,14 +50,14 @@ class SatisfiabilityTask(SampledTask):
     - `rules` (the paper's Grounded Rule Language): a clause a or b or c is the sentence
       `If [not a] and [not b] then [c] .`, with a different noun for each variable, drawn anew for every example,
       and `no` before it where it is negated;
-    - `people` (the sentences of the authors' generator): the same with `Ada is [not] tired` for a variable, of a
-      different name or property for each.
+    - `people` (the sentences of the authors' generator): the same with `Ada is [not] tired` for a variable; each
+      variable has a different name or property.
 
-    A question mark follows; the answer, `Yes` or `No`, and the end are asked for.
+    A question mark follows; the answer, `Yes` or `No`, and the end are targets.
 
     Splits: `train`; `clauses_17` and so on, for each of `clauses`; `variables_8` and so on, for each of
-    `other_variables`, with numbers of clauses in proportion. An even number of negated literals trains, an odd one
-    tests, which the negation of the first literal sees to.
+    `other_variables`, with numbers of clauses in proportion. Training problems have an even number of negated literals,
+    and test problems an odd number; the negation of the first literal is set accordingly.
     """
 
     variables: Annotated[int, Range(at_least=2, at_most=16)]
@@ -85,7 +84,7 @@ class SatisfiabilityTask(SampledTask):
         return tuple(self._formula_sizes())
 
     def _formula_sizes(self) -> dict[str, Sizes]:
-        """Returns for each split the number of variables, and how many clauses its formulas may have."""
+        """Returns for each split the number of variables, and the possible numbers of clauses."""
         scaled = {
             n: tuple(dict.fromkeys(max(1, round(m * n / self.variables)) for m in self.clauses))
             for n in self.other_variables
@@ -113,7 +112,7 @@ class SatisfiabilityTask(SampledTask):
         return 2 + self._things() + self.candidates * clauses * (self.literals + 1)
 
     def _things(self) -> int:
-        """Returns how many things the language has that a variable may stand for."""
+        """Returns the number of symbols, nouns or sentences that the language has for variables."""
         return {"symbols": 0, "rules": len(NOUNS), "people": len(NAMES) * len(PROPERTIES)}[self.language]
 
     def make(self, split: str, words_NW: Array, xp: Any) -> Split:
@@ -128,7 +127,8 @@ class SatisfiabilityTask(SampledTask):
         return self.told(split, tokens_NX, shown_NX, 2, xp)
 
     def _formulas(self, split: str, words_NW: Array, xp: Any) -> tuple[Array, Array, Array, Array]:
-        """Returns variables and negations (N, M, L), which clauses are there (N, M), and if all can be true (N,)."""
+        """Returns variables and negations (N, M, L), which clauses are present (N, M), and whether all can be true
+        (N,)."""
         variables, clauses = self._formula_sizes()[split]
         shape = (len(words_NW), self.candidates, max(clauses), self.literals + 1)
         words_NAMX = words_NW[:, -math.prod(shape[1:]) :].reshape(shape)
@@ -151,7 +151,7 @@ class SatisfiabilityTask(SampledTask):
         return of(variable_NAML), of(negated_NAML), present_NM, of(answer_NA)
 
     def _told(self, variable_NML: Array, negated_NML: Array, words_NW: Array, xp: Any) -> tuple[Array, Array]:
-        """Returns the tokens of each clause, and which of them are there."""
+        """Returns the tokens of each clause, and which of them are present."""
         names = self.token_names()
         if self.language == "symbols":
             literal_NML = variable_NML + xp.where(negated_NML, names.index("-x1"), 0).astype(xp.int32)
@@ -191,8 +191,8 @@ def satisfiable(variable_ML: Array, negated_ML: Array, present_M: Array, variabl
     Args:
       variable_ML: (..., M, L) the variable of each literal, from 0.
       negated_ML: (..., M, L) bool.
-      present_M: (..., M) bool: the others do not count.
-      variables: how many there are.
+      present_M: (..., M) bool: which clauses count.
+      variables: the number of variables.
       xp: numpy or jax.numpy.
     """
     true_VB = xp.asarray(_assignments(variables))
@@ -208,14 +208,14 @@ def satisfiable(variable_ML: Array, negated_ML: Array, present_M: Array, variabl
 
 @functools.lru_cache(maxsize=16)
 def _assignments(variables: int) -> np.ndarray:
-    """Returns (variables, B) uint32: bit i of word b says whether a variable is true in assignment 32 b + i."""
+    """Returns (variables, B) uint32: bit i of word b is the variable's value in assignment 32 b + i."""
     assignment = np.arange(max(32, 2**variables), dtype=np.uint64)
     bits = assignment[None] >> np.arange(variables, dtype=np.uint64)[:, None] & np.uint64(1)
     return (bits.reshape(variables, -1, 32) << np.arange(32, dtype=np.uint64)).sum(axis=2).astype(np.uint32)
 
 
 def _different(words_XL: Array, count: int, xp: Any) -> Array:
-    """Returns (..., L) int32 below `count`, different along the last axis, with L two or three."""
+    """Returns (..., L) int32 below `count`, all different along the last axis; L is two or three."""
     left_L = xp.asarray([count - i for i in range(words_XL.shape[-1])], dtype=xp.uint32)
     first, second, *third = xp.moveaxis((words_XL % left_L.reshape(1, 1, 1, -1)).astype(xp.int32), -1, 0)
     second = second + (second >= first).astype(xp.int32)

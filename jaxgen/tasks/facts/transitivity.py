@@ -1,4 +1,4 @@
-"""What causes what, by transitivity, told in sentences: the task of Vashishtha et al. (Teaching Transformers Causal
+"""Transitivity of causation, written in sentences: the task of Vashishtha et al. (Teaching Transformers Causal
 Reasoning through Axiomatic Training, arXiv 2407.07612).
 
 Shape letters: N examples, W random words of an example, V nodes of the largest graph, E edges, Q questions,
@@ -30,32 +30,32 @@ Nodes = Annotated[int, Range(at_least=3, at_most=MOST)]
 class _Kind(NamedTuple):
     """The graphs of a split."""
 
-    nodes: tuple[int, ...]  # one of these numbers of nodes
-    flipped: float = 0.0  # the part of the chains with edges turned at random
-    reversed: bool = False  # whether a chain's edges are told from the last to the first
-    edges: int | None = None  # of a graph that is no chain
+    nodes: tuple[int, ...]  # the possible numbers of nodes
+    flipped: float = 0.0  # the fraction of chains with randomly flipped edges
+    reversed: bool = False  # whether a chain's edges are listed from the last to the first
+    edges: int | None = None  # the number of edges; None: a chain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TransitivityTask(SampledTask):
     """`A causes B. B causes C. Does A cause C? Yes`: is there a directed path from one node to another?
 
-    Training graphs are chains of `lengths` nodes, told edge by edge along the chain. In the part `flipped` of them
-    each edge is turned with probability 1/2 (the paper's TS2; 0 is its TS1, as far as known). Each of `questions`
-    asks for a pair of different nodes, drawn uniformly from those with the answer of a fair coin; only the answers
-    are asked for.
+    Training graphs are chains of `lengths` nodes, listed edge by edge along the chain. In the fraction `flipped` of
+    them each edge is reversed with probability 1/2 (the paper's TS2; 0 is its TS1, as far as known). For each of the
+    `questions` a fair coin chooses the answer, and a pair of different nodes with this answer is drawn uniformly. Only
+    the answers are targets.
 
-    Names are 1 to 3 random characters, each length as likely, one token a character (`characters`), or one of
-    `name_tokens` tokens (`tokens`). Other than in the authors' data, the names of an example are all different.
+    Names are 1 to 3 random characters with uniform length, one token a character (`characters`), or one of
+    `name_tokens` tokens (`tokens`). Unlike in the authors' data, the names of an example are all different.
 
     Splits, of graphs of one size each:
 
     - `train`;
-    - `sequential_7` and `flipped_7` and so on, for each of `longer`: chains without and with turned edges;
-    - `reversed_3` and so on, for each of `lengths`: chains told from the last edge to the first;
+    - `sequential_7` and `flipped_7` and so on, for each of `longer`: chains without and with reversed edges;
+    - `reversed_3` and so on, for each of `lengths`: chains listed from the last edge to the first;
     - `branching_5_1.4` and so on, for each of `branching` nodes and each of `edges_per_node`: acyclic graphs with
-      int(edges_per_node * nodes) edges, uniform over those between nodes in a fixed order, and told in that order.
-      Questions may be of nodes without edges.
+      int(edges_per_node * nodes) edges, uniform over those that agree with a fixed order of the nodes, and listed in
+      that order. Questions may ask about nodes without edges.
     """
 
     lengths: tuple[Nodes, ...] = (3, 4, 5, 6)
@@ -71,7 +71,7 @@ class TransitivityTask(SampledTask):
         if not self.lengths:
             raise UserError("task.lengths: got none, expected at least one number of nodes")
         if shared := set(self.lengths) & set(self.longer):
-            raise UserError(f"task.longer: got {sorted(shared)}, expected other numbers of nodes than those that train")
+            raise UserError(f"task.longer: got {sorted(shared)}, expected numbers of nodes that do not train")
         most = max((*self.lengths, *self.longer, *self.branching))
         if self.names == "tokens" and most > self.name_tokens:
             raise UserError(
@@ -100,7 +100,7 @@ class TransitivityTask(SampledTask):
         kinds |= {f"reversed_{nodes}": _Kind((nodes,), reversed=True) for nodes in self.lengths}
         for nodes in self.branching:
             for factor in self.edges_per_node:
-                # The product of decimals such as 1.4 and 5 may come out a bit low.
+                # The product of decimals such as 1.4 and 5 may be slightly too low.
                 edges = math.floor(factor * nodes + 1e-9)
                 kinds[f"branching_{nodes}_{factor:g}"] = _Kind((nodes,), edges=edges)
         return kinds
@@ -165,7 +165,7 @@ class TransitivityTask(SampledTask):
     def _edges(
         self, kind: _Kind, nodes_N: Array, coin_N: Array, words_NX: Array, xp: Any
     ) -> tuple[Array, Array, Array]:
-        """Returns cause and effect of each edge, (N, E) int32, and which edges are there."""
+        """Returns cause and effect of each edge, (N, E) int32, and which edges are present."""
         if kind.edges is not None:
             pairs_2X = xp.asarray(np.stack(np.triu_indices(max(kind.nodes), k=1)), dtype=xp.int32)
             chosen_NE = xp.sort(xp.argsort(words_NX, axis=1)[:, : kind.edges], axis=1)
@@ -178,7 +178,7 @@ class TransitivityTask(SampledTask):
         return place_1E + along_NE, place_1E + 1 - along_NE, place_1E < nodes_N[:, None] - 1
 
     def _names(self, words_NX: Array, nodes: int, xp: Any) -> tuple[Array, Array]:
-        """Returns the tokens of different names, (N, V, X) int32, and which of them are there."""
+        """Returns the tokens of different names, (N, V, X) int32, and which of them are present."""
         if self.names == "tokens":
             order_NV1 = xp.argsort(words_NX, axis=1)[:, :nodes, None].astype(xp.int32)
             return order_NV1, xp.ones_like(order_NV1, dtype=bool)
@@ -195,7 +195,7 @@ class TransitivityTask(SampledTask):
 
 
 def _candidates(nodes: int) -> int:
-    # The first different ones of these are the names. That too few are different is less likely than 1e-9 an example.
+    # The names are the first distinct candidates. Too few are distinct with a probability below 1e-9 an example.
     return 2 * nodes + 6
 
 
@@ -209,14 +209,14 @@ def _paths(cause_NE: Array, effect_NE: Array, present_NE: Array, nodes: int, xp:
     cause_NEV = ((cause_NE[..., None] == node_1V) & present_NE[..., None]).astype(xp.float32)
     effect_NEV = (effect_NE[..., None] == node_1V).astype(xp.float32)
     path_NVV = cause_NEV.swapaxes(1, 2) @ effect_NEV
-    # Each round doubles the longest path that is found.
+    # Each round doubles the length of the paths that are found.
     for _ in range((nodes - 1).bit_length()):
         path_NVV = xp.minimum(path_NVV + path_NVV @ path_NVV, 1.0)
     return path_NVV > 0
 
 
 def _pair(path_NVV: Array, nodes_N: Array, wished_N: Array, word_N: Array, xp: Any) -> tuple[Array, Array]:
-    """Returns two different nodes, uniform among those that have the path, or the lack of one, that is wished for."""
+    """Returns two different nodes, uniform among the pairs with a path, or among those without, as `wished_N` says."""
     nodes = path_NVV.shape[1]
     node_1V = xp.arange(nodes, dtype=xp.int32)[None]
     there_NV = node_1V < nodes_N[:, None]

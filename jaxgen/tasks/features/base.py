@@ -6,6 +6,8 @@ Shape letters: N examples, D coordinates.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from jaxgen.tasks.base import Split, Task, TaskShape
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureTask(Task, family=True):
     """Two classes of float32 vectors (N, D); the class is read out at one position."""
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"train": 32, "test": 32, "dimensions": 4}
 
     train: PositiveInt  # examples of the split `train`
     test: PositiveInt  # examples of `test`, drawn from the same distribution

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -17,10 +18,13 @@ IMAGES, PIXELS, CLASSES = 1797, 64, 10
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DigitsTask(Task):
-    """1,797 images of ten digits as 64 features from 0 to 1. The seed draws `train` of them; the others test.
+    """1,797 images of ten digits as 64 features from 0 to 1. The seed draws `train` of them; the others are the test
+    set.
 
     Of the training labels floor(corruption * train) are drawn uniformly from all classes.
     """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"train": 50}
 
     train: Annotated[int, Range(at_least=1, below=IMAGES)]
     corruption: Annotated[Fraction, PerMember] = added(0.0)
@@ -45,7 +49,7 @@ class DigitsTask(Task):
 
 @functools.cache
 def _images() -> tuple[np.ndarray, np.ndarray]:
-    # Here, because commands that only look should not wait for it.
+    # Imported here, because commands that only read should not wait for it.
     from sklearn.datasets import load_digits
 
     pixels, digits = load_digits(return_X_y=True)

@@ -1,4 +1,4 @@
-"""Classes of real vectors around a centre each, with a part of the labels drawn at random.
+"""Classes of real vectors, each around its own centre, with a part of the labels drawn at random.
 
 Shape letters: N examples, D coordinates, V classes.
 """
@@ -6,7 +6,8 @@ Shape letters: N examples, D coordinates, V classes.
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -24,10 +25,12 @@ _CENTRES, _CLASS, _NOISE, _LABELS = range(4)
 class GaussianMixtureTask(FeatureTask):
     """x = centre of its class + N(0, I_D), with a part of the training labels drawn at random.
 
-    Classes are uniform. Centres are `signal` long, of uniform direction, and 0 in the last `noise_dimensions` of the
+    Classes are uniform. Centres have length `signal`, a uniform direction, and 0 in the last `noise_dimensions` of the
     D coordinates. Of the training labels floor(corruption * train) are uniform over all classes, so about one in V of
-    them is right by chance; test labels are clean. `corruption=1` has no label that tells anything.
+    them is correct by chance; test labels are clean. With `corruption=1` no label carries information.
     """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {**FeatureTask.smoke_sizes, "noise_dimensions": 3}
 
     classes: Annotated[int, Range(at_least=2)] = 2
     signal: NonNegative

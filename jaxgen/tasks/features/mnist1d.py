@@ -1,6 +1,6 @@
 """MNIST-1D: digits drawn as lines in time, deformed and noisy (Greydanus and Kobak, arXiv 2011.14439).
 
-Made by the published recipe from words of its own, so the law of the examples is the published one, their numbers are
+The published recipe is run with other random numbers, so the distribution is the published one, but the examples are
 not. Shape letters: N examples, K template points, T points of a padded line, F points of an example.
 """
 
@@ -23,7 +23,7 @@ _SCALE, _SHEAR, _SMOOTH_NOISE, _NOISE, _SMOOTHING = 0.4, 0.75, 0.25, 0.02, 2.0
 # Streams of random words.
 _ORDER, _DEFORMATIONS, _SMOOTH, _WHITE, _LABELS = range(5)
 
-# The height of the pen at 12 times, of the digits 0 to 9.
+# The height of the pen at 12 times, for the digits 0 to 9.
 _DRAWN = (
     (5, 6, 6.5, 6.75, 7, 7, 7, 7, 6.75, 6.5, 6, 5),
     (5, 3, 3, 3.4, 3.8, 4.2, 4.6, 5, 5.4, 5.8, 5, 5),
@@ -40,11 +40,12 @@ _DRAWN = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MNIST1DTask(Task):
-    """Ten classes of 40 real features, as many examples of each, of which `train` are drawn to train on.
+    """Ten classes of 40 real features, with equally many examples each, of which `train` are drawn for training.
 
-    A digit's line is followed by 36 to 60 zeros, stretched to 72 points, scaled by up to 20 % and moved around by 0 to
-    47 points; where it is zero it gets smooth noise, everywhere white noise; it is sheared, and read at 40 points.
-    All examples together then have mean 0 and variance 1. The published set has 4,000 and 1,000 of them.
+    A digit's line is followed by 36 to 60 zeros, stretched to 72 points, scaled by up to 20 % and cyclically shifted by
+    0 to 47 points. Smooth noise is added where it is zero, white noise everywhere. It is then sheared, and sampled at
+    40 points. All examples together are normalised to mean 0 and variance 1. The published set has 4,000 and 1,000 of
+    them.
 
     Of the training labels floor(corruption * train) are drawn uniformly from all classes.
     """
@@ -52,7 +53,7 @@ class MNIST1DTask(Task):
     train: Annotated[int, Range(at_least=1)] = 4000
     test: Annotated[int, Range(at_least=1)] = 1000
     corruption: Annotated[Fraction, PerMember] = 0.0
-    data_seed: HostSeed | None = None  # None: each run's own seed draws all
+    data_seed: HostSeed | None = None  # None: each run's own seed draws the data
 
     def validate(self) -> None:
         if (self.train + self.test) % CLASSES:
@@ -84,16 +85,16 @@ class MNIST1DTask(Task):
 
 
 def templates() -> np.ndarray:
-    """Returns the lines (10, K) float64, of variance 1/36 each, that start and end at 0."""
+    """Returns the lines (10, K) float64; each has variance 1/36, and starts and ends at 0."""
     drawn = np.array(_DRAWN)
     return (drawn - drawn[:, :1]) / drawn.std(axis=1, keepdims=True) / 6.0
 
 
 def _lines(digit_N: np.ndarray, seed: int) -> np.ndarray:
-    """Returns the deformed lines (N, F) float64, before all are brought to one mean and variance."""
+    """Returns the deformed lines (N, F) float64, before normalisation."""
     count = len(digit_N)
     padding_N, scale_N, move_N, shear_N = random_uniforms((4, count), seed=seed, stream=_DEFORMATIONS)
-    # A tiny number tells the line, where it is 0 itself, from the zeros behind it.
+    # A tiny number distinguishes a zero of the line from the zeros after it.
     line_NT = np.zeros((count, _TEMPLATE + _PADDING[1]))
     line_NT[:, :_TEMPLATE] = templates()[digit_N] + 1e-8
     padding_N = np.floor(_PADDING[0] + padding_N * (_PADDING[1] - _PADDING[0] + 1))
@@ -109,7 +110,7 @@ def _lines(digit_N: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _read(x_NT: np.ndarray, place_NF: np.ndarray) -> np.ndarray:
-    """Returns x (N, F) at real places (N, F), between two points by a straight line."""
+    """Returns x (N, F) at real positions (N, F), by linear interpolation."""
     low_NF = np.minimum(place_NF.astype(np.int64), x_NT.shape[1] - 2)
     part_NF = place_NF - low_NF
     below_NF, above_NF = (np.take_along_axis(x_NT, low_NF + i, axis=1) for i in (0, 1))
@@ -117,7 +118,7 @@ def _read(x_NT: np.ndarray, place_NF: np.ndarray) -> np.ndarray:
 
 
 def _smoothing() -> np.ndarray:
-    """Returns the matrix (T, T) of a Gaussian filter, cut off at 4 deviations, that mirrors a line at its ends."""
+    """Returns the matrix (T, T) of a Gaussian filter, cut off at 4 standard deviations, with reflection at the ends."""
     reach = np.arange(-int(4 * _SMOOTHING), int(4 * _SMOOTHING) + 1)
     weight = np.exp(-0.5 * (reach / _SMOOTHING) ** 2)
     matrix_TT = np.zeros((_PADDED, _PADDED))

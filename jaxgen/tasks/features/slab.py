@@ -20,32 +20,31 @@ Block = Literal["linear", "3-slab", "5-slab", "7-slab"]
 # Streams of random words.
 _CLASS, _PLACE, _SLAB, _SIGN, _ROTATION, _TAINT, _TAINTED, _SHUFFLE = 0, *range(3, 10)
 
-# The probability of the innermost slab of its own class, for an example of class 0 and of class 1.
+# The probability that an example lies in the innermost slab of its class, for class 0 and class 1.
 _INNERMOST = {3: (1.0, 1.0), 5: (3 / 4, 1.0), 7: (1 / 2, 7 / 8)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SlabTask(FeatureTask):
-    """One simple coordinate and D - 1 complex ones, each telling the class alone; then a random rotation.
+    """One simple coordinate and D - 1 complex ones, each of which determines the class; then a random rotation.
 
-    A `linear` coordinate is in [margin, 1] for class 1, in [-1, -margin] for class 0. A `k-slab` one
-    is in one of k slabs on [-1, 1] that alternate between the classes, class 0 in the centre, with
-    gaps of twice the margin: no threshold tells the classes apart. Within the slabs, and given the
-    class, the coordinates are uniform and independent (Shah et al., arXiv 2006.07710, Sec. 3 and 4;
-    mixture weights of their scripts/gendata.py). LMS-k is `linear` and `k-slab`, MS-(5,7) is `5-slab`
-    and `7-slab`, and MS-7 `7-slab` twice.
+    A `linear` coordinate is in [margin, 1] for class 1, in [-1, -margin] for class 0. A `k-slab` coordinate is in one
+    of k slabs on [-1, 1] that alternate between the classes, class 0 in the centre, with gaps of twice the margin, so
+    no threshold separates the classes. Within the slabs, and given the class, the coordinates are uniform and
+    independent (Shah et al., arXiv 2006.07710, Sec. 3 and 4; mixture weights of their scripts/gendata.py). LMS-k is
+    `linear` and `k-slab`, MS-(5,7) is `5-slab` and `7-slab`, and MS-7 `7-slab` twice.
 
-    Splits beside `train` and `test`: the test examples with the simple coordinate permuted among
-    them (`simple_randomised`), and with all complex ones permuted together (`complex_randomised`).
+    Other splits: the test examples with the simple coordinate permuted among them (`simple_randomised`), and with all
+    complex ones permuted together (`complex_randomised`).
     """
 
     dimensions: Annotated[int, Range(at_least=2)]
     simple: Block
     complex: Block
     margin: Annotated[float, Range(above=0, below=1)] = 0.1
-    # Of the examples, this part has a simple coordinate that is uniform in [-margin, margin] and tells nothing.
+    # This fraction of the examples has a simple coordinate uniform in [-margin, margin], without information.
     simple_noise: Fraction = 0.0
-    rotate: bool = True  # by a random orthogonal matrix of the seed
+    rotate: bool = True  # by a random orthogonal matrix from the seed
 
     def validate(self) -> None:
         if self.complex == "linear":
@@ -106,7 +105,7 @@ class SlabTask(FeatureTask):
 
 
 def slab_width(slabs: int, margin: float) -> float:
-    """Returns the width of each of the slabs on [-1, 1] that leave gaps of 2 * margin between them."""
+    """Returns the width of the slabs on [-1, 1], with gaps of 2 * margin between them."""
     return (2 - 2 * (slabs - 1) * margin) / slabs
 
 
@@ -119,7 +118,7 @@ def rotation(dimensions: int, *, seed: int) -> np.ndarray:
 def _in_slabs(
     block: Block, margin: float, class_N: np.ndarray, place_ND: np.ndarray, slab_ND: np.ndarray, sign_ND: np.ndarray
 ) -> np.ndarray:
-    """Returns (N, D): the place inside a slab of the class, of numbers uniform in [0, 1) and signs."""
+    """Returns (N, D): positions inside a slab of the class, from numbers uniform in [0, 1) and signs."""
     slabs = int(block[0])
     innermost_N1 = np.array(_INNERMOST[slabs])[class_N][:, None]
     # Counted from the centre, class 0 has the slabs 0 and 2, class 1 the slabs 1 and 3.

@@ -1,10 +1,11 @@
-"""Regression on the outputs of a random network: the teacher and student of Omnigrok (arXiv 2210.01117)."""
+"""Regression on the outputs of a random network: the teacher-student setup of Omnigrok (arXiv 2210.01117)."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -16,10 +17,12 @@ _INPUT_STREAM, _TEACHER_STREAM = 0, 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherTask(Task):
-    """Standard normal inputs, and what a random fully connected network, the teacher, makes of them.
+    """Standard normal inputs, and the outputs of a random fully connected network, the teacher.
 
-    All its weights and biases are uniform(+-1/sqrt(fan_in)), torch's. Targets are real numbers.
+    All its weights and biases are uniform(+-1/sqrt(fan_in)), as in torch. Targets are real numbers.
     """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"train": 20, "test": 20, "hidden": 8}
 
     inputs: PositiveInt = 5
     outputs: PositiveInt = 5

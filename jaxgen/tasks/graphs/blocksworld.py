@@ -1,5 +1,5 @@
-"""Plans of Blocksworld, with or without the states on their way: after Stechly, Valmeekam and Kambhampati (Chain of
-Thoughtlessness? An Analysis of CoT in Planning, arXiv 2405.04776), as a task to train on from the start.
+"""Plans of Blocksworld, with or without intermediate states, after Stechly, Valmeekam and Kambhampati (Chain of
+Thoughtlessness? An Analysis of CoT in Planning, arXiv 2405.04776), as a task to train on from scratch.
 
 Shape letters: N examples, W random words of an example, B blocks of the largest problem, X tokens of a part,
 T tokens of a padded sequence.
@@ -28,20 +28,18 @@ _IN_HAND = -1
 class BlocksworldTask(SampledTask):
     """How to build one stack of all blocks, with the four actions of Blocksworld.
 
-    The prompt tells the stacks that there are, each from its bottom with `;` behind it, in the order of the names of
-    their bottom blocks, and the goal from its bottom: `b4 b1 ; b6 ; goal b6 b1 b4 <sep>`. Blocks bear names drawn
-    from `names`. At first all blocks are on the table (`table`), or in `stacks`: in a random order, each stands on
-    the one before it with probability 1/2, else on the table. The goal is any order, or `lexicographic`: ascending
-    from the bottom.
+    The prompt lists the stacks, each from its bottom and followed by `;`, ordered by the names of their bottom blocks,
+    and then the goal from its bottom: `b4 b1 ; b6 ; goal b6 b1 b4 <sep>`. Names of blocks are drawn from `names`. At
+    first all blocks are on the table (`table`), or in `stacks`: in a random order, each block stands on the one before
+    it with probability 1/2, else on the table. The goal is any order, or `lexicographic`: ascending from the bottom.
 
-    The answer, asked for with the end behind it, is the plan of the universal algorithm: from the first stack to
-    the last, and in each from its top, every block that stands on another is put on the table; then the goal is built
-    from its bottom. From the table this is the recipe for stacking. Actions are `unstack b1 b4`, `put-down b1`,
-    `pick-up b1` and `stack b1 b6`; with `states`, `:` and the stacks without the block in hand follow each, and a full
-    stop.
+    The target is the plan of the universal algorithm, and the end. The algorithm goes from the first stack to the last,
+    and in each from its top, and puts every block that stands on another on the table; then it builds the goal from its
+    bottom. From the table this is only the stacking. Actions are `unstack b1 b4`, `put-down b1`, `pick-up b1` and
+    `stack b1 b6`; with `states`, each is followed by `:`, the stacks without the block in hand, and a full stop.
 
-    Splits: `train`; `blocks_5` and so on, for each of `blocks` and `larger`, of the same kind of problems; and,
-    where training problems start on the table, `stacks_5` and so on, that start from stacks, for each of `blocks`.
+    Splits: `train`; `blocks_5` and so on, for each of `blocks` and `larger`, with the same kind of problems; and, if
+    training problems start on the table, `stacks_5` and so on for each of `blocks`, which start from stacks.
     """
 
     numpy_alone: ClassVar[bool] = True
@@ -88,7 +86,7 @@ class BlocksworldTask(SampledTask):
         spans = {}
         for name, (blocks, stacks) in self._kinds().items():
             fewest, most = min(blocks), max(blocks)
-            # A stack at least saves the mark of one that is not there.
+            # If two blocks share a stack, one `;` fewer is written.
             prompt = 3 * most + 2
             moves = (most - 1) * (2 if stacks else 1)
             plan = moves * (5 + (2 * (2 + 2 * most) if self.states else 0))
@@ -120,9 +118,9 @@ class BlocksworldTask(SampledTask):
 
 
 class _Problem:
-    """A batch of problems and what is told of them. Blocks are numbered by the order of their names.
+    """A batch of problems and the tokens written for them. Blocks are numbered by the order of their names.
 
-    Where a block is, is told by the lowest block of its stack, its `base`, and the number of blocks beneath it.
+    The position of a block is the lowest block of its stack, its `base`, and the number of blocks beneath it.
     """
 
     def __init__(self, names: tuple[str, ...], blocks_N: np.ndarray, words_NX: np.ndarray, most: int) -> None:
@@ -134,7 +132,7 @@ class _Problem:
         self.shown: list[np.ndarray] = []
 
     def table(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns base and height (N, B) of every block where all are on the table."""
+        """Returns base and height (N, B) of every block if all are on the table."""
         base_NB = np.broadcast_to(np.arange(self.most), self.there_NB.shape).copy()
         return base_NB, np.zeros_like(base_NB)
 
@@ -150,7 +148,7 @@ class _Problem:
         return base_NB, height_NB
 
     def goal(self, words_NX: np.ndarray | None, *, odd: bool) -> np.ndarray:
-        """Returns (N, B): the goal from its bottom, an odd or even permutation; without words, in order."""
+        """Returns (N, B): the goal from its bottom, an odd or even permutation; without random words, in order."""
         if words_NX is None:
             return np.broadcast_to(np.arange(self.most), self.there_NB.shape)
         goal_NB = self._ordered(words_NX)
@@ -189,7 +187,7 @@ class _Problem:
     def plan(
         self, base_NB: np.ndarray, height_NB: np.ndarray, goal_NB: np.ndarray, *, states: bool, stacks: bool
     ) -> None:
-        """Adds the actions of the universal algorithm, and what each brings about where `states` are told."""
+        """Adds the actions of the universal algorithm, and after each the state if `states` are written."""
         base_NB, height_NB, row_N = base_NB.copy(), height_NB.copy(), self.row_N
 
         def act(word: str, moved_N: np.ndarray, on_N: np.ndarray | None, there_N: np.ndarray) -> None:
@@ -214,7 +212,7 @@ class _Problem:
             key_NB = np.where(self.there_NB, base_NB * self.most - height_NB, self.most**2)
             order_NB = np.argsort(key_NB, axis=1, stable=True)
             above_NB = np.take_along_axis(height_NB, order_NB, axis=1) > 0
-            # From the top, the block beneath comes next.
+            # Going from the top, the block beneath is next.
             for place in range(self.most - 1):
                 moved_N, there_N = order_NB[:, place], above_NB[:, place] & (place < self.blocks_N)
                 act("unstack", moved_N, order_NB[:, place + 1], there_N)

@@ -1,8 +1,8 @@
-"""Walks on a graph with labelled edges, under demands on their labels: after Schapiro et al. (Combinatorial
-Creativity: A New Frontier in Generalization Abilities, arXiv 2509.21043).
+"""Walks on a graph with labelled edges that must have some labels and avoid others, after Schapiro et al.
+(Combinatorial Creativity: A New Frontier in Generalization Abilities, arXiv 2509.21043).
 
-Shape letters: N examples, W random words of an example, V nodes, E edges, D neighbours of the node with the most,
-L labels, H steps of the longest walk, X places for a token.
+Shape letters: N examples, W random words of an example, V nodes, E edges, D the largest number of neighbours, L labels,
+H steps of the longest walk, X slots for a token.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ class LabelledGraph(NamedTuple):
     """An undirected graph without loops or double edges."""
 
     end_E2: np.ndarray  # (E, 2) int32: the nodes of each edge
-    label_VV: np.ndarray  # (V, V) int32: the label of the edge between two nodes, -1 where there is none
-    degree_V: np.ndarray  # (V,) int32: how many neighbours each node has
-    neighbour_VD: np.ndarray  # (V, D) int32: each node's neighbours, ascending, then 0
+    label_VV: np.ndarray  # (V, V) int32: the label of the edge between two nodes, -1 if there is none
+    degree_V: np.ndarray  # (V,) int32: the number of neighbours of each node
+    neighbour_VD: np.ndarray  # (V, D) int32: each node's neighbours, ascending, padded with 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CreativeWalkTask(SampledTask):
     """`n3 n9 + a c - d : a n5 c n7 b n9 <end>`: from n3 to n9, with the labels a and c, without d.
 
-    One graph, which the examples never show as a whole, is to be kept in the weights: `edges` of all pairs of its
-    nodes, with uniform labels. An example is a random walk of 1 to `longest` steps (each number as likely) that
-    starts at either end of a uniform edge, and goes to any neighbour at each step. The prompt tells where it
-    starts and ends, up to `demanded` of its labels, and up to `forbidden` labels that it has not (each number
-    as likely, as far as there are so many). The walk and the end are asked for; other walks may be as good.
+    The model must store one graph in its weights, because no example shows all of it: `edges` random pairs of its
+    nodes, with uniform labels. An example is a random walk of 1 to `longest` steps (uniform) that starts at either end
+    of a uniform edge, and goes to a uniform neighbour at each step. The prompt gives its start and its end, up to
+    `demanded` of its labels, and up to `forbidden` labels that it does not have (their numbers are uniform, up to what
+    the walk allows). The walk and the end are targets; other walks may be equally valid.
 
-    Splits: `train` and `test`, of the same kind.
+    Splits: `train` and `test`, from the same distribution.
 
-    The numbers of nodes, edges, steps and demands, and how the authors draw walks, are not known: the defaults are
-    of this file.
+    The authors' numbers of nodes, edges, steps and demands, and how they draw walks, are not known; the defaults are
+    our own choice.
     """
 
     nodes: Annotated[int, Range(at_least=2, at_most=MOST)] = 60
@@ -118,7 +118,7 @@ class CreativeWalkTask(SampledTask):
 
 
 def _some(fits_NL: Array, order_NL: Array, word_N: Array, most: int, xp: Any) -> Array:
-    """Returns (N, L) bool: 0 to `most` of those that fit, each number as likely as far as there are so many."""
+    """Returns (N, L) bool: 0 to `most` of the labels that fit; the number is uniform, up to the number that fit."""
     number_N1 = (word_N % (1 + xp.minimum(fits_NL.sum(axis=1, dtype=xp.uint32), xp.uint32(most))))[:, None]
     before_NLL = (order_NL[:, None, :] < order_NL[:, :, None]) & fits_NL[:, None, :]
     return fits_NL & (before_NLL.sum(axis=2, dtype=xp.uint32) < number_N1)

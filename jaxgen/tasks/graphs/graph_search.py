@@ -28,26 +28,25 @@ _UNKNOWN = 2**29  # a distance above all others
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GraphSearchTask(SampledTask):
-    """A graph's edges, then what an algorithm does on it, step by step.
+    """A graph's edges, then the trace of an algorithm on it, step by step.
 
-    From any node there is an edge to another with probability `edge_probability`; where edges have no direction, only
-    two opposite ones make one, so that there is one with its square (as in CLRS). A training graph draws its
-    probability from `trained_edge_probabilities`. A graph has one of the numbers of nodes `nodes`, which bear names
-    drawn from `names`; every tie is decided for the node whose name has the lowest number. Edges are told in the order
-    of their names. The answer, and the end behind it, are asked for:
+    There is an edge from one node to another with probability `edge_probability`. An undirected edge requires two
+    opposite directed ones, so its probability is the square (as in CLRS). A training graph draws its probability from
+    `trained_edge_probabilities`. The number of nodes is one of `nodes`, and their names are drawn from `names`; every
+    tie is resolved in favour of the lowest name. Edges are listed in the order of their names. The trace and the end
+    are targets:
 
-    - `bfs` (undirected, from a random source): `v p` for each node that is found, with the lowest p it is found
-      from, the nodes of one distance in ascending order and `;` behind them: `n0 n2 n2 n5 from n0 <sep> n2 n0 ;
-      n5 n2 ; <end>`.
-    - `dfs` (directed; every node is a source, in ascending order, unless it was found before): each node where it is
-      entered, and `)` where it is left.
-    - `bellman-ford` (undirected, integer weights uniform in 1..max_weight behind each edge, from a random source): in
-      rounds that all start from the distances of the one before, `v p d` for each node whose distance falls, to d by
-      way of p (the lowest one), in ascending order and with `;` behind them. It ends with the round in which nothing
-      falls, or after `rounds`. (CLRS draws real weights.)
+    - `bfs` (undirected, from a random source): `v p` for each node found, with the lowest p from which it is found; the
+      nodes of one distance are in ascending order, followed by `;`: `n0 n2 n2 n5 from n0 <sep> n2 n0 ; n5 n2 ; <end>`.
+    - `dfs` (directed; every node is a source, in ascending order, unless it was found before): each node when it is
+      entered, and `)` when it is left.
+    - `bellman-ford` (undirected, integer weights uniform in 1..max_weight written after each edge, from a random
+      source): each round starts from the distances of the round before. It writes `v p d` for each node whose distance
+      falls to d via p (the lowest one), in ascending order, followed by `;`. The trace ends with the round in which no
+      distance falls, or after `rounds`. (CLRS draws real weights.)
 
-    Splits: `train`; `nodes_7` and so on, for each of `nodes` and `larger`. A graph with an even number of edges
-    trains, one with an odd number tests; the edge of the first two nodes sees to that.
+    Splits: `train`; `nodes_7` and so on, for each of `nodes` and `larger`. Training graphs have an even number of
+    edges, test graphs an odd number; the edge between the first two nodes is set accordingly.
     """
 
     version: ClassVar[int] = 2
@@ -60,7 +59,7 @@ class GraphSearchTask(SampledTask):
     edge_probability: Probability = 0.5
     trained_edge_probabilities: tuple[Probability, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     max_weight: PositiveInt = 9
-    rounds: PositiveInt | None = None  # None: as many as a graph may need
+    rounds: PositiveInt | None = None  # None: the largest number that a graph may need
 
     def validate(self) -> None:
         sizes = (*self.nodes, *self.larger)
@@ -81,7 +80,7 @@ class GraphSearchTask(SampledTask):
         return tuple(self._nodes())
 
     def _nodes(self) -> dict[str, tuple[int, ...]]:
-        """Returns for each split how many nodes its graphs may have."""
+        """Returns for each split the possible numbers of nodes."""
         return {"train": self.nodes, **{f"nodes_{each}": (each,) for each in (*self.nodes, *self.larger)}}
 
     def token_names(self) -> tuple[str, ...]:
@@ -157,7 +156,7 @@ class GraphSearchTask(SampledTask):
         other_P: np.ndarray,
         words_NX: np.ndarray,
     ) -> np.ndarray:
-        """Returns (N, P) int32: the weights of edges, 0 where there is none."""
+        """Returns (N, P) int32: the weights of edges, 0 if there is no edge."""
         pairs = len(one_P)
         if self.algorithm != "dfs":
             probability_N = probability_N**2
@@ -203,7 +202,7 @@ class GraphSearchTask(SampledTask):
         count, nodes = edge_NVV.shape[:2]
         row_N = np.arange(count)
         new_NV = np.arange(nodes) < nodes_N[:, None]
-        # Node V stands below all, and its neighbours are all nodes.
+        # Node V is the root of the search: all nodes are its neighbours.
         edge_NVV = np.concatenate([edge_NVV, np.ones((count, 1, nodes), dtype=bool)], axis=1)
         path_NV = np.full((count, nodes + 1), nodes)
         depth_N = np.zeros(count, dtype=np.int64)
@@ -239,6 +238,6 @@ class GraphSearchTask(SampledTask):
 
 
 def _flat(columns: list[np.ndarray], shown_NXC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (N, X * C): the tokens of each of the X entries one after another, and which of them are there."""
+    """Returns (N, X * C): the tokens of the X entries one after another, and which of them are present."""
     tokens_NXC = np.stack(columns, axis=2)
     return tokens_NXC.reshape(len(tokens_NXC), -1), shown_NXC.reshape(len(tokens_NXC), -1)

@@ -19,28 +19,29 @@ from jaxgen.tasks.sampled import SampledTask, chosen
 
 _STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 _MARKS = (".", "#", "G", "A", "up", "down", "left", "right", ";", "<sep>", "<end>", "<pad>")
-_MAZES = 100  # the stream of random words that training mazes are made of
+_MAZES = 100  # the stream of random words for training mazes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MazeTask(SampledTask):
-    """Which step leads from A to the goal G on a shortest way, and the search backwards from G that finds out.
+    """The first step on a shortest path from A to the goal G, and the backward search from G that finds it.
 
-    Each of the `size` * `size` cells is a wall with probability `walls`; G is uniform, one of the cells next to it
-    is opened, and A is uniform among the cells that reach G. The map is told row by row, from its top left.
+    Each of the `size` * `size` cells is a wall with probability `walls`; G is uniform, one of the cells next to it is
+    opened, and A is uniform among the cells that reach G. The map is written row by row, from its top left.
 
-    Answers, asked for with the end behind them:
+    Answers, which are targets together with the end:
 
-    - `search`: G is reached at first, and in each round every cell next to one reached before. For each cell that is
-      new, its place (`2,7`: row 2, column 7) and the step that leads back, the first of up, down, left and right that
-      does; row by row, and `;` behind the round. The round that reaches A is the last. Then the step from A.
-    - `action`: the step from A alone (behavioural cloning, which the paper compares with).
+    - `search`: G is reached first, and each round reaches every cell next to one reached before. For each new cell the
+      answer has its position (`2,7`: row 2, column 7) and the step that leads back, the first of up, down, left and
+      right that does; row by row, with `;` after the round. The round that reaches A is the last. Then comes the step
+      from A.
+    - `action`: only the step from A (behavioural cloning, the paper's baseline).
 
-    Training mazes are `mazes` ones that `maze_seed` draws, each with every A that it has, or fresh ones each time.
-    Splits: `train`; `test`, of fresh mazes. A maze with an even number of walls trains, one with an odd number
-    tests; the first of three cells in the top row that is neither G nor opened sees to that.
+    Training uses `mazes` mazes drawn from `maze_seed`, each with every possible A, or fresh mazes at every step.
+    Splits: `train`; `test`, with fresh mazes. Training mazes have an even number of walls, test mazes an odd number;
+    the first of three cells in the top row that is neither G nor opened is set accordingly.
 
-    The authors' mazes are rooms and tunnels of a library of theirs, and each example is one round of the search, on a
+    The authors' mazes are rooms and tunnels from their own library, and each example is one round of the search, on a
     map with one channel for each kind of cell.
     """
 
@@ -89,7 +90,7 @@ class MazeTask(SampledTask):
         return self._told(split, wall_MC[rows], goal_M[rows], agent_N, round_MC[rows], step_MC[rows])
 
     def _mazes(self, words_MX: np.ndarray, *, even: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Returns walls (M, H, H) bool, and goals (M,), numbers of cells."""
+        """Returns walls (M, H, H) bool, and goals (M,) as numbers of cells."""
         count, size = len(words_MX), self.size
         row_M = np.arange(count)
         wall_MC = words_MX[:, 2:] >> 8 < round(self.walls * 2**24)
@@ -106,9 +107,9 @@ class MazeTask(SampledTask):
         return wall_MC.reshape(count, size, size), goal_M
 
     def _search(self, wall_NHH: np.ndarray, goal_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (N, C): the round that reaches each cell, -1 where none does, and the number of the step back."""
+        """Returns (N, C): the round that reaches each cell, -1 if none does, and the number of the step back."""
         count, size = len(wall_NHH), self.size
-        # A border of cells that nothing reaches saves asking what is inside.
+        # A border of unreachable cells avoids checks of the boundary.
         round_NHH = np.full((count, size + 2, size + 2), -1, dtype=np.int32)
         round_NHH[np.arange(count), goal_N // size + 1, goal_N % size + 1] = 0
         step_NHH = np.zeros((count, size, size), dtype=np.int32)
@@ -153,7 +154,7 @@ class MazeTask(SampledTask):
     def _rounds(
         self, round_NC: np.ndarray, step_NC: np.ndarray, agent_N: np.ndarray, mark: dict[str, int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the tokens (N, X) int32 of the search, and which of them are there."""
+        """Returns the tokens (N, X) int32 of the search, and which of them are present."""
         count, cells = round_NC.shape
         seen_NC = (round_NC > 0) & (round_NC <= round_NC[np.arange(count), agent_N][:, None])
         order_NC = np.argsort(np.where(seen_NC, round_NC, cells), axis=1, stable=True)[:, :-1]

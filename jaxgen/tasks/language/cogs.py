@@ -1,6 +1,6 @@
 """English sentences and their logical forms: COGS (Kim and Linzen, A Compositional Generalization Challenge Based on
 Semantic Interpretation, arXiv 2010.05465), drawn anew from its grammar, with the probabilities and words of the
-generator.
+original generator.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from jaxgen.config import PositiveInt
 from jaxgen.tasks.language.cogs_words import NOUNS, NOUNS_ALONE, VERBS, Verb
 from jaxgen.tasks.language.text import Draws, Sentences, Span, TextTask, token_numbers
 
-# A clause is made of slots: words as they are; a verb by its class, as a participle after `was`; and noun phrases,
-# named by what they are of the verb: these are their roles.
+# A clause consists of slots: literal words; a verb by its class, as a participle after `was`; and noun phrases, named #
+# by their function in the clause. This table gives their roles in the logical form.
 _ROLES = {
     "agent": "agent",
-    "speaker": "agent",  # of a clause that has another inside
+    "speaker": "agent",  # of a clause with a subordinate clause
     "recipient": "recipient",
     "receiver": "recipient",  # as a subject
     "object": "theme",
@@ -52,7 +52,7 @@ _PASSIVE = (
 _RECEIVED = ("receiver was dative gift", "receiver was dative gift by agent")
 _CHANGED = ("changed unaccusative",)
 
-# What a noun phrase is: (weight, list of nouns, whether a place follows).
+# The kinds of a noun phrase: (weight, list of nouns, whether a place follows).
 Phrases = tuple[tuple[float, str, bool], ...]
 _PERSON: Phrases = ((0.5, "animate", False), (0.5, "proper", False))
 _PHRASES: dict[str, Phrases] = {
@@ -77,21 +77,21 @@ _PLACED: Phrases = ((0.5, "inanimate", True), (0.5, "animate", True))
 
 
 def _each(weight: float, clauses: Sequence[str]) -> tuple[tuple[float, str], ...]:
-    """Returns the clauses, which have `weight` together."""
+    """Returns the clauses with equal weights that sum to `weight`."""
     return tuple((weight / len(clauses), clause) for clause in clauses)
 
 
 class _Grammar(NamedTuple):
-    """How sentences are drawn."""
+    """The distribution of sentences."""
 
-    clauses: tuple[tuple[float, str], ...]  # (weight, slots) of those that say no other
-    says: float  # the probability that a clause says another one
-    phrases: Mapping[str, Phrases] = {}  # where they differ from _PHRASES
-    verbs: Mapping[str, Verb] = {}  # the only one of its class, where it is not of VERBS
-    deep: range = range(3)  # how many clauses that say another one a sentence has
-    places: range = range(3)  # how many places it has
-    another_place: float = 0.1  # the probability that a place has one
-    evenly: Literal["", "deep", "places"] = ""  # which of the two numbers comes as often with every value
+    clauses: tuple[tuple[float, str], ...]  # (weight, slots) of clauses without a subordinate clause
+    says: float  # the probability that a clause has a subordinate clause
+    phrases: Mapping[str, Phrases] = {}  # the phrases that differ from _PHRASES
+    verbs: Mapping[str, Verb] = {}  # the only verb of a class, if not those of VERBS
+    deep: range = range(3)  # the allowed depth of subordinate clauses in a sentence
+    places: range = range(3)  # the allowed number of places in a sentence
+    another_place: float = 0.1  # the probability that a place has another place
+    evenly: Literal["", "deep", "places"] = ""  # which of the two numbers is uniform
 
 
 _MAIN = _Grammar(
@@ -102,7 +102,7 @@ _MAIN = _Grammar(
         *_each(0.075, _RECEIVED),
     ),
     says=0.49 * 0.158,
-    # The published sentences of the main grammar show fewer names than its cases, whose shares are those above.
+    # The published sentences of the main grammar have fewer names than the cases, whose weights are those above.
     phrases={
         "object": (
             (1 / 4, "inanimate", False),
@@ -116,7 +116,7 @@ _MAIN = _Grammar(
 
 
 def _only(clause: str, says: float, verb: str = "", noun: str = "") -> _Grammar:
-    """Returns the grammar of clauses whose verb, or whose subject, is a given one: `class past=lemma`, `noun`."""
+    """Returns the grammar of clauses with a given verb (`class past=lemma`) or a given subject (`noun`)."""
     name, _, forms = verb.partition(" ")
     past, _, lemma = forms.partition("=")
     return _Grammar(
@@ -152,7 +152,7 @@ _BLESSED, _SQUEEZED = "transitive blessed=bless", "transitive squeezed=squeeze"
 _TELEPORTED, _SHIPPED = "dative teleported=teleport", "dative shipped=ship"
 _BAKED, _SHATTERED = "omissible baked=bake", "unaccusative shattered=shatter"
 
-# What the training set shows of a new word: one sentence each, or the word alone.
+# The exposure of each new word in the training set: one kind of sentence, or the word alone.
 _SHOWN = (
     _as_subject("hedgehog"),
     _as_subject("Lina"),
@@ -238,7 +238,7 @@ _CASES: dict[str, _Grammar] = {
     "only_seen_as_unacc_subj_as_unerg_subj": _only("agent unergative", 0.05, noun="hippo"),
 }
 
-# What a word alone means, by its kind.
+# The logical form of a word alone, by its kind.
 _MEANINGS = {
     "noun": "LAMBDA a . {} ( a )",
     "name": "{}",
@@ -247,9 +247,9 @@ _MEANINGS = {
     "unaccusative": "LAMBDA a . LAMBDA e . {} . theme ( e , a )",
     "unergative": "LAMBDA a . LAMBDA e . {} . agent ( e , a )",
 }
-# Zipf's law of this exponent, over infinitely many words; what is beyond a list is spread over it evenly.
+# Zipf's law with this exponent, over infinitely many words; the mass beyond a list is spread evenly over the list.
 _EXPONENT, _ZETA = 1.4, 3.1055472779775810
-# What the draws are keyed by, beside the data's seed, is the grammar's number and this.
+# The key of the random draws, beside the data's seed and the grammar's number.
 _GRAMMARS = 1
 
 
@@ -258,19 +258,19 @@ class CogsTask(TextTask):
     """Sentences of an English grammar, answered by their logical forms.
 
     `The captain ate a cake .` gives `* captain ( x _ 1 ) ; eat . agent ( x _ 2 , x _ 1 ) AND eat . theme ( x _ 2 ,
-    x _ 4 ) AND cake ( x _ 4 )`: a variable is the place of its word, from 0; what `the` stands before comes first;
+    x _ 4 ) AND cake ( x _ 4 )`: a variable is the index of its word, from 0; definite nouns (with `the`) come first;
     the rest is sorted by variables; nouns are in lower case (`a TV` is `tv`). Words follow Zipf's law in the order of
-    their lists, and no noun comes twice in a sentence. A clause may say another one (`Liam hoped that ...`) and an
-    object may stand at a place (`a cake on the table`); of each there are up to two in a sentence.
+    their lists, and no noun occurs twice in a sentence. A clause may have a subordinate clause (`Liam hoped that ...`)
+    and an object may be at a place (`a cake on the table`); a sentence has up to two of each.
 
     Splits: `train` are `train_examples` sentences, the 143 words alone of the published set, and `exposures` sentences
-    (published: 1 and 100) for each of 12 new words; `validation` and `test` are of the same grammar. The 21 others
-    have `case_examples` each and are named as published: 18 show a new word in a place where it did not train
-    (`subj_to_obj_common`: a hedgehog was only a subject, and is an object), and three a structure: places of subjects
-    (`obj_pp_to_subj_pp`), 3 to 12 clauses that say another one (`cp_recursion`), 3 to 12 places in a row
-    (`pp_recursion`), as many sentences of each depth. No sentence comes twice.
+    (published: 1 and 100) for each of 12 new words; `validation` and `test` come from the same grammar. The 21 other
+    splits have `case_examples` each and are named as published. 18 show a new word in a role that it did not have in
+    training (`subj_to_obj_common`: a hedgehog was only a subject, and is now an object), and three a new structure:
+    places of subjects (`obj_pp_to_subj_pp`), 3 to 12 nested clauses (`cp_recursion`), or 3 to 12 places in a row
+    (`pp_recursion`), with equally many sentences of each depth. No sentence occurs twice.
 
-    The sentences are drawn anew, by the law of the published ones: tests/from_outside/test_cogs.py compares the two.
+    The sentences are drawn anew from the published distribution; tests/from_outside/test_cogs.py compares the two.
     """
 
     version: ClassVar[int] = 2
@@ -320,7 +320,7 @@ def _sentences(task: CogsTask) -> Mapping[str, Sentences]:
     pairs["test"] = distinct(main, task.test_examples)
     pairs["validation"] = distinct(main, task.validation_examples)
     exposed = itertools.chain.from_iterable(distinct(sampler, task.exposures) for sampler in shown)
-    # What is drawn last is the training set, so that a larger one holds a smaller one.
+    # The training set is drawn last, so that a larger one contains a smaller one.
     pairs["train"] = [*_words_alone(), *exposed, *distinct(main, task.train_examples)]
     return {
         name: Sentences.of([([token[word] for word in s], [token[word] for word in t]) for s, t in rows])
@@ -337,17 +337,17 @@ def _words_alone() -> tuple[Pair, ...]:
 
 
 class _Sampler:
-    """Draws sentences of one grammar; the facts of a logical form are kept by the places of their variables."""
+    """Draws sentences of one grammar. The facts of a logical form are keyed by the indices of their variables."""
 
     def __init__(self, task: CogsTask, grammar: _Grammar, number: int) -> None:
         self._draws = Draws(seed=task.data_seed, stream=_GRAMMARS + number)
         self._grammar = grammar
 
     def sentence(self, number: int) -> Pair:
-        """Draws sentences until one has no noun twice, and as many clauses and places as it may have.
+        """Draws sentences until one has no repeated noun and an allowed number of clauses and places.
 
         Args:
-          number: of the sentence in its split; it says which of the numbers that come equally often it has.
+          number: the index of the sentence in its split, which chooses its depth if depths are uniform.
         """
         grammar = self._grammar
         while True:
@@ -371,14 +371,14 @@ class _Sampler:
         return numbers[number % len(numbers)]
 
     def _more(self, probability: float) -> int:
-        """Draws how often something comes that goes on with a probability."""
+        """Draws a geometric number: how often an event with this probability repeats."""
         count = 0
         while self._draws.uniform() < probability:
             count += 1
         return count
 
     def _clause(self, deep: int) -> int:
-        """Writes a clause in which another one is said `deep` times, and returns the place of its verb."""
+        """Writes a clause with `deep` nested clauses, and returns the index of its verb."""
         verb_at, verb, arguments = -1, "", []
         slots = _SAYS if deep else self._choice(self._grammar.clauses)[1]
         for slot in slots.split():
@@ -402,13 +402,13 @@ class _Sampler:
         return verb_at
 
     def _verb(self, kind: str) -> tuple[int, str]:
-        """Writes a verb, and returns its place and lemma."""
+        """Writes a verb, and returns its index and lemma."""
         verb = self._grammar.verbs.get(kind) or VERBS[kind][self._of_zipf(len(VERBS[kind]))]
         self._words.append(verb.participle if self._words[-1] == "was" else verb.past)
         return len(self._words) - 1, verb.lemma
 
     def _phrase(self, slot: str) -> tuple[int, str]:
-        """Writes a noun phrase, and returns the place of its noun and what stands for it."""
+        """Writes a noun phrase, and returns the index of its noun and its symbol in the logical form."""
         _, nouns, placed = self._choice(self._grammar.phrases.get(slot) or _PHRASES[slot])
         noun = self._noun(nouns)
         if _is_name(nouns):
@@ -444,7 +444,7 @@ class _Sampler:
         return bisect.bisect(_zipf(count), self._draws.uniform())
 
     def _choice(self, weighted: tuple[Any, ...]) -> Any:
-        """Returns one of some tuples that begin with their weight."""
+        """Returns a random one of these tuples, which begin with their weights."""
         left = self._draws.uniform() * sum(each[0] for each in weighted)
         for each in weighted:
             left -= each[0]
@@ -455,14 +455,14 @@ class _Sampler:
 
 @functools.cache
 def _zipf(count: int) -> tuple[float, ...]:
-    """Returns the probabilities of being among the first 1, 2, ... count - 1 of so many words."""
+    """Returns the probabilities of being among the first 1, 2, ... count - 1 of `count` words."""
     law = [rank**-_EXPONENT / _ZETA for rank in range(1, count + 1)]
     beyond = (1 - sum(law)) / count
     return tuple(itertools.accumulate(each + beyond for each in law[:-1]))
 
 
 def _longest(grammar: _Grammar) -> tuple[int, int]:
-    """Returns how long a sentence and its logical form can be at most."""
+    """Returns the largest lengths of a sentence and of its logical form."""
 
     def of(slots: str) -> tuple[int, int]:
         words = facts = 0
@@ -478,7 +478,7 @@ def _longest(grammar: _Grammar) -> tuple[int, int]:
     last = [of(clause) for _, clause in grammar.clauses]
     says = of(_SAYS)
     deep, places = grammar.deep.stop - 1, grammar.places.stop - 1
-    # Of a place one more noun and `on`, and `cake . nmod . on ( x _ 3 , x _ 6 ) AND`.
+    # A place adds one noun and `on`, and `cake . nmod . on ( x _ 3 , x _ 6 ) AND`.
     return (
         deep * says[0] + max(words for words, _ in last) + 3 * places + 1,
         deep * says[1] + max(facts for _, facts in last) + (8 + 15) * places,

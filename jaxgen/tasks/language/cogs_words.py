@@ -79,7 +79,7 @@ NOUNS: dict[str, tuple[str, ...]] = {
     }.items()
 }
 
-# The nouns and names that the published training set shows alone, beside new ones.
+# The nouns and names that the published training set shows alone, besides the new ones.
 NOUNS_ALONE = _nouns(
     """girl teacher bird student professor lawyer scientist bee tiger director queen moose prisoner governor human
     priest poet cookie box rose ball chalk game pen plant flower chair spoon gumball bucket knife bottle bowl clock

@@ -1,8 +1,8 @@
-"""Arithmetic in words of one digit: the symbolic form of HINT (Li et al., A Minimalist Dataset for Systematic
-Generalization of Perception, Syntax, and Semantics, arXiv 2103.01403). Its rules are read off the generator that was
-published with it (github.com/liqing-ustc/HINT).
+"""Arithmetic on single digits: the symbolic form of HINT (Li et al., A Minimalist Dataset for Systematic Generalization
+of Perception, Syntax, and Semantics, arXiv 2103.01403). Its rules follow the published generator
+(github.com/liqing-ustc/HINT).
 
-Shape letters: M expressions of n operators, P = 2n + 1 nodes of each, an operator before its two operands.
+Shape letters: M expressions of n operators, P = 2n + 1 nodes of each; an operator comes before its two operands.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from jaxgen.tasks.language.text import SPECIAL, Sentences, Span, TextTask
 _WORDS = (*"0123456789", "+", "-", "*", "/", "(", ")")
 # Symbols of nodes: digits are themselves.
 _PLUS, _MINUS, _TIMES, _DIVIDE, _OPEN, _CLOSE = range(10, 16)
-# Up to so many operators, all expressions are enumerated; of more, they are drawn.
+# With up to this many operators all expressions are enumerated; with more they are drawn.
 _ENUMERATED = 2
 _CHUNK = 1 << 14
-# What each draw is keyed by, beside the data's seed: both kinds of every number of operators, in chunks.
+# The key of each random draw, beside the data's seed: both kinds for every number of operators, in chunks.
 _SMALL, _LARGE = range(2)
 
 
@@ -33,20 +33,21 @@ _SMALL, _LARGE = range(2)
 class HintTask(TextTask):
     """Infix expressions of digits, answered by their value: `( 2 - 7 ) * 3 + 9 / 2` by `5`.
 
-    `-` is max(0, a - b) and `/` rounds up; nothing is divided by 0. Only the parentheses that the order of
-    operations needs are written. An expression of n operators is an operator, uniform among four, with a left side of
-    0 to n - 1 operators, uniform, and a right side of the rest; digits are uniform. Of up to two operators all
-    expressions are taken in random order; others are drawn until there are enough different ones, whose
-    answer is not 0, and of which at most the fraction `same_answer` have the same.
+    `-` is max(0, a - b) and `/` rounds up; nothing is divided by 0. Only parentheses that the order of operations
+    requires are written. An expression of n operators has a uniform operator among four, a left side of 0 to n - 1
+    operators, uniform, and a right side with the rest; digits are uniform. With up to two operators all expressions are
+    used, in random order. With more, expressions are drawn until enough are distinct and have an answer other than 0;
+    at most the fraction `same_answer` of them has the same answer.
 
-    `train`, which is not measured: for each n up to `trained_operators`, `train_examples` whose values, also on the
-    way, are at most `trained_value`. Where there are fewer they are repeated: those of two operators up to that
-    number, each of one operator train_examples / 500 times, each digit train_examples / 50 times. Tests have
-    `test_examples` for each n (of up to two operators, what there is): `test_i` of those that train, `test_ss` of as
-    short and small ones that do not, `test_sl` short with a value above `trained_value` and none above `most_value`,
-    `test_ls` and `test_ll` the same of more operators, up to `most_operators`. `validation` has `validation_examples`
-    of each kind for each n; so its part of test_i's kind trains too. Published sizes: train 998,000, validation 4,698,
-    tests 9,980, 8,000, 8,640, 10,000 and 10,000. That many are made in some 20 seconds.
+    `train`, which is not measured, has for each n up to `trained_operators` `train_examples` expressions whose values,
+    including intermediate ones, are at most `trained_value`. If there are fewer, they are repeated: those of two
+    operators up to that number, each of one operator train_examples / 500 times, each digit train_examples / 50 times.
+    Tests have `test_examples` for each n (with up to two operators, as many as exist): `test_i` has training examples;
+    `test_ss` has equally short and small expressions that do not train; `test_sl` has short ones with a value above
+    `trained_value` but none above `most_value`; `test_ls` and `test_ll` are the same with more operators, up to
+    `most_operators`. `validation` has `validation_examples` of each kind for each n, so its part of test_i's kind also
+    trains. Published sizes: train 998,000, validation 4,698, tests 9,980, 8,000, 8,640, 10,000 and 10,000. Making these
+    takes about 20 seconds.
     """
 
     train_examples: Annotated[int, Range(at_least=500, at_most=10_000_000)] = 100_000
@@ -112,12 +113,12 @@ class HintTask(TextTask):
         return _sentences(self)
 
     def wanted(self, n: int) -> tuple[int, int]:
-        """Returns how many small and how many large expressions of n operators are drawn."""
+        """Returns the numbers of small and of large expressions of n operators to draw."""
         tests = self.validation_examples + self.test_examples
         return tests + (self.train_examples if n <= self.trained_operators else 0), tests
 
     def plan(self, n: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Returns which of the small expressions of n operators each split has, and which of the large ones."""
+        """Returns for each split the indices of its small expressions of n operators, and those of its large ones."""
         small, large = self.wanted(n)
         if n <= _ENUMERATED:
             there = _enumerated(self, n)
@@ -142,7 +143,7 @@ class HintTask(TextTask):
         }, {"validation": large_validated, "test_sl" if short else "test_ll": large_tested}
 
     def most_of_an_answer(self, wanted: int) -> int:
-        """Returns how many of the expressions drawn may have the same answer."""
+        """Returns the largest number of drawn expressions that may have the same answer."""
         return max(1, int(self.same_answer * wanted))
 
 
@@ -150,7 +151,7 @@ class _Expressions(NamedTuple):
     """Trees of n operators; the operands of node p are nodes p + 1 and p + 2 + 2 left[p]."""
 
     symbol_MP: np.ndarray  # int8: a digit or an operator
-    left_MP: np.ndarray  # int8: the operators of a node's left side
+    left_MP: np.ndarray  # int8: the number of operators in a node's left side
     answer_M: np.ndarray  # int64
 
     def of(self, rows_N: np.ndarray) -> _Expressions:
@@ -158,7 +159,7 @@ class _Expressions(NamedTuple):
 
 
 def _longest(operators: int) -> int:
-    """Returns how many tokens an expression has at most: all but the first operator may be in parentheses."""
+    """Returns the largest number of tokens in an expression: all but the first operator may be in parentheses."""
     return 2 * operators + 1 + 2 * max(0, operators - 1)
 
 
@@ -174,7 +175,7 @@ def _sentences(task: HintTask) -> Mapping[str, Sentences]:
 
 
 def _pool(task: HintTask, n: int, kind: int) -> _Expressions:
-    """Returns the small or the large expressions of n operators, all different, in random order."""
+    """Returns distinct small or large expressions of n operators, in random order."""
     if n <= _ENUMERATED:
         rows_N = _enumerated(task, n)[kind == _LARGE]
         order = random_order(len(rows_N), seed=task.data_seed, stream=_stream(n, kind))
@@ -184,7 +185,7 @@ def _pool(task: HintTask, n: int, kind: int) -> _Expressions:
     wanted = task.wanted(n)[kind == _LARGE]
     found, before, chunks = _random(task, n, kind, 0), 0, 1
     while True:
-        # No symbol is 0 in the key, as an ending 0 would be lost.
+        # No symbol is 0 in the key, because numpy drops a trailing 0.
         key_M = np.ascontiguousarray(found.symbol_MP + np.int8(1)).view(f"S{2 * n + 1}")[:, 0]
         _, first = np.unique(key_M, return_index=True)
         found = found.of(np.sort(first))
@@ -208,11 +209,11 @@ def _stream(n: int, kind: int) -> int:
 
 
 def _random(task: HintTask, n: int, kind: int, chunk: int) -> _Expressions:
-    """Draws some expressions of n operators, and keeps those of the kind."""
+    """Draws expressions of n operators, and keeps those of the kind."""
     words = random_words(_CHUNK * (2 * n + 1), seed=task.data_seed, stream=_stream(n, kind) + chunk)
     words_MP = words.reshape(_CHUNK, 2 * n + 1)
     which_MP = (words_MP >> np.uint64(2)).astype(np.int64)
-    size_MP = np.zeros(words_MP.shape, dtype=np.int64)  # operators of each node and below
+    size_MP = np.zeros(words_MP.shape, dtype=np.int64)  # the number of operators at and below each node
     size_MP[:, 0] = n
     left_MP = np.zeros_like(size_MP)
     for p in range(2 * n):
@@ -230,22 +231,22 @@ def _random(task: HintTask, n: int, kind: int, chunk: int) -> _Expressions:
 
 
 def _is_of(task: HintTask, kind: int, most_M: np.ndarray) -> np.ndarray:
-    """Tells which expressions are of the kind, by their largest values."""
+    """Returns which expressions are of the kind, by their largest values."""
     if kind == _SMALL:
         return (most_M >= 0) & (most_M <= task.trained_value)
     return (most_M > task.trained_value) & (most_M <= task.most_value)
 
 
 def _right(left_MP: np.ndarray) -> np.ndarray:
-    """Returns the right operand (M, P) of every operator; of digits, some node."""
+    """Returns the right operand (M, P) of every operator; for digits an arbitrary node."""
     nodes = left_MP.shape[1]
     return np.minimum(np.arange(nodes)[None] + 2 + 2 * left_MP.astype(np.int64), nodes - 1)
 
 
 def _values(symbol_MP: np.ndarray, left_MP: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the answers (M,) and the largest value on the way (M,), which is -1 where something is divided by 0.
+    """Returns the answers (M,) and the largest intermediate values (M,), which are -1 after a division by 0.
 
-    Values above `most` count as the next number, and so does what follows from them.
+    Values above `most` are set to `most` + 1, and so are values computed from them.
     """
     value_MP, right_MP, by_zero_M = symbol_MP.astype(np.int64), _right(left_MP), np.zeros(len(symbol_MP), dtype=bool)
     for p in reversed(range(symbol_MP.shape[1] - 2)):
@@ -259,7 +260,7 @@ def _values(symbol_MP: np.ndarray, left_MP: np.ndarray, most: int) -> tuple[np.n
 
 
 def _rank(values_M: np.ndarray) -> np.ndarray:
-    """Returns how many equal values stand before each."""
+    """Returns for each value the number of equal values before it."""
     order = np.argsort(values_M, kind="stable")
     ordered = values_M[order]
     rank_M = np.empty_like(order)
@@ -269,7 +270,7 @@ def _rank(values_M: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _every(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns all expressions of n operators: (M, P) int8 symbols, and (M, P) int8 operators of the left sides."""
+    """Returns all expressions of n operators: (M, P) int8 symbols, and (M, P) int8 numbers of operators on the left."""
 
     def trees(n: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         if n == 0:
@@ -287,29 +288,29 @@ def _every(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _enumerated(task: HintTask, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns which of all expressions of n operators are small, and which are large."""
+    """Returns the indices of the small and of the large ones among all expressions of n operators."""
     _, most_M = _values(*_every(n), task.most_value)
     small, large = (np.flatnonzero(_is_of(task, kind, most_M)) for kind in (_SMALL, _LARGE))
     return small, large
 
 
 def _written(expressions: _Expressions) -> Sentences:
-    """Writes expressions down with the parentheses that they need, and their answers in digits."""
+    """Writes expressions with the parentheses that they need, and their answers in digits."""
     symbol_MP, right_MP = expressions.symbol_MP.astype(np.int64), _right(expressions.left_MP)
     answer_M = expressions.answer_M
     count, nodes = symbol_MP.shape
-    # How tight a node binds: a digit most, `+` and `-` least.
+    # The precedence of a node: a digit binds tightest, `+` and `-` least.
     bound_MP = np.select([symbol_MP < _PLUS, symbol_MP >= _TIMES], [3, 2], 1)
     width_MP = np.ones_like(symbol_MP)  # without a node's own parentheses
-    wrapped_MP = np.zeros_like(symbol_MP)  # 1 where a node has them
+    wrapped_MP = np.zeros_like(symbol_MP)  # 1 if a node has parentheses
     for p in reversed(range(nodes - 2)):
         rows = np.flatnonzero(symbol_MP[:, p] >= _PLUS)
         left, right = (rows, p + 1), (rows, right_MP[rows, p])
         wrapped_MP[left] = bound_MP[left] < bound_MP[rows, p]
         wrapped_MP[right] = bound_MP[right] <= bound_MP[rows, p]
         width_MP[rows, p] = 1 + sum(width_MP[side] + 2 * wrapped_MP[side] for side in (left, right))
-    start_MP = np.zeros_like(symbol_MP)  # where a node begins, after its own parenthesis
-    place_MP = start_MP.copy()  # where its symbol stands
+    start_MP = np.zeros_like(symbol_MP)  # the index where a node begins, after its own parenthesis
+    place_MP = start_MP.copy()  # the index of its symbol
     for p in range(nodes):
         place_MP[:, p] = start_MP[:, p]
         rows = np.flatnonzero(symbol_MP[:, p] >= _PLUS)

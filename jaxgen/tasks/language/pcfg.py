@@ -1,9 +1,8 @@
-"""Functions of strings, one inside another: PCFG SET (Hupkes et al., Compositionality Decomposed, arXiv 1908.08351).
+"""Nested functions of strings: PCFG SET (Hupkes et al., Compositionality Decomposed, arXiv 1908.08351). The grammar is
+that of the published generator (github.com/MathijsMul/pcfg-set).
 
-The grammar is that of the generator that was published with it (github.com/MathijsMul/pcfg-set).
-
-Shape letters: M samples of one chunk, R those that are yet to be ended, P nodes of a sample, in the order in which they
-are written.
+Shape letters: M samples of one chunk, R unfinished samples, P nodes of a sample, in the order in which they are
+written.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _BINARY: dict[str, Callable[[Tokens, Tokens], Tokens]] = {
 }
 _FUNCTIONS = (*_UNARY, *_BINARY)
 _STRINGS = (2, 3, 4, 5)  # lengths of string arguments
-_SHARES = (0.15, 0.30, 0.28, 0.27)  # of these: most of the different strings of two had been used up
+_SHARES = (0.15, 0.30, 0.28, 0.27)  # of these lengths: most distinct strings of length two had been used up
 _WORDS = (*_FUNCTIONS, ",")
 _HELD_OUT = (
     ("swap_first_last", "repeat"),
@@ -53,32 +52,32 @@ _HELD_OUT = (
 _TOKEN = token_numbers(_WORDS)
 _FIRST_LETTER = len(SPECIAL) + len(_WORDS)
 _CHUNK = 1 << 14
-# What each draw is keyed by, beside the data's seed; those of chunks follow.
+# The key of each random draw, beside the data's seed; the keys of chunks follow.
 _LETTERS, _CHUNKS = 0, 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PcfgTask(TextTask):
-    """Prefix expressions of ten string functions, answered by what they give.
+    """Prefix expressions of ten string functions, answered by their values.
 
     `append swap_first_last A1 B7 C2 , echo D4 E5` gives `C2 B7 A1 D4 E5 E5`. Functions of one string are copy, reverse,
     shift (the first to the end), echo (the last twice), swap_first_last and repeat; of two, with a comma between,
     append, prepend (the second first), remove_first and remove_second. The 26 letters with numbers up to `indices`
-    are the alphabet. String arguments have 2 to 5 letters; no string comes twice in the corpus, unless the alphabet
-    has few of its length for so many examples.
+    are the alphabet. String arguments have 2 to 5 letters. No string occurs twice in the corpus, unless the alphabet
+    has too few strings of its length.
 
-    An expression is drawn from a grammar whose two probabilities, of a unary function among functions and of a
-    function as an argument, are uniform and its own. The published corpus was then resampled to have the depths and
-    lengths of English sentences, which takes another corpus: here, what the grammar gives is resampled by numbers of
-    functions, depths and lengths of sources together, with weights fitted to the published files
+    An expression is drawn from a grammar with two probabilities: of a unary function among functions, and of a function
+    as an argument. Both are drawn uniformly for each expression. The published corpus was then resampled to match the
+    depths and lengths of English sentences, which needs a second corpus. Here the expressions are resampled by number
+    of functions, depth and length of the source, with weights fitted to the published files
     (tests/from_outside/test_pcfg.py compares the two).
 
     Splits are `train`, `test` and, of pcfgset, `validation` (published sizes of train, validation, test in brackets):
 
-    - `pcfgset`: all alike (82,622, 4,860, 9,721);
-    - `systematicity`: expressions test where one of four functions stands right before another: `swap_first_last
+    - `pcfgset`: all from one distribution (82,622, 4,860, 9,721);
+    - `systematicity`: expressions in which a held-out function pair is adjacent are for testing: `swap_first_last
       repeat`, `append remove_second`, `repeat remove_second`, `append swap_first_last` (82,168 and 10,175);
-    - `productivity`: up to `trained_functions` train, more test (81,010 and 11,333, of 9 to 35).
+    - `productivity`: training has up to `trained_functions` functions, testing more (81,010 and 11,333, of 9 to 35).
 
     Not here: localism, which compares a model's answers with each other; substitutivity and overgeneralisation, whose
     training sets hold synonyms and exceptions.
@@ -124,7 +123,7 @@ class PcfgTask(TextTask):
 
 
 class _Expression(NamedTuple):
-    """An expression whose letters are yet to be drawn: ~i stands for the i-th."""
+    """An expression whose letters are not drawn yet: ~i is a placeholder for the i-th."""
 
     source: Tokens
     target: Tokens
@@ -151,12 +150,12 @@ def _sentences(task: PcfgTask) -> Mapping[str, Sentences]:
             return {name: Sentences.of(list(rows.items())) for name, rows in pairs.items()}
         if sum(found.values()) == before:
             raise UserError(f"task: got {found}, expected {sizes}: others of such lengths and functions are too rare")
-    raise AssertionError  # counting has no end
+    raise AssertionError  # itertools.count never ends
 
 
 def _split_of(task: PcfgTask, expression: _Expression, room: list[str]) -> str | None:
     if task.split == "pcfgset":
-        # The training set is filled last, so that a larger one holds a smaller one.
+        # The training set is filled last, so that a larger one contains a smaller one.
         return room[-1] if room else None
     if task.split == "productivity":
         return "train" if expression.functions <= task.trained_functions else "test"
@@ -165,7 +164,7 @@ def _split_of(task: PcfgTask, expression: _Expression, room: list[str]) -> str |
 
 
 class _Strings:
-    """Draws string arguments, all different where the alphabet has twice as many as there are examples."""
+    """Draws string arguments, all distinct if the alphabet has twice as many strings as there are examples."""
 
     def __init__(self, task: PcfgTask) -> None:
         self._draws = Draws(seed=task.data_seed, stream=_LETTERS)
@@ -176,7 +175,7 @@ class _Strings:
         }
 
     def letters(self, lengths: list[int]) -> Tokens:
-        """Returns the tokens of strings of these lengths, one after the other."""
+        """Returns the tokens of strings of these lengths, one after another."""
         return [letter for length in lengths for letter in self._string(length)]
 
     def _string(self, length: int) -> tuple[int, ...]:
@@ -191,16 +190,16 @@ class _Strings:
 
 
 def _expressions(task: PcfgTask, chunk: int) -> Iterator[_Expression]:
-    """Draws some expressions of about the published law."""
+    """Draws expressions from about the published distribution."""
     most = 2 * task.most_functions + 1
     draws = random_uniforms((3 + 3 * most, _CHUNK), seed=task.data_seed, stream=_CHUNKS + chunk)
     p_unary_M, p_function_M, chance_M = draws[:3]
     node_MP = np.full((_CHUNK, most), -1, dtype=np.int8)
     ends = np.cumsum(_SHARES)[:-1]
     functions_M, binary_M, letters_M, depth_M = np.zeros((4, _CHUNK), dtype=np.int64)
-    open_M = np.ones(_CHUNK, dtype=np.int64)  # arguments yet to be written
-    level_MP = np.ones((_CHUNK, most + 1), dtype=np.int16)  # of each of these, the next one last: how deep it is
-    live_R = np.arange(_CHUNK)  # the samples that have any
+    open_M = np.ones(_CHUNK, dtype=np.int64)  # number of arguments not written yet
+    level_MP = np.ones((_CHUNK, most + 1), dtype=np.int16)  # the depth of each of these arguments, the next one last
+    live_R = np.arange(_CHUNK)  # the samples with such arguments
     for p, draws_3M in enumerate(draws[3:].reshape(most, 3, _CHUNK)):
         function_R, unary_R, which_R = draws_3M[:, live_R]
         is_function_R = (function_R < p_function_M[live_R]) | (p == 0)
@@ -227,7 +226,7 @@ def _expressions(task: PcfgTask, chunk: int) -> Iterator[_Expression]:
 
 
 def _weight(functions_M: np.ndarray, depth_M: np.ndarray, length_M: np.ndarray) -> np.ndarray:
-    """Returns the probabilities of taking what the grammar gives: about the published share over the grammar's own.
+    """Returns acceptance probabilities: about the published frequency divided by the grammar's own.
 
     Fitted by maximum likelihood to the 14,581 sources of validation and test, and the 11,333 of more than 8 functions.
     """
@@ -239,7 +238,7 @@ def _weight(functions_M: np.ndarray, depth_M: np.ndarray, length_M: np.ndarray) 
 
 
 def _read(row: list[int], longest: int) -> _Expression:
-    """Writes the nodes of one sample out, and evaluates them; a target that is too long may be cut."""
+    """Writes the nodes of one sample, and evaluates them; a target that is too long may be cut."""
     nodes, functions = iter(row), 0
     strings: list[int] = []
 
@@ -259,7 +258,8 @@ def _read(row: list[int], longest: int) -> _Expression:
         else:
             second, its_value = read()
             source, value = [_TOKEN[name], *source, _TOKEN[","], *second], _BINARY[name](value, its_value)
-        # What is too long stays so, or is removed whole: many a `repeat` would fill the memory.
+        # A string that is too long stays too long or is removed entirely; without the cut, nested `repeat` fill the
+        # memory.
         return source, value[: longest + 1]
 
     source, target = read()

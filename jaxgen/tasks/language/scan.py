@@ -2,7 +2,7 @@
 arXiv 1711.00350), with its published splits, and the larger training sets of Zhou et al. (Data Factors for
 Better Compositional Generalization, arXiv 2311.04420).
 
-The published files are those of github.com/brendenlake/SCAN; rules that they follow and no text states are told so.
+The published files are those of github.com/brendenlake/SCAN. "So in the files" marks rules that only the files show.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ Side = Literal["train", "test", "repeated"]
 
 _VERBS = ("walk", "look", "run", "jump")
 _FILLERS = ("look", "walk", "run")
-# Commands of more actions than this are what the length split tests.
+# The length split tests commands with more actions than this.
 _LONGEST_TRAINED = 22
-# What each draw is keyed by, beside the data's seed.
+# The key of each random draw, beside the data's seed.
 _SIMPLE, _EXPOSED, _TRAINED = range(3)
 
 
@@ -51,36 +51,38 @@ class ScanTask(TextTask):
     """Commands of a small grammar, answered by their actions: `jump left twice` by `I_TURN_LEFT I_JUMP` twice.
 
     A phrase is one of four verbs, or a verb or `turn` with `left` or `right`, which may be `opposite` (two turns)
-    or `around` (four times over). A phrase may be said `twice` or `thrice`, and two such may be joined by `and`, or by
-    `after`, whose second part is done first. There are 20,910 commands, of 1 to 9 words and 1 to 48 actions.
+    or `around` (four times over). A phrase may be followed by `twice` or `thrice`, and two such may be joined by `and`,
+    or by `after`, whose second part comes first in the actions. There are 20,910 commands, of 1 to 9 words and 1 to 48
+    actions.
 
     Splits, by the names of their published files, each with `train` and `test`:
 
-    - `simple`: floor(train_fraction * 20,910) random commands train, the others test. The published one has 16,728
-      (and its variations 1 to 64 %); which ones these are was drawn at random, and is drawn anew here.
+    - `simple`: floor(train_fraction * 20,910) random commands train, the others test. The published split has 16,728
+      (and its variations 1 to 64 %). Its commands were drawn at random, and are drawn anew here.
     - `length`: commands of up to 22 actions train (16,990); the others (3,920, of 24 to 48) test.
     - `addprim_jump`: no command with `jump` trains but `jump` itself; all others with it test. `jump` is repeated
-      so often that it is a tenth of the training examples (1,467 times). With `exposed` (published: 1 to 32), that
-      many of the tested commands, drawn at random, train instead; `jump` and they are then that tenth together, each
-      as often as the others (so in the files).
-    - `addprim_turn_left`: the same of `turn left`.
+      so often that it is a tenth of the training examples (1,467 times). With `exposed` (published: 1 to 32), that many
+      random test commands train instead; together with `jump` they are then that tenth, each equally often (so in the
+      files).
+    - `addprim_turn_left`: the same for `turn left`.
     - `template_*`: commands with `verb around right` (or `opposite right`, or `right` at once after the verb) test.
       None of them trains, nor do those of `turn`, which do not test either (so in the files).
       `template_jump_around_right` holds out `jump around right` alone.
-    - `filler_numN`: `template_around_right` with `jump around right` alone in the test; `around right` trains of the
-      first N of look, walk and run. `fewshot`: of look, `exposed` random commands train (up to 1,024 published).
+    - `filler_numN`: `template_around_right` with only `jump around right` in the test; `around right` trains with the
+      first N of look, walk and run. `fewshot`: `exposed` random commands of look train (up to 1,024 published).
 
     Not here: MCD1 to MCD3, which were found by a search and published as lists.
 
-    The larger training sets, whose tests stay as they are (the paper's own generator is not public, nor is its
-    grammar of longer commands; this follows the rules that it names):
+    The larger training sets leave the tests unchanged (the paper's own generator is not public, nor is its grammar of
+    longer commands; this follows the rules in its text):
 
     - `verb_copies` k: a training command is a random one of the split's with random verbs among 4k, numbered copies of
-      the four (`jump_3` means `I_JUMP_3`). The split's rule decides on it, so it never shows what the test asks.
-    - `train_examples`: how many different commands train, drawn at random; `None`: as many as the split has. What is
-      held out and repeated to be a tenth comes on top.
-    - `corpus_copies` k (AugZero): the training set k times, every word and action of each copy renamed (`jump#3`);
-      that all of them are renamed, and that the first copy is not, is our reading.
+      the four (`jump_3` means `I_JUMP_3`). The split's rule still decides whether it trains, so it never shows what the
+      test asks.
+    - `train_examples`: the number of distinct random training commands; `None`: as many as the split has. The repeated
+      commands that make up a tenth are added to it.
+    - `corpus_copies` k (AugZero): the training set k times, with every word and action of each further copy renamed
+      (`jump#3`). That all of them are renamed, and that the first copy is not, is our reading.
     """
 
     split: ScanSplit
@@ -133,7 +135,7 @@ def _sentences(task: ScanTask) -> Mapping[str, Sentences]:
 
 
 def _split(task: ScanTask) -> tuple[list[str], list[str]]:
-    """Returns the commands that train, some of them repeated, and those that test."""
+    """Returns the training commands, some of them repeated, and the test commands."""
     side = _sides(task)
     of_side: dict[Side | None, list[str]] = {"train": [], "test": [], "repeated": [], None: []}
     for command in _commands():
@@ -153,7 +155,7 @@ def _split(task: ScanTask) -> tuple[list[str], list[str]]:
 
 
 def _drawn(task: ScanTask, side: Callable[[str], Side | None], count: int, train: list[str]) -> list[str]:
-    """Returns `count` different commands: of `train`, or of the language of more verbs, where their side is train."""
+    """Returns `count` distinct training commands: from `train`, or from the language with more verbs."""
     if task.verb_copies == 1:
         drawn = [train[i] for i in random_order(len(train), seed=task.data_seed, stream=_TRAINED)[:count]]
     else:
@@ -177,7 +179,8 @@ def _drawn(task: ScanTask, side: Callable[[str], Side | None], count: int, train
 
 
 def _sides(task: ScanTask) -> Callable[[str], Side | None]:
-    """Returns the function that tells what a command is for; None: it is in neither split."""
+    """Returns the function that gives the side of a command: train, test or repeated; None if it is in neither
+    split."""
     split = task.split
     if split == "simple":
         commands = _commands()
@@ -220,7 +223,7 @@ def _words(verb_copies: int) -> tuple[str, ...]:
 
 @functools.cache
 def _commands() -> tuple[str, ...]:
-    """Returns all commands, those of one part first."""
+    """Returns all commands, those with one part first."""
     phrases = _VERBS + tuple(
         f"{verb} {how}{side}"
         for verb in (*_VERBS, "turn")

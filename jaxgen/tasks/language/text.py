@@ -1,4 +1,4 @@
-"""Sentences and their answers as one sequence for a decoder: `source <sep> target <end>`, padded at the end.
+"""Source and target sentences as one sequence for a decoder: `source <sep> target <end>`, padded at the end.
 
 Shape letters: N examples, T tokens of all examples, S input positions, K read-out positions.
 """
@@ -22,7 +22,7 @@ _BLOCK = 1 << 14
 
 
 class Sentences(NamedTuple):
-    """N pairs of a source and a target, of whatever lengths."""
+    """N pairs of a source and a target, of any lengths."""
 
     tokens_T: np.ndarray  # (T,) int32: a source, its target, the next source...
     source_N: np.ndarray  # (N,) int64: the length of each source
@@ -41,7 +41,7 @@ class Sentences(NamedTuple):
 
 
 class Span(NamedTuple):
-    """How many pairs there are, and how long they can be."""
+    """The number of pairs, and their largest lengths."""
 
     size: int
     shortest_source: int
@@ -50,12 +50,12 @@ class Span(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextTask(Task, family=True):
-    """Pairs of a source and a target sentence, the same for every run: `data_seed` alone draws them.
+    """Pairs of a source and a target sentence. Only `data_seed` draws them, so they are equal in every run.
 
-    One example is `source <sep> target <end>`. Every token of the target and the end are asked for, each at the
-    token before it. All splits are as long as the longest training example, and read out from the first
-    position that any example asks to the last; but where a split is longer than that, it has its own length, and
-    every position of every split is read out.
+    One example is `source <sep> target <end>`. Every token of the target and the end are targets, each at the token
+    before it. All splits have the length of the longest training example, and are read out from the first position with
+    a target in any example to the last. But if a split is longer than that, it has its own length, and every position
+    of every split is read out.
     """
 
     data_seed: HostSeed = 0
@@ -90,11 +90,11 @@ class TextTask(Task, family=True):
 
 
 class Draws:
-    """Random numbers one at a time, which depend on (seed, stream) alone: for what is drawn by recursion."""
+    """Random numbers one at a time, for recursive draws. They depend only on (seed, stream)."""
 
     def __init__(self, *, seed: int, stream: int) -> None:
         self._words = itertools.chain.from_iterable(
-            # Each block is a stream of its own, above those that tasks number.
+            # Each block is its own stream, with a number above those that tasks use.
             random_words(_BLOCK, seed=seed, stream=stream + (block << 32)).tolist()
             for block in itertools.count()
         )

@@ -1,7 +1,7 @@
-"""Tasks made of tasks: mixed within a batch, batch by batch, or one after the other.
+"""Tasks made of tasks: mixed within a batch, batch by batch, or one after another.
 
-All parts draw fresh examples, on the device or on the host, and have the same tokens. A split of a part is one of the
-whole, named `part.split`.
+All parts draw fresh examples, on the device or on the host, and have the same tokens. A split of a part becomes a split
+of the mixture, named `part.split`.
 
 Shape letters: N examples of a batch, W random words of an example, S input positions, K read-out positions.
 """
@@ -21,7 +21,7 @@ from jaxgen.tasks.base import IGNORED, Array, Split, Task, TaskShape
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part(Config):
-    """A task within others. `weight` is its share: examples, batches, or steps in all for a curriculum."""
+    """A named sub-task. `weight` is its share of examples or batches, or its number of steps in a curriculum."""
 
     name: str
     task: Task
@@ -62,7 +62,7 @@ class _Parts(Task, family=True):
         lengths = [
             (f"{name}.{split}", shape.length_of(split)) for name, shape in shapes.items() for split, _ in shape.sizes
         ]
-        # Training examples are drawn; those of the first part stand in where some are needed.
+        # Training examples are drawn fresh; if some are needed, the first part's are used.
         first = f"{self.of[0].name}.train"
         sizes.insert(0, ("train", dict(sizes)[first]))
         lengths.insert(0, ("train", dict(lengths)[first]))
@@ -111,7 +111,7 @@ class _Parts(Task, family=True):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mixture(_Parts):
-    """Every batch has examples of every part, exactly as many as its share; the batch size is a multiple of the
+    """Every batch has examples of every part, exactly in proportion to the weights; the batch size is a multiple of the
     weights' sum. Shorter examples are padded at the end."""
 
     def _padding(self) -> int | Literal["unmarked"] | None:
@@ -137,7 +137,7 @@ class Mixture(_Parts):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _PartByPart(_Parts, family=True):
-    """Every batch is wholly of one part."""
+    """Every batch comes from one part."""
 
     def validate(self) -> None:
         super().validate()
@@ -161,8 +161,8 @@ class _PartByPart(_Parts, family=True):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Buckets(_PartByPart):
-    """Every batch is of one part, and of its length alone: in each cycle of as many steps as the weights' sum, every
-    part has its share of the steps, spread evenly. Parts of different lengths train in one program."""
+    """Every batch comes from one part, and has its length. In each cycle of sum(weights) steps every part has its share
+    of the steps, spread evenly. Parts of different lengths train in one program."""
 
     def part_at(self, step: Array, xp: Any) -> Array:
         turns = _turns(self.of)
@@ -171,7 +171,7 @@ class Buckets(_PartByPart):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curriculum(_PartByPart):
-    """One part after the other, each for as many steps as its weight; the last goes on for ever."""
+    """One part after another, each for `weight` steps; the last continues to the end."""
 
     def part_at(self, step: Array, xp: Any) -> Array:
         ends = np.cumsum([part.weight for part in self.of[:-1]]).astype(np.int32)
@@ -184,14 +184,15 @@ def _kind(task: Task) -> tuple[Any, ...]:
 
 
 def _turns(parts: tuple[Part, ...]) -> np.ndarray:
-    """Returns whose turn it is, int32, in a cycle in which each part comes as often as its weight, spread evenly."""
+    """Returns the part's index, int32, for each step of a cycle in which each part has `weight` steps, spread
+    evenly."""
     due = [((2 * k + 1) / (2 * part.weight), i) for i, part in enumerate(parts) for k in range(part.weight)]
     common = math.gcd(*(part.weight for part in parts))
     return np.array([i for _, i in sorted(due)], np.int32)[: len(due) // common]
 
 
 def _laid_out(split: Split, shape: TaskShape, readout: tuple[int, ...], length: int, pad: int, xp: Any) -> Split:
-    """Returns examples with their inputs padded to `length`, and their targets at the places of `readout`."""
+    """Returns examples with their inputs padded to `length`, and their targets at the positions `readout`."""
     inputs = split.inputs
     own = inputs.shape[1]
     if length > own:

@@ -7,7 +7,8 @@ Shape letters: N examples, W random words of an example, S input positions, K re
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ class SequenceTask(Task, family=True):
     examples. Infinite data (`train_examples=None`): every step draws fresh ones, and `train` is a
     fixed sample as large as `test`; the stream may show these too, as rarely as any other example.
     """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"test_examples": 100}
 
     train_examples: PositiveInt | None  # None: infinite data
     test_examples: PositiveInt = 1000
@@ -66,6 +69,8 @@ class AdditionTask(SequenceTask):
     Digits are uniform. Tokens are 0-9, `+` 10 and `=` 11. Every digit of the sum is read out at the
     token before it, so the digits above it are given. With 5 digits: Nanda et al., further tasks.
     """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"digits": 2, "train_examples": 50, "test_examples": 50}
 
     digits: Size = 5
 
