@@ -390,3 +390,31 @@ def test_the_vocabulary_imports_no_jax() -> None:
 def test_a_scale_has_one_of_three_names() -> None:
     with pytest.raises(UserError, match="defines a scale 'tiny', expected some of smoke, mini, paper"):
         experiment(condition(), tiny=Scale())
+
+
+def test_the_scales_smoke_and_paper_are_there_without_being_named() -> None:
+    whole = experiment(condition(batch_size=32, seeds=(0, 1, 2)), mini=Scale(set={"steps": 10}))
+    assert list(whole.scales) == ["smoke", "mini", "paper"]
+    assert whole.at_scale("paper") == (condition(batch_size=32, seeds=(0, 1, 2)),)
+    (small,) = whole.at_scale("smoke")
+    assert (small.steps, small.seeds, small.batch_size, small.model.hidden, small.task.p) == (4, (0,), 16, (8,), 13)
+    assert not whole.scales["smoke"].judged
+    (kept,) = experiment(condition(), smoke=Scale.smoke({"task.p": 5})).at_scale("smoke")
+    assert (kept.task.p, kept.model.hidden) == (5, (8,))
+
+
+def test_a_small_size_reaches_every_part_and_enlarges_none() -> None:
+    transformer = TransformerConfig(layers=3, width=8, heads=1, mlp_width=0, causal=True)
+    start = From(condition="base", at=First(at_least=0.9), transforms=(MagnitudeMask(keep=0.4), Rewind()))
+    small = condition(model=transformer, snapshots=(1, 3, 100), start=start, steps=1000).smoke()
+    assert small.model == dataclasses.replace(transformer, layers=1)
+    assert small.start == dataclasses.replace(start, at=2)  # within the few steps of its parent
+    assert small.snapshots == (1, 3)
+    assert condition(start=From(condition="base", at="end")).smoke().start == From(condition="base", at="end")
+
+
+def test_decay_is_told_beside_the_papers() -> None:
+    decaying = condition("decaying", optimizer=AdamW(learning_rate=0.01, weight_decay=2.0), steps=1000)
+    whole = experiment(decaying, condition(optimizer=SGD(learning_rate=0.1)), mini=Scale(set={"steps": 100}))
+    assert [whole.decay_of(each) for each in whole.at_scale("paper")] == ["20", ""]
+    assert [whole.decay_of(each) for each in whole.at_scale("mini")] == ["2 (paper 20)", ""]
