@@ -98,7 +98,7 @@ def test_decoding_of_a_population() -> None:
     ],
 )
 def test_what_cannot_be_decoded_is_refused(config, task) -> None:
-    with pytest.raises(UserError, match="GreedyAccuracy lets the model write its answers, expected a causal"):
+    with pytest.raises(UserError, match="GreedyAccuracy lets the model generate its answers, expected a causal"):
         Condition(
             name="a", task=task, model=config, optimizer=SGD(learning_rate=1), steps=1, measures=(GreedyAccuracy(),)
         )

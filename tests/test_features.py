@@ -403,7 +403,7 @@ def test_adversarial_training_takes_the_gradient_at_the_attacked_examples() -> N
 
 def test_adversarial_training_needs_features() -> None:
     attack = Attack(norm="l2", radius=1, step_size=1, steps=1)
-    with pytest.raises(UserError, match="adversarial training moves features"):
+    with pytest.raises(UserError, match="adversarial training perturbs real features"):
         dataclasses.replace(
             CONDITION, task=ModularTask(p=7, train_fraction=0.5, format="a b"), loss=Adversarial(attack=attack)
         )

@@ -246,7 +246,7 @@ def test_regression_is_measured_by_its_error() -> None:
 
 
 def test_real_targets_have_no_accuracy() -> None:
-    with pytest.raises(UserError, match="the targets of the task are real numbers; use Loss"):
+    with pytest.raises(UserError, match="targets are real numbers; use Loss"):
         dataclasses.replace(REGRESSION, measures=(Accuracy(),))
 
 

@@ -12,12 +12,12 @@ from jaxgen.measures.evaluation import Evaluation
 from jaxgen.models.decoding import likeliest
 from jaxgen.tasks.base import IGNORED
 
-# Of logits (B, K, V) and targets (B, K), or real targets (B, K, V): each example's value (B,).
+# Maps logits (B, K, V) and targets (B, K), or real targets (B, K, V), to each example's value (B,).
 Score = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def accuracy(evaluation: Evaluation) -> dict[str, jax.Array]:
-    """Returns `accuracy/<split>`: the fraction of examples whose K read-out tokens are all right, or IGNORED."""
+    """Returns `accuracy/<split>`: the fraction of examples whose K read-out tokens are all correct, or IGNORED."""
     return {f"accuracy/{name}": value for name, value in means_by_split(evaluation, _right).items()}
 
 
@@ -27,7 +27,7 @@ def loss(evaluation: Evaluation) -> dict[str, jax.Array]:
 
 
 def by_position(evaluation: Evaluation) -> dict[str, jax.Array]:
-    """Returns `accuracy.<k>/<split>` and `loss.<k>/<split>`: of read-out position k alone."""
+    """Returns `accuracy.<k>/<split>` and `loss.<k>/<split>`: accuracy and loss at read-out position k only."""
     values: dict[str, jax.Array] = {}
     for k in range(len(evaluation.shape.readout)):
         asked = means_by_split(evaluation, _at(k, _asked))
@@ -46,12 +46,12 @@ def weight_norm(evaluation: Evaluation) -> dict[str, jax.Array]:
 
 def _right(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
     if jnp.issubdtype(targets_BK.dtype, jnp.floating):
-        raise UserError("measures: Accuracy is about tokens, the targets of the task are real numbers; use Loss")
+        raise UserError("measures: Accuracy needs tokens as targets, but the task's targets are real numbers; use Loss")
     return all_right(likeliest(logits_BKV), targets_BK)
 
 
 def all_right(answers_BK: jax.Array, targets_BK: jax.Array) -> jax.Array:
-    """Returns for each example (B,) float32 whether every answer is right that was asked for."""
+    """Returns (B,) float32: whether every answer of an example that has a target is correct."""
     return jnp.all((answers_BK == targets_BK) | (targets_BK == IGNORED), axis=-1).astype(jnp.float32)
 
 
@@ -71,7 +71,7 @@ def _at(k: int, score: Score) -> Score:
 
 
 def means_by_split(evaluation: Evaluation, score: Score) -> dict[str, jax.Array]:
-    """Returns the mean of a score over each of the splits of `Accuracy`."""
+    """Returns the mean of a score over each split of `Accuracy`."""
     means = {}
     for name, split in evaluation.splits.items():
         inputs_BS, targets_BK, true_BK, corrupted_B = (jnp.asarray(column) for column in split)
@@ -89,6 +89,6 @@ def means_by_split(evaluation: Evaluation, score: Score) -> dict[str, jax.Array]
 
 
 def _masked_mean(value_B: jax.Array, mask_B: jax.Array) -> jax.Array:
-    """Returns the mean of the values under the mask, 0 where it is empty."""
+    """Returns the mean of the values under the mask; 0 if the mask is empty."""
     count = jnp.maximum(jnp.sum(mask_B, dtype=jnp.float32), 1.0)
     return jnp.sum(jnp.where(mask_B, value_B, 0.0)) / count

@@ -1,4 +1,4 @@
-"""Answers of several tokens: token by token, written by the model itself, and by the length of the question.
+"""Accuracy of answers with several tokens: by token, by greedy decoding, and by prompt length.
 
 Shape letters: B examples, K read-out positions.
 """

@@ -1,4 +1,4 @@
-"""Measures and analyses; imports no jax until one runs. `Measure` and `Analysis` are the contracts of your own.
+"""Measures and analyses. `Measure` and `Analysis` are the contracts for your own. Imports no jax until one runs.
 
 A *measure* runs on the device, inside the program, at every measuring step. An *analysis* runs
 afterwards on snapshots, also on a finished run.
@@ -29,20 +29,20 @@ def keys_by_split(condition: Any, *names: str) -> frozenset[str]:
 def _check_tokens(part: Config, condition: Any) -> None:
     if condition.task.shape().real_targets:
         raise UserError(
-            f"measures: {type(part).__name__} is about tokens, the targets of the task are real numbers; use Loss"
+            f"measures: {type(part).__name__} needs tokens as targets, the task's targets are real numbers; use Loss"
         )
 
 
 def _check_decodes(part: Config, condition: Any) -> None:
     if not condition.model.decodes(condition.task.shape()):
         raise UserError(
-            f"measures: {type(part).__name__} lets the model write its answers, expected a causal transformer that "
+            f"measures: {type(part).__name__} lets the model generate its answers, expected a causal transformer that "
             f"reads tokens; got {type(condition.model).__name__}"
         )
 
 
 def check_two_classes(part: Config, condition: Any) -> None:
-    """Raises `UserError` where the examples are not of two classes, told once each."""
+    """Raises `UserError` unless the task has two classes at one read-out position."""
     shape = condition.task.shape()
     if shape.vocabulary != 2 or len(shape.readout) != 1:
         raise UserError(
@@ -59,22 +59,22 @@ class Measure(Config, family=True):
     """A pure function of parameters and task, to numbers named `measure/split` or `measure`."""
 
     def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
-        """Returns the values by key, each () float32. Pure: it may run under `jit` and `vmap`."""
+        """Returns the values by key, each () float32. Pure: it runs under `jit` and `vmap`."""
         raise NotImplementedError
 
     def keys(self, condition: Any) -> frozenset[str] | None:
-        """Returns the keys of `values`; None: whoever must know them has to trace it."""
+        """Returns the keys of `values`; None: the caller must trace `values` to know them."""
         return None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Accuracy(Measure):
-    """Fraction of examples whose K read-out tokens are all right: `accuracy/<split>`.
+    """Fraction of examples whose K read-out tokens are all correct: `accuracy/<split>`.
 
-    A position that asks nothing (its target is IGNORED) is never wrong. Splits: those that the task
-    has measured, as a rule `train` (labels given) and `test` (true labels), and where the task
-    corrupts labels `corrupted` (the corrupted training examples, labels given), `corrupted_true`
-    (the same examples, true labels) and `uncorrupted` (the other training examples).
+    A position without a target (IGNORED) never counts as wrong. Splits: the task's `measured` splits, usually `train`
+    (given labels) and `test` (true labels). If the task corrupts labels, also `corrupted` (the corrupted training
+    examples, given labels), `corrupted_true` (the same examples, true labels) and `uncorrupted` (the other training
+    examples).
     """
 
     def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
@@ -104,9 +104,8 @@ class Loss(Measure):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ByPosition(Measure):
-    """Accuracy and mean training loss of each of the K read-out positions alone:
-    `accuracy.<k>/<split>` and `loss.<k>/<split>`, k from 0, over the examples that are asked something
-    there (0 where there are none); splits of `Accuracy`."""
+    """Accuracy and mean training loss at each of the K read-out positions separately: `accuracy.<k>/<split>` and
+    `loss.<k>/<split>`, k from 0, over the examples with a target there (0 if there are none); splits of `Accuracy`."""
 
     def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
         from jaxgen.measures.accuracy import by_position
@@ -119,7 +118,7 @@ class ByPosition(Measure):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenAccuracy(Measure):
-    """Fraction of the tokens asked for that are right, all before them given: `token_accuracy/<split>`; splits of
+    """Fraction of correct target tokens, given all earlier true tokens: `token_accuracy/<split>`; splits of
     `Accuracy`."""
 
     def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
@@ -133,8 +132,8 @@ class TokenAccuracy(Measure):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GreedyAccuracy(Measure):
-    """Fraction of examples whose whole answer is right when the model writes it by itself, always taking the most
-    likely token: `greedy_accuracy/<split>`, of a causal transformer; splits of `Accuracy`."""
+    """Fraction of examples whose whole answer is correct under greedy decoding: `greedy_accuracy/<split>`. It needs a
+    causal transformer; splits of `Accuracy`."""
 
     def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
         from jaxgen.measures.answers import greedy_accuracy
@@ -148,11 +147,11 @@ class GreedyAccuracy(Measure):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AccuracyByLength(Measure):
-    """Accuracy of the examples whose first answer comes after so many tokens: `accuracy.to_<edge>/<split>`.
+    """Accuracy by prompt length: `accuracy.to_<edge>/<split>`.
 
-    An example counts at the first of the `edges` that its tokens before the first answer do not exceed, where
-    `greedy` as in `GreedyAccuracy`, else as in `Accuracy`. Beside it stands the fraction of examples that count there,
-    `share.to_<edge>/<split>`; where that is 0, so is the accuracy. Splits of `Accuracy`.
+    Examples are binned by prompt length into the first of the `edges` that is not below it. With `greedy` answers are
+    judged as in `GreedyAccuracy`, else as in `Accuracy`. `share.to_<edge>/<split>` is the fraction of examples in a
+    bin; if it is 0, so is the accuracy. Splits of `Accuracy`.
     """
 
     edges: tuple[PositiveInt, ...]
@@ -190,8 +189,8 @@ class WeightNorm(Measure):
 class AUC(Measure):
     """Area under the ROC curve of two classes: `auc/<split>`.
 
-    The probability that an example of class 1 has a larger score (logit of class 1 less that of class
-    0) than one of class 0, equal scores counting half. `train` has the labels given, others the true ones.
+    The probability that an example of class 1 has a larger score (logit of class 1 minus logit of class 0) than one of
+    class 0; equal scores count half. `train` uses the given labels, other splits the true ones.
     """
 
     def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
@@ -208,5 +207,5 @@ class Analysis(Config, family=True):
     """A pure function of a member's snapshots, to rows of the table."""
 
     def rows(self, snapshots: MemberSnapshots) -> list[Row]:
-        """Returns the rows of one member; the step is that of the snapshot."""
+        """Returns the rows of one member; each row's step is its snapshot's."""
         raise NotImplementedError

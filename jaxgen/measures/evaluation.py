@@ -1,4 +1,4 @@
-"""What measures and analyses are functions of."""
+"""The arguments of measures and analyses."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import jax
 
 from jaxgen.tasks.base import Split, TaskShape
 
-Variables = Mapping[str, Any]  # Flax collections: 'params', and 'batch_stats' where the model has them
-# Logits (B, K, V) and targets (B, K), or real targets (B, K, V), to each example's loss (B,).
+Variables = Mapping[str, Any]  # Flax collections: 'params', and 'batch_stats' if the model has them
+# Maps logits (B, K, V) and targets (B, K), or real targets (B, K, V), to each example's loss (B,).
 LossFn = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -24,7 +24,7 @@ LossFn = Callable[[jax.Array, jax.Array], jax.Array]
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """One member at one step: everything a measure may look at. A pytree: `jit` and `vmap` take it whole."""
+    """One member at one step: everything that a measure may read. It is a pytree, so `jit` and `vmap` accept it."""
 
     module: nn.Module
     variables: Variables
@@ -34,7 +34,7 @@ class Evaluation:
     corruption: bool  # whether the task draws some training labels at random
 
     def logits(self, inputs: jax.Array) -> jax.Array:
-        """Returns logits (B, K, V) in evaluation mode; equal calls are merged by the compiler."""
+        """Returns logits (B, K, V) in evaluation mode; the compiler merges equal calls."""
         logits = self.module.apply(self.variables, inputs)
         assert isinstance(logits, jax.Array)
         return logits
@@ -42,7 +42,7 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MemberSnapshots:
-    """One member's kept parameters by step, for an analysis."""
+    """One member's snapshots by step, for an analysis."""
 
     module: nn.Module
     variables_by_step: Mapping[int, Variables]

@@ -1,4 +1,4 @@
-"""Measures of the score of a two-class model: the logit of class 1 less that of class 0.
+"""Measures of the score of a two-class model: the logit of class 1 minus the logit of class 0.
 
 Shape letters: B examples.
 """
@@ -22,9 +22,9 @@ def auc(evaluation: Evaluation) -> dict[str, jax.Array]:
 
 
 def area_under_roc(score_B: jax.Array, positive_B: jax.Array) -> jax.Array:
-    """Returns the part of the pairs of a positive and a negative example in which the positive one scores
-    higher, equal scores counting half; NaN where one of the classes has no example."""
-    negatives_B = jnp.sort(jnp.where(positive_B, jnp.inf, score_B))  # the positives are at the end, above all
+    """Returns the fraction of pairs of a positive and a negative example in which the positive one scores higher; equal
+    scores count half. NaN if one of the classes has no example."""
+    negatives_B = jnp.sort(jnp.where(positive_B, jnp.inf, score_B))  # the positives are inf, at the end
     below_B, not_above_B = (jnp.searchsorted(negatives_B, score_B, side=side) for side in ("left", "right"))
     positives = jnp.sum(positive_B, dtype=jnp.float32)
     negatives = score_B.shape[0] - positives

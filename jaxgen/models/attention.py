@@ -1,4 +1,4 @@
-"""Which kernel a transformer's attention takes, and how it is spread over devices.
+"""Chooses the kernel of a transformer's attention, and shards the attention over devices.
 
 Shape letters: B batch, S positions, Q positions that a layer answers at, H heads, C width of a head.
 """
@@ -20,18 +20,18 @@ from jaxgen.tasks.base import TaskShape
 if TYPE_CHECKING:
     from jaxgen.kernels.attention import Choice
 
-# The kernels are imported where one may be taken: Pallas takes half a second, and most runs take none.
+# The kernels are imported only when one may be used: Pallas takes half a second to import, and most runs use none.
 
 
 def attention_scale(config: TransformerConfig) -> float:
-    """Returns what scores are multiplied by."""
+    """Returns the factor of the attention scores."""
     return (config.width // config.heads) ** (-1.0 if config.mup else -0.5)
 
 
 def attention_choice(
     config: TransformerConfig, answers: tuple[int, ...], length: int, dtype: DTypeLike, device: Any, *, padded: bool
 ) -> Choice:
-    """Returns what a layer that answers at `answers` takes on a device; of examples that are `padded`, or not.
+    """Returns the implementation for a layer with queries at `answers` on a device, for `padded` examples or not.
 
     Raises:
       UserError: the implementation that the configuration names cannot do it; the message says why.
@@ -59,7 +59,7 @@ def attention_choice(
 
 
 def attention_choices(config: TransformerConfig, shape: TaskShape, dtype: DTypeLike, device: Any) -> dict[str, Any]:
-    """Returns what the layers of a model take while it trains, for run.json.
+    """Returns the attention implementations of a model's layers in training, for run.json.
 
     Raises:
       UserError: the implementation that the configuration names cannot do it; the message says why.
@@ -80,7 +80,7 @@ def attention_choices(config: TransformerConfig, shape: TaskShape, dtype: DTypeL
 
 
 def kernels_taken(choices: dict[str, Any]) -> dict[str, str]:
-    """Returns what the bits of training depend on in `attention_choices`: nothing where only xla was asked for."""
+    """Returns the part of `attention_choices` on which the bits of training depend; empty if only xla was requested."""
     of = choices.get("attention", {"asked": "xla"})
     layers = {name: str(each["kernel"] or each["taken"]) for name, each in of.items() if name != "asked"}
     return {} if of["asked"] == "xla" else {f"attention of {name}": kernel for name, kernel in layers.items()}
@@ -96,9 +96,9 @@ def attend(
     v_BSHC: jax.Array,
     lengths_B: jax.Array | None,
 ) -> jax.Array:
-    """Returns attention's output (B, Q, H, C) from a kernel; each device does its own examples and heads.
+    """Returns attention's output (B, Q, H, C) from a kernel; each device computes its own examples and heads.
 
-    A kernel is a program of one device, which the compiler cannot spread. Positions from `lengths_B` on are padding.
+    A kernel is a program for one device, which the compiler cannot shard. Positions from `lengths_B` on are padding.
     """
 
     from jaxgen.kernels.attention import attention
@@ -122,7 +122,7 @@ def attend(
         return alone(q_BQHC, k_BSHC, v_BSHC, lengths_B)
 
     def over(size: int, *names: str) -> tuple[str, ...] | None:
-        """Returns the axes that a dimension is spread over; none where it does not divide evenly."""
+        """Returns the mesh axes over which a dimension is sharded; None if it does not divide evenly."""
         spread = tuple(name for name in names if name in free)
         return spread if size % math.prod(mesh.shape[name] for name in spread) == 0 else None
 

@@ -1,4 +1,4 @@
-"""The models; imports no jax until one is built. `ModelConfig` is the contract of your own."""
+"""The models. `ModelConfig` is the contract for your own. Imports no jax until a model is built."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Activation = Literal["relu", "gelu", "gelu_tanh", "tanh", "square", "identity"]
 class ModelConfig(Config, family=True):
     """A network from inputs (B, S), int32 tokens or float32 features, to logits (B, K, V) at the read-out positions.
 
-    A kind of your own has fields, `module`, and whatever else differs from the defaults below.
+    Your own kind has fields, `module`, and overrides of the defaults below.
     """
 
     takes_scalars: ClassVar[bool] = True
@@ -36,24 +36,25 @@ class ModelConfig(Config, family=True):
     def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
         """Returns the Flax Linen module for examples of `shape`, which `check_shape` has accepted.
 
-        - `module.init(key, inputs_BS)` gives the variables: float32 `params`, and what else training changes;
+        - `module.init(key, inputs_BS)` gives the variables: float32 `params`, and any other collections that training
+        changes;
         - `module.apply(variables, inputs_BS, train=False, dropout_rate=0.0)` gives the logits (B, K, V), float32, at
           the read-out positions. While training, `rngs={"dropout": key}` is given, and the collections beside `params`
           are mutable;
-        - `dropout_rate` may be traced: it can differ between the members of a population. Whether dropout is in the
-          program is static: `dropout > 0` and `train`.
+        - `dropout_rate` may be traced: it can differ between the members of a population. Whether the program contains
+          dropout is static: `dropout > 0` and `train`.
 
         Args:
           shape: the sizes of the task's examples.
           compute_dtype: the type of the matrix products; norms, softmax and residual sums are float32.
           remat: whether gradients recompute the activations inside each block; a model without blocks ignores it.
-          attention_device: the device to choose an attention kernel for; None: no kernel, and what the model computes
-            can be tapped and has gradients of any order.
+          attention_device: the device to choose an attention kernel for; None: no kernel, so every activation can be
+            tapped and gradients of any order exist.
         """
         raise NotImplementedError
 
     def check_shape(self, shape: TaskShape) -> None:
-        """Raises `UserError` where the network cannot read such examples, or not answer at their read-out positions."""
+        """Raises `UserError` if the network cannot read such examples, or cannot answer at their read-out positions."""
 
     def check(self, condition: Any) -> None:
         self.check_shape(condition.task.shape())
@@ -66,25 +67,25 @@ class ModelConfig(Config, family=True):
         remat: bool = False,
         attention_device: Any = None,
     ) -> nn.Module:
-        """Returns what `module` does, of examples that the network can read.
+        """Checks the examples' shape, and returns `module`.
 
         Raises:
-          UserError: it cannot.
+          UserError: the network cannot read such examples.
         """
         self.check_shape(shape)
         return self.module(shape, compute_dtype, remat=remat, attention_device=attention_device)
 
     def numbers(self, scalars: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """Returns the arguments that the module takes while training, from the fields marked `PerMember`.
+        """Returns the training arguments of the module, from the fields marked `PerMember`.
 
         Args:
-          scalars: these fields by dotted path, traced. They act while training alone.
+          scalars: these fields by dotted path, traced. They act only in training.
         """
         own = {name: value for name, value in scalars.items() if "." not in name}
         return {"dropout_rate": own.pop("dropout"), **own}
 
     def sharding_rules(self) -> Rules:
-        """Returns how the parameters are sharded over a mesh of devices; by default they are replicated."""
+        """Returns the sharding rules of the parameters; by default they are replicated."""
         return ()
 
     def keeps_state(self) -> bool:
@@ -96,25 +97,25 @@ class ModelConfig(Config, family=True):
         return False
 
     def attends_to_padding(self) -> bool:
-        """Returns whether a position could read padding behind it, unless the shape of the task tells it apart."""
+        """Returns whether a position can attend to the padding after it, unless the task's shape marks the padding."""
         return False
 
     def decodes(self, shape: TaskShape) -> bool:
-        """Returns whether the module takes `decoding`, one position after another (jaxgen.models.decoding)."""
+        """Returns whether the module accepts `decoding`, one position after another (jaxgen.models.decoding)."""
         return False
 
     def kernels(self, shape: TaskShape, dtype: DTypeLike, device: Any) -> dict[str, Any]:
-        """Returns what the layers take on a device while training, for run.json; empty where there is no choice.
+        """Returns the kernels of the layers on a device in training, for run.json; empty if there is no choice.
 
         Raises:
-          UserError: what the configuration names cannot be done; the message says why.
+          UserError: the requested implementation is not possible; the message says why.
         """
         return {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OneAnswerConfig(ModelConfig, family=True):
-    """A network that reads the whole input at once and answers once."""
+    """A network that reads the whole input at once and gives one answer."""
 
     def check_shape(self, shape: TaskShape) -> None:
         if len(shape.readout) != 1:
@@ -124,7 +125,7 @@ class OneAnswerConfig(ModelConfig, family=True):
             )
         if shape.channels is not None or shape.lengths:
             raise UserError(
-                "model: an MLP reads examples of one length; the task gives real channels or several lengths"
+                "model: an MLP reads examples of one length, but the task gives real channels or several lengths"
             )
 
     def sharding_rules(self) -> Rules:
@@ -137,8 +138,8 @@ class OneAnswerConfig(ModelConfig, family=True):
 class MLPConfig(OneAnswerConfig):
     """Fully connected layers on the concatenated one-hot encodings of the S tokens, or on S features.
 
-    A hidden layer is: linear, dropout, activation, BatchNorm. The order is that of To grok or not
-    to grok (App. A): dropout acts before, BatchNorm after the activation.
+    A hidden layer is: linear, dropout, activation, BatchNorm. The order follows To grok or not to grok (App. A):
+    dropout before and BatchNorm after the activation.
     """
 
     smoke_sizes: ClassVar[Mapping[str, int]] = {"hidden": 8}
@@ -147,7 +148,7 @@ class MLPConfig(OneAnswerConfig):
     activation: Activation = "relu"
     bias: bool = True
     batch_norm: bool = False
-    # Standard deviation of every weight at the start; None: uniform(+-1/sqrt(fan_in)), torch's.
+    # Standard deviation of every weight at initialisation; None: uniform(+-1/sqrt(fan_in)), as in torch.
     init_std: Positive | None = None
 
     def validate(self) -> None:
@@ -172,7 +173,7 @@ class TransformerConfig(ModelConfig):
     layers: Annotated[int, Range(at_least=1, at_most=1000)]
     width: PositiveInt
     heads: PositiveInt
-    mlp_width: NonNegativeInt  # 0: attention alone
+    mlp_width: NonNegativeInt  # 0: attention only
     causal: bool = True
     norm: Literal["pre", "post", "none"] = "none"
     positions: Literal["learned", "sinusoidal", "none"] = "learned"
@@ -185,15 +186,15 @@ class TransformerConfig(ModelConfig):
     # torch: uniform(+-1/sqrt(fan_in)), embeddings N(0, 1).
     # gpt2: N(0, 0.02^2), residual outputs divided by sqrt(2 layers), biases 0.
     # fan_in: N(0, 1/fan_in), embeddings N(0, 1), biases 0.
-    # one_hot: N(0, 1/fan_in), where an embedding has the fan-in of one-hot tokens (or positions), biases 0.
+    # one_hot: N(0, 1/fan_in), with the fan-in of one-hot tokens (or positions) for embeddings, biases 0.
     init: Literal["nanda", "torch", "gpt2", "fan_in", "one_hot"] = "nanda"
-    # mup: attention scores are divided by the head width, not its root, and logits by the width.
+    # mup: attention scores are divided by the head width, not its square root, and logits by the width.
     mup: bool = False
-    # All layers but the last run as one scan over their stacked parameters: a deep network compiles as fast as a
-    # shallow one. It starts from other draws of the same distribution.
+    # All layers but the last run as one scan over their stacked parameters, so a deep network compiles as fast as a #
+    # shallow one. Its initialisation uses other draws from the same distribution.
     scan_layers: bool = added(False)
-    # How training computes attention: xla, what XLA makes of it; pallas, the kernels of jaxgen.kernels.attention;
-    # cudnn; auto, a kernel where one was measured to be faster on the device, else xla. By name it is that or an error.
+    # How training computes attention: xla, compiled by XLA; pallas, the kernels of jaxgen.kernels.attention; # cudnn;
+    # auto, a kernel if it was measured to be faster on the device, else xla. A name that is impossible is an error.
     attention: Literal["auto", "xla", "pallas", "cudnn"] = added("xla")
 
     def validate(self) -> None:

@@ -1,4 +1,4 @@
-"""Greedy decoding: answers that a model gives by itself, token by token, in one compiled program.
+"""Greedy decoding: a model generates its answers token by token, in one compiled program.
 
 Shape letters: B examples, S positions, K read-out positions, V vocabulary.
 """
@@ -18,8 +18,8 @@ from jaxgen.tasks.base import IGNORED, TaskShape
 
 
 def likeliest(logits_BKV: jax.Array) -> jax.Array:
-    """Returns the token (B, K) int32 of the largest logit; IGNORED, no target, where a logit is not a number."""
-    # argmax takes the first NaN for the largest, which would be the right answer wherever token 0 is.
+    """Returns the token (B, K) int32 of the largest logit; IGNORED, which equals no target, if a logit is NaN."""
+    # argmax returns the first NaN, so a model of NaNs would be correct wherever the target is token 0.
     answers_BK = jnp.argmax(logits_BKV, axis=-1).astype(jnp.int32)
     return jnp.where(jnp.any(jnp.isnan(logits_BKV), axis=-1), IGNORED, answers_BK)
 
@@ -27,18 +27,18 @@ def likeliest(logits_BKV: jax.Array) -> jax.Array:
 def greedy(
     module: nn.Module, variables: Mapping[str, Any], shape: TaskShape, inputs_BS: jax.Array, targets_BK: jax.Array
 ) -> jax.Array:
-    """Returns the most likely tokens (B, K) at the read-out positions, int32, each after the model's own earlier ones.
+    """Returns the most likely tokens (B, K) int32 at the read-out positions, each given the model's own earlier tokens.
 
-    A token of the inputs that is the answer of the position before it is replaced by the model's own; prompts, and
-    what stands between answers without being asked for, are given. Keys and values are kept, so a token costs one
-    position. Pure: it runs under `jit` and `vmap`.
+    If an input token is the target of the position before it, the model's own token replaces it. Prompts, and tokens
+    between answers that are no targets, are given. Keys and values are cached, so a token costs one position. Pure: it
+    runs under `jit` and `vmap`.
 
     Args:
-      module: of a model that decodes (`ModelConfig.decodes`).
-      variables: its parameters.
+      module: the module of a model that decodes (`ModelConfig.decodes`).
+      variables: the variables of the module.
       shape: the shape of the task's examples.
-      inputs_BS: int32, the answers within.
-      targets_BK: int32; IGNORED where nothing is asked.
+      inputs_BS: int32, including the answers.
+      targets_BK: int32; IGNORED where there is no target.
     """
     length = inputs_BS.shape[1]
     readout = np.array(shape.readout_at(length))

@@ -12,7 +12,8 @@ SCANNED = "blocks"
 
 
 def matrices(params: Tree) -> Tree:
-    """Returns, like params, whether each is a matrix (rank 2 and more) in its layer: vectors are biases and norms."""
+    """Returns, in a tree like params, whether each is a matrix (rank 2 or more) in its layer; vectors are biases and
+    norms."""
 
     def is_matrix(path: Any, w: jax.Array) -> bool:
         stacked = any(getattr(key, "key", None) == SCANNED for key in path)

@@ -1,12 +1,12 @@
-"""Capture and patch the activations of a model by name, for mechanistic measures.
+"""Captures and patches the activations of a model by name, for mechanistic measures.
 
 A name is the module path of a `Tap`: `block_0/mlp/hidden`. Both functions are pure, so they work under `jit` and
 `vmap`. They evaluate the model (no dropout, running statistics).
 
-The last layer works at the read-out positions alone, so its taps have those K positions where the taps of the
-earlier layers have all S. A tap of scanned layers, `blocks/mlp/hidden`, is one name for all of them: `capture` gives
-their activations stacked on a leading axis, in the order of the layers, and `patch` edits each of them alike. Else a
-tap runs once a pass: a module that is called twice can hold none.
+The last layer computes only the read-out positions, so its taps have K positions, while the taps of earlier layers have
+all S. A tap in scanned layers, `blocks/mlp/hidden`, names all of these layers: `capture` returns their activations
+stacked on a leading axis, in the order of the layers, and `patch` applies the same edit to each. Any other tap must run
+once a forward pass, so a module that is called twice cannot hold one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from jaxgen.errors import UserError, nearest
 
 Edit = Callable[[jax.Array], jax.Array]
 
-# The collection of captured activations; whoever scans a module stacks it, as it does the parameters.
+# The collection of captured activations; a scan stacks it, as it stacks the parameters.
 TAPPED = "tapped"
 
 
 class Tap(nn.Module):
-    """Names a point of a model: gives back its input, and holds no parameters."""
+    """Names a point of a model: returns its input, and has no parameters."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

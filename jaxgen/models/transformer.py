@@ -1,15 +1,15 @@
-"""A small transformer that does no work twice and none that is not read.
+"""A small transformer that computes nothing twice, and nothing that is not used.
 
 Two savings, both exact up to the order of rounding:
 
-- the last layer computes keys and values at all S positions, everything else at the K read-out positions alone;
-- what comes before the first layer's attention depends on (token, position) alone. Where the vocabulary is smaller
-  than the batch it is computed once for a batch in which row v holds token v at every position, and gathered.
+- the last layer computes keys and values at all S positions, but everything else only at the K read-out positions;
+- everything before the first layer's attention depends only on (token, position). If the vocabulary is smaller than the
+  batch, it is computed once for a batch in which row v holds token v at every position, and gathered.
 
-On two CPU cores they made the model of Nanda et al. (p = 113, full batch) 3 times faster than computing all of it.
+On two CPU cores they make the model of Nanda et al. (p = 113, full batch) 3 times faster.
 
-Shape letters: B batch, R rows (the batch or the vocabulary), S positions, Q positions that a layer answers at, K
-read-out positions, D width, H heads, C width of a head, M width of the MLP, V vocabulary.
+Shape letters: B batch, R rows (the batch or the vocabulary), S positions, Q query positions of a layer, K read-out
+positions, D width, H heads, C width of a head, M width of the MLP, V vocabulary.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from jaxgen.tasks.base import TaskShape
 Positions = tuple[int, ...]
 
 
-# Which axes of the mesh the last dimensions of a parameter are spread over. Projections into heads or the hidden layer
-# are split by their outputs, those back by their inputs, so a block adds up over `tensor` twice. The vocabulary and the
-# positions are whole: their sizes divide by little.
+# Mesh axes for the last dimensions of each parameter. Projections into heads or the hidden layer are sharded by their #
+# outputs, projections back by their inputs, so a block has two all-reduces over `tensor`. The vocabulary and the #
+# positions are not sharded, because their sizes have few divisors.
 SHARDING_RULES: Rules = (
     (r"(query|key|value|mlp\.in)\.kernel$", ("fsdp", "tensor")),
     (r"(query|key|value|mlp\.in)\.bias$", ("tensor",)),
@@ -48,7 +48,8 @@ SHARDING_RULES: Rules = (
 
 
 class Decoding(NamedTuple):
-    """One position of sequences that are read token by token; the collection `cache` holds what came before."""
+    """One position of sequences that are read token by token; the collection `cache` holds the earlier keys and
+    values."""
 
     at: jax.Array  # () int32: the position
     length: int  # of the whole sequences
@@ -57,8 +58,8 @@ class Decoding(NamedTuple):
 class Transformer(nn.Module):
     """The network of a `TransformerConfig`; see `ModelConfig.module` for the contract.
 
-    With `decoding`, the inputs are the tokens (B, 1) of one position, and the logits (B, 1, V) are those of it; keys
-    and values are kept in the collection `cache`, and positions must be given in their order.
+    With `decoding`, the inputs are the tokens (B, 1) at one position, and the result is its logits (B, 1, V). Keys and
+    values are kept in the collection `cache`, so positions must come in order.
     """
 
     config: TransformerConfig
@@ -77,14 +78,14 @@ class Transformer(nn.Module):
     ) -> jax.Array:
         config, shape, length = self.config, self.shape, tokens_BS.shape[1]
         readout = (0,) if decoding else shape.readout_at(length)
-        # What is asked of a causal model stands before the padding.
+        # The read-out positions of a causal model come before the padding.
         real_BS: jax.Array | None = None
         if isinstance(shape.padding, int) and not config.causal:
             real_BS = jnp.not_equal(tokens_BS, shape.padding)
-            # An example of padding alone has to attend to something.
+            # An example that is all padding must attend to something.
             real_BS |= ~jnp.any(real_BS, axis=1, keepdims=True)
         rate = dropout_rate if train and config.dropout > 0 else None
-        # A scanned layer is the same program as the next, so the first one cannot be computed by vocabulary.
+        # All scanned layers share one program, so the first one cannot be computed by vocabulary.
         few = shape.channels is None and shape.vocabulary < tokens_BS.shape[0]
         by_vocabulary = rate is None and few and not config.scan_layers and decoding is None
         rows_RS = tokens_BS
@@ -151,7 +152,7 @@ class Transformer(nn.Module):
 
         axes: dict[Any, Any] = {"params": 0, TAPPED: 0, "cache": 0}
         scan = nn.scan(one, length=layers, variable_axes=axes, split_rngs={"params": True, "dropout": True})
-        # The loop itself keeps what is computed again apart from what was computed before.
+        # Inside scan XLA cannot merge the recomputation with the forward pass, so `prevent_cse` is not needed.
         kind = nn.remat(Block, prevent_cse=False) if self.remat else Block
         everywhere = tuple(range(x_BSD.shape[1]))
         block = kind(self.config, everywhere, self.compute_dtype, self.attention_device, name=SCANNED)
@@ -179,11 +180,11 @@ class Block(nn.Module):
         """Returns the residual stream (B, Q, D) at the positions `answers`.
 
         Args:
-          x_RSD: the residual stream: of the batch, or of the vocabulary where `tokens_BS` is given.
+          x_RSD: the residual stream of the batch, or of the vocabulary if `tokens_BS` is given.
           rate: the dropout rate; None leaves dropout out.
-          tokens_BS: the rows of the batch within the vocabulary's.
-          real_BS: which positions are no padding, bool; None: all.
-          decoding: of which position the stream is, where it is of one alone.
+          tokens_BS: the tokens of the batch, which select rows of the vocabulary's stream.
+          real_BS: bool, which positions are not padding; None: all.
+          decoding: the position of the stream, if it has only one.
         """
         config = self.config
         pre, post = config.norm == "pre", config.norm == "post"
@@ -205,8 +206,8 @@ class Block(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention of the positions `answers` to all positions.
 
-    A device is one to choose a kernel for; None: attention is written out, every pattern can be tapped, and it has
-    gradients of any order.
+    `device` is the device to choose a kernel for. None: no kernel, so every attention pattern can be tapped and
+    gradients of any order exist.
     """
 
     config: TransformerConfig
@@ -244,7 +245,7 @@ class Attention(nn.Module):
             seen_QS: Any = np.arange(k.shape[2])[None] <= np.array(self.answers)[:, None]
             if decoding is not None:
                 seen_QS = (jnp.arange(decoding.length) <= decoding.at)[None]
-                # What comes later may hold anything, and a weight of 0 keeps no nan out of a sum.
+                # Later positions may hold anything, and a weight of 0 does not keep a NaN out of a sum.
                 k, v = (
                     jnp.where(seen_QS[None, ..., None], self._cached(name, x, decoding), 0)
                     for name, x in (("keys", k), ("values", v))
@@ -260,7 +261,7 @@ class Attention(nn.Module):
         return output(z_BQHC.reshape(*z_BQHC.shape[:2], -1)).astype(jnp.float32)
 
     def _cached(self, name: str, new_BH1C: jax.Array, decoding: Decoding) -> jax.Array:
-        """Returns the keys or values of all positions so far (B, H, S, C), and keeps those of this one."""
+        """Caches the keys or values of this position, and returns those of all positions so far (B, H, S, C)."""
         batch, heads, _, width = new_BH1C.shape
         kept = self.variable("cache", name, jnp.zeros, (batch, heads, decoding.length, width), new_BH1C.dtype)
         kept.value = jax.lax.dynamic_update_slice_in_dim(kept.value, new_BH1C, decoding.at, axis=2)
@@ -295,14 +296,14 @@ class FeedForward(nn.Module):
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:
-    """Returns (S, D) float32: sines at even, cosines at odd places (Vaswani et al., section 3.5)."""
+    """Returns (S, D) float32: sines at even, cosines at odd indices (Vaswani et al., section 3.5)."""
     angles = np.arange(length)[:, None] / 10000.0 ** (np.arange(0, width, 2) / width)
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, width).astype(np.float32)
 
 
 def _at(x_RS: jax.Array, positions: Positions) -> jax.Array:
     first, last = positions[0], positions[-1]
-    # A slice, since its gradient is a cheap pad; that of an index array is a scatter.
+    # A slice, because its gradient is a cheap pad; the gradient of an index array is a scatter.
     if positions == tuple(range(first, last + 1)):
         return x_RS[:, first : last + 1]
     return x_RS[:, np.array(positions)]

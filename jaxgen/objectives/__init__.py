@@ -1,4 +1,4 @@
-"""What training minimises; all kinds are imported here, so that a saved configuration finds its kind."""
+"""Objectives, which training minimises. All are imported here, so that a saved configuration finds its class."""
 
 from jaxgen.objectives.adversarial import Adversarial, Attack
 from jaxgen.objectives.base import Minimised, Model, Objective

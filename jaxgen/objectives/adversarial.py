@@ -1,4 +1,4 @@
-"""Adversarial training, and the search for perturbations that it takes."""
+"""Adversarial training, and its search for perturbations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tree = Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attack(Config):
-    """A search for the perturbation of features, of norm at most `radius`, that raises the loss most.
+    """A search for the perturbation of features, with norm at most `radius`, that raises the loss most.
 
     Projected gradient ascent from 0 (Madry et al., arXiv 1706.06083): `steps` steps of `step_size` along the
     gradient divided by its norm (l2) or along its sign (linf), each followed by the projection on the ball.
@@ -37,8 +37,8 @@ class Attack(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Adversarial(Objective):
-    """Adversarial training: the loss at what the attack makes of each training example (Madry et al.,
-    arXiv 1706.06083). The attack sees the model in evaluation mode. Measures tell the loss without it."""
+    """Adversarial training: the loss on training examples perturbed by the attack (Madry et al., arXiv 1706.06083). The
+    attack uses the model in evaluation mode. Measures report the loss without it."""
 
     attack: Attack
     loss: Objective = CrossEntropy()
@@ -46,7 +46,7 @@ class Adversarial(Objective):
     def check(self, condition: Any) -> None:
         self.loss.check(condition)
         if not condition.task.shape().features:
-            raise UserError("loss: adversarial training moves features, and the task gives tokens")
+            raise UserError("loss: adversarial training perturbs real features, but the task gives tokens")
 
     def example_loss(self) -> LossFn:
         return self.loss.example_loss()

@@ -21,15 +21,15 @@ def strongest(
     step_size: float | jax.Array,
     steps: int,
 ) -> jax.Array:
-    """Returns the perturbations (B, D) that an `Attack` of these fields finds, each row in its ball.
+    """Returns the perturbations (B, D) that an `Attack` with these fields finds, each row inside the ball.
 
     Args:
-      loss: of perturbations (B, D): the sum of what each row is to raise.
-      zero_BD: where it starts from.
-      norm: of the ball.
-      radius: of the ball, traced or not.
-      step_size: of the ascent, traced or not.
-      steps: of the ascent.
+      loss: maps perturbations (B, D) to the sum of the losses that each row should raise.
+      zero_BD: the starting point.
+      norm: the norm of the ball.
+      radius: the radius of the ball, traced or not.
+      step_size: the step size of the ascent, traced or not.
+      steps: the number of steps of the ascent.
     """
 
     def step(_: int, delta_BD: jax.Array) -> jax.Array:
@@ -44,8 +44,8 @@ def strongest(
 
 
 def _unit(gradient_BD: jax.Array) -> jax.Array:
-    """Returns each row divided by its l2 norm; rows of zeros stay. Fitted examples have gradients so small that
-    their squares are 0 in float32."""
+    """Returns each row divided by its l2 norm; rows of zeros stay zero. The gradients of fitted examples are so small
+    that their squares are 0 in float32."""
     largest_B1 = jnp.max(jnp.abs(gradient_BD), axis=1, keepdims=True)
     scaled_BD = gradient_BD / jnp.where(largest_B1 > 0, largest_B1, 1.0)
     return scaled_BD / jnp.maximum(jnp.linalg.norm(scaled_BD, axis=1, keepdims=True), 1.0)

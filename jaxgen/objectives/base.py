@@ -1,4 +1,4 @@
-"""What training minimises; imports no jax until it is computed."""
+"""The contract of objectives, which training minimises. Imports no jax until one is computed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Tree = Any
 class Model:
     """The network as an objective sees it: pure functions of the parameters."""
 
-    training: nn.Module  # takes kernels, and recomputes activations where that saves memory
-    evaluation: nn.Module  # written out: has gradients of any order
+    training: nn.Module  # uses kernels and rematerialisation if requested
+    evaluation: nn.Module  # uses neither, so gradients of any order exist
     state: Tree  # Flax collections beside the parameters, such as BatchNorm statistics
-    numbers: Mapping[str, Any]  # () float32: what differs between members while training, such as the dropout rate
+    numbers: Mapping[str, Any]  # () float32: training arguments that differ between members, such as the dropout rate
 
     def apply(self, params: Tree, inputs: jax.Array, key: jax.Array) -> tuple[jax.Array, Tree]:
         """Returns the logits (B, K, V) in training mode, and the next state; dropout draws from `key`."""
@@ -47,21 +47,21 @@ class Model:
 
 
 class Minimised(NamedTuple):
-    """What an objective gives of one batch."""
+    """The result of an objective for one batch."""
 
-    loss: jax.Array  # () float32: what the gradient is of
+    loss: jax.Array  # () float32: the value to differentiate
     model_state: Tree  # the model's next state
     extra: Tree  # the objective's next memory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective(Config, family=True):
-    """From a model and a batch to a loss. A kind of your own has fields and `batch_loss`.
+    """Maps a model and a batch to a loss. Your own kind has fields and `batch_loss`.
 
-    Whatever it keeps from step to step is in `extra`, which is checkpointed with the run.
+    Its state from step to step is `extra`, which is checkpointed with the run.
     """
 
-    # Whether the task's targets must be V real numbers; else they are tokens.
+    # Whether the task's targets must be V real numbers; otherwise they must be tokens.
     real_targets: ClassVar[bool] = False
 
     def check(self, condition: Any) -> None:
@@ -75,15 +75,16 @@ class Objective(Config, family=True):
             )
 
     def example_loss(self) -> LossFn:
-        """Returns the function from logits (B, K, V) and targets to each example's loss (B,), which measures report."""
+        """Returns the function from logits (B, K, V) and targets to each example's loss (B,). Measures report this
+        loss."""
         raise NotImplementedError
 
     def init(self, params: Tree) -> Tree:
-        """Returns `extra` at step 0: arrays; () where nothing is kept."""
+        """Returns `extra` at step 0: a tree of arrays; () if there is no state."""
         return ()
 
     def prepare(self, model: Model, params: Tree, batch: Split) -> Split:
-        """Returns the batch that `batch_loss` is given. No gradient goes through it."""
+        """Returns the batch that `batch_loss` receives. No gradient flows through it."""
         return batch
 
     def batch_loss(
@@ -95,8 +96,8 @@ class Objective(Config, family=True):
           model: the network.
           params: its parameters.
           batch: B examples.
-          key: what is drawn is drawn from it.
-          references: parameters of other runs, frozen, by name.
-          extra: what `init` or the step before gave.
+          key: the PRNG key of all random draws.
+          references: frozen parameters of other runs, by name.
+          extra: the result of `init` or of the step before.
         """
         raise NotImplementedError

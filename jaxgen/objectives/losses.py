@@ -1,7 +1,7 @@
 """Training losses, one value an example: logits (B, K, V) and targets, (B, K) or real (B, K, V), give (B,).
 
-A position whose target is IGNORED is left out of the mean over the K read-out positions, and of the gradient, whatever
-its logits are.
+A position whose target is IGNORED is left out of the mean over the K read-out positions, and of the gradient, even if
+its logits are not finite.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from jaxgen.tasks.base import IGNORED
 def cross_entropy(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
     """Returns -log softmax of the target, in nats, averaged over the K read-out positions.
 
-    It is log(1 + sum over j != y of exp(z_j - z_y)), summed before the 1 is added: a float32
-    log_softmax gives zero loss and zero gradient at margins near 40, where this still has both,
-    so the float64 loss of Nanda et al. is not needed.
+    It is log(1 + sum over j != y of exp(z_j - z_y)), summed before the 1 is added. A float32 log_softmax gives zero
+    loss and zero gradient at margins near 40. This form still gives both, so the float64 loss of Nanda et al. is not
+    needed.
     """
     logits_BKV = _where_asked(logits_BKV, targets_BK)
     target_BKV = jax.nn.one_hot(targets_BK, logits_BKV.shape[-1], dtype=jnp.bool_)
@@ -43,13 +43,13 @@ def squared_error(outputs_BKV: jax.Array, targets_BKV: jax.Array) -> jax.Array:
 
 
 def _where_asked(logits_BKV: jax.Array, targets_BK: jax.Array) -> jax.Array:
-    """Returns the logits, 0 where the target is IGNORED: 0 times a gradient that is not finite is no number."""
+    """Returns the logits, with 0 where the target is IGNORED, because 0 times a gradient that is not finite is NaN."""
     return jnp.where((targets_BK != IGNORED)[..., None], logits_BKV, 0.0)
 
 
 def _mean_of_asked(value_BK: jax.Array, targets_BK: jax.Array) -> jax.Array:
-    """Returns the mean (B,) over the positions whose target is not IGNORED, 0 where there is none."""
-    # An ensemble answers one target several times, as if at K positions.
+    """Returns the mean (B,) over the positions whose target is not IGNORED; 0 if there are none."""
+    # An ensemble gives several answers for one target, as if at K positions.
     asked_BK = jnp.broadcast_to(targets_BK != IGNORED, value_BK.shape)
     count_B = jnp.maximum(jnp.sum(asked_BK, axis=-1, dtype=jnp.float32), 1.0)
     return jnp.sum(jnp.where(asked_BK, value_BK, 0.0), axis=-1) / count_B

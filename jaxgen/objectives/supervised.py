@@ -1,4 +1,4 @@
-"""The mean of a loss of each example."""
+"""Supervised objectives: the mean of each example's loss."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Supervised(Objective, family=True):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CrossEntropy(Supervised):
-    """Cross-entropy in nats, averaged over the read-out positions that are asked something."""
+    """Cross-entropy in nats, averaged over the read-out positions that have a target."""
 
     word: ClassVar[str] = "cross_entropy"
 

@@ -1,4 +1,4 @@
-"""Optimisers, and wrappers of them; all are imported here, so that a saved configuration finds its kind."""
+"""Optimisers and their wrappers. All are imported here, so that a saved configuration finds its class."""
 
 from jaxgen.optimizers.adam import AdamW
 from jaxgen.optimizers.base import OptimizerConfig, OptimizerWrapper, Schedule, Updates

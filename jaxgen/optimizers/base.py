@@ -1,4 +1,4 @@
-"""What every optimiser and every wrapper of one gives; imports no jax until one is built."""
+"""The contracts of optimisers and their wrappers. Imports no jax until one is built."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ Tree = Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Updates(Config, family=True):
-    """From gradients to what is added to the parameters: an optimiser, or one inside wrappers.
+    """Maps gradients to the updates that are added to the parameters: an optimiser, or one inside wrappers.
 
-    A kind of your own has fields and `build`. Fields marked `PerMember` may differ between the members of a population:
-    `build` is given them as `scalars`, and must not read them from `self`.
+    Your own kind has fields and `build`. Fields marked `PerMember` may differ between the members of a population, so
+    `build` receives them as `scalars`, and must not read them from `self`.
     """
 
     takes_scalars: ClassVar[bool] = True
-    # Whether runs of before masks were isolated are others where what is masked moved with the rest.
+    # Whether runs with a mask changed their identity when masked parameters were isolated from the update.
     moved_masked: ClassVar[bool] = False
 
     def build(self, scalars: Mapping[str, Scalar], horizon: int) -> optax.GradientTransformationExtraArgs:
-        """Returns the optax transformation; `update` also takes `key`, for what is drawn at this step, and the `mask`
-        of the parameters, None where there is none. It is given gradients and parameters that are masked.
+        """Returns the optax transformation. Its `update` also receives `key`, for random draws at this step, and the
+        `mask` of the parameters, or None. The gradients and parameters that it receives are already masked.
 
         Args:
-          scalars: the numbers marked `PerMember` by dotted path (`learning_rate`, `base.weight_decay`, ...), traced
-            or not.
-          horizon: the steps of the whole run, for a schedule that uses it.
+          scalars: the fields marked `PerMember` by dotted path (`learning_rate`, `base.weight_decay`, ...), traced or
+            not.
+          horizon: the last step of the run, for a schedule that uses it.
         """
         raise NotImplementedError
 
     def gradient_point(self, params: Tree, scalars: Mapping[str, Scalar], draw: Callable[[], jax.Array]) -> Tree:
-        """Returns the parameters at which the gradient of a step is taken, noisy or not; `draw` makes the key."""
+        """Returns the parameters at which the gradient of a step is computed; `draw` makes a key if they are noisy."""
         return params
 
     def uses_horizon(self) -> bool:
-        """Returns whether updates depend on the steps of the whole run."""
+        """Returns whether updates depend on the last step of the run."""
         return False
 
     def couples_parameters(self) -> bool:
-        """Returns whether what a parameter does depends on other parameters, as by a norm of all together."""
+        """Returns whether the update of a parameter depends on other parameters, as with a global norm."""
         return False
 
     def decay_a_step(self) -> float:
@@ -58,22 +58,22 @@ class Updates(Config, family=True):
         return 0.0
 
     def corrections(self) -> list[str]:
-        """Returns which faults of earlier versions of the engine changed what this optimiser did."""
+        """Returns the names of corrected faults in earlier versions of the engine that affected this optimiser."""
         return []
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule(Config, family=True):
-    """How the learning rate changes over the steps. A kind of your own has fields and `factor`."""
+    """Changes the learning rate over the steps. Your own kind has fields and `factor`."""
 
-    # Whether `factor` depends on the horizon: then the horizon is in the identity, and a run cannot be extended.
+    # Whether `factor` depends on the horizon. If so, the horizon is in the identity, and a run cannot be extended.
     uses_horizon: ClassVar[bool] = False
 
     def factor(self, count: jax.Array, horizon: int) -> Scalar:
-        """Returns what the learning rate is multiplied by at an update.
+        """Returns the factor of the learning rate at an update.
 
         Args:
-          count: () int32, the updates so far.
+          count: () int32, the number of updates so far.
           horizon: the steps of the whole run.
         """
         raise NotImplementedError
@@ -81,15 +81,15 @@ class Schedule(Config, family=True):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig(Updates, family=True):
-    """What every optimiser has. The learning rate rises linearly over `warmup` steps, then stays:
-    step s (from 0) uses min(1, (s + 1) / warmup) of it."""
+    """The fields of every optimiser. The learning rate rises linearly over `warmup` steps, then stays constant: step s
+    (from 0) uses min(1, (s + 1) / warmup) of it."""
 
     learning_rate: Annotated[NonNegative, PerMember]
     warmup: NonNegativeInt = 0
-    schedule: Schedule | None = added(None)  # of the learning rate, besides the warm-up; None: constant
+    schedule: Schedule | None = added(None)  # multiplies the learning rate, beside the warm-up; None: constant
 
     def rate(self, scalars: Mapping[str, Scalar], horizon: int) -> Any:
-        """Returns the learning rate as optax takes it: a function of the number of updates so far, () int32."""
+        """Returns the learning rate in optax's form: a function of the number of updates so far, () int32."""
         import jax.numpy as jnp
 
         def rate(count: jax.Array) -> Scalar:
@@ -108,7 +108,7 @@ class OptimizerConfig(Updates, family=True):
 class OptimizerWrapper(Updates, family=True):
     """Changes the gradients or the updates of the optimiser `base`, which may be wrapped itself.
 
-    A kind of your own has `before`, the links that gradients pass before `base`, or `after`, those that its updates
+    Your own kind has `before`, the links that gradients pass before `base`, or `after`, the links that its updates
     pass.
     """
 

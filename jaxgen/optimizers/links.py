@@ -1,4 +1,4 @@
-"""Chains of optax, whose scalars may be traced, a value a member."""
+"""Optax chains whose scalars may be traced, with one value a member."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Tree = Any
 
 
 def chain(*parts: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    """Returns the links one after another, as an `Updates.build` gives them."""
+    """Chains the links, in the form that `Updates.build` returns."""
     return optax.with_extra_args_support(optax.chain(*parts))
 
 
@@ -35,8 +35,8 @@ def adamw(
     Args:
       config: betas, eps, and which parameters decay.
       scalars: `learning_rate` and `weight_decay`.
-      horizon: the steps of the whole run.
-      decay: from the strength and the mask of what decays to the link that adds the decay.
+      horizon: the last step of the run.
+      decay: maps the strength, and the mask of decaying parameters, to the link that adds the decay.
       then: links between the decay and the learning rate.
     """
     mask: Any = matrices if config.decay == "matrices" else None

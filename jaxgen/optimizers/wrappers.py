@@ -1,4 +1,4 @@
-"""What acts on the gradients or the updates of any optimiser."""
+"""Wrappers that change the gradients or the updates of any optimiser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipNorm(OptimizerWrapper):
-    """Scales the gradients by one factor so that their norm, of all together, is at most `max_norm`
+    """Scales the gradients by one factor so that their global norm is at most `max_norm`
     (torch.nn.utils.clip_grad_norm_; Pascanu et al., arXiv 1211.5063)."""
 
     max_norm: Positive

@@ -1,4 +1,4 @@
-"""What a member starts from; imports no jax until a start is made."""
+"""The contracts of starts and transforms. Imports no jax until a start is made."""
 
 from __future__ import annotations
 
@@ -19,49 +19,50 @@ Tree = Any
 
 
 class NotStarted(Exception):
-    """A trajectory cannot be trained: what it starts from never came."""
+    """A trajectory cannot be trained: its parent never reached the step that it starts from."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StartConfig(Config, family=True):
-    """What the parameters are at step 0. A kind of your own has fields, and what differs from the defaults below."""
+    """Determines the parameters at step 0. Your own kind has fields, and overrides of the defaults below."""
 
     takes_scalars: ClassVar[bool] = True
 
     def initial(self, params: Tree, scalars: Mapping[str, Scalar]) -> Tree:
-        """Returns the parameters at step 0, from those that the model's initialisation drew from the seed.
+        """Returns the parameters at step 0, given those of the model's initialisation.
 
         Args:
-          params: the model's.
-          scalars: the start's numbers marked `PerMember`, by name, traced or not.
+          params: the initialisation, drawn from the seed.
+          scalars: the start's fields marked `PerMember`, by name, traced or not.
         """
         return params
 
     def parent(self) -> str | None:
-        """Returns the condition whose parameters it starts from."""
+        """Returns the name of the condition whose parameters it starts from; None if there is none."""
         return None
 
     def check_parent(self, condition: Any, parent: Any) -> None:
-        """Raises `UserError` where `condition` cannot start from the condition `parent`."""
+        """Raises `UserError` if `condition` cannot start from the condition `parent`."""
 
     def masks(self) -> bool:
         """Returns whether some parameters are held at zero."""
         return False
 
     def snapshots_of_parent(self, measured: set[int]) -> set[int]:
-        """Returns the steps at which the parent must keep its parameters, of which it `measured` some, for this."""
+        """Returns the steps at which the parent must keep snapshots for this start. The parent measures at
+        `measured`."""
         return set()
 
     def step_of_parent(self, name: str, end: int, values: Callable[[str], Any]) -> int:
-        """Returns the step of the parent that it starts from.
+        """Returns the parent's step from which it starts.
 
         Args:
-          name: the parent's.
-          end: its last step.
-          values: from a key to its measured values, a pandas Series by step.
+          name: the parent's name.
+          end: the parent's last step.
+          values: maps a key to its measured values, a pandas Series by step.
 
         Raises:
-          NotStarted: there is none.
+          NotStarted: there is no such step.
         """
         return end
 
@@ -70,15 +71,15 @@ class StartConfig(Config, family=True):
         return False
 
     def begin(self, parent: Start, condition: Any, seed: int) -> Start:
-        """Returns where a member of `condition` starts, from its parent's parameters."""
+        """Returns the start of a member of `condition`, made from its parent's parameters."""
         return parent
 
     def in_program(self) -> Any:
-        """Returns what a compiled program depends on, as JSON; numbers marked `PerMember` are replaced by others."""
+        """Returns the JSON on which a compiled program depends. Fields marked `PerMember` are not part of it."""
         return without(self, complete=True)
 
     def in_identity(self, parent: tuple[str, int] | None) -> Any:
-        """Returns what the identity of a trajectory depends on, as JSON.
+        """Returns the JSON on which the identity of a trajectory depends.
 
         Args:
           parent: the identity and the last step of the trajectory that it starts from.
@@ -86,7 +87,8 @@ class StartConfig(Config, family=True):
         return to_json(self)
 
     def corrections(self, condition: Any) -> list[str]:
-        """Returns which faults of earlier versions of the engine changed what `condition` started from."""
+        """Returns the names of corrected faults in earlier versions of the engine that affected this start of
+        `condition`."""
         return []
 
 
@@ -97,7 +99,7 @@ class Init(StartConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScaledInit(StartConfig):
-    """Starts from the model's initialisation, every parameter of it times `factor`."""
+    """Starts from the model's initialisation, with every parameter times `factor`."""
 
     factor: Annotated[Positive, PerMember]
 
@@ -110,21 +112,21 @@ class ScaledInit(StartConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Transform(Config, family=True):
-    """A pure function of one member's start. A kind of your own has fields and `apply`."""
+    """A pure function of one member's start. Your own kind has fields and `apply`."""
 
     def apply(self, start: Start, given: Start, examples: Callable[[Tree], Examples], key: jax.Array) -> Start:
         """Returns the start after the transform.
 
         Args:
-          start: what the transforms before have made.
-          given: what the parent gave to the first of them.
-          examples: from a model's state to the training examples, as functions of the parameters.
-          key: what is drawn is drawn from it.
+          start: the result of the earlier transforms.
+          given: the parent's start, before the first transform.
+          examples: maps a model's state to the training examples, as functions of the parameters.
+          key: the PRNG key of all random draws.
         """
         raise NotImplementedError
 
     def masks(self) -> bool:
-        """Returns whether it makes a mask."""
+        """Returns whether the transform makes a mask."""
         return False
 
     def rewinds(self) -> bool:
@@ -146,7 +148,7 @@ class ScaleParams(Transform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rewind(Transform):
-    """The parameters go back to those of the parent's own start; a mask stays."""
+    """Resets the parameters to those of the parent's own start, and keeps the mask."""
 
     def rewinds(self) -> bool:
         return True
@@ -160,8 +162,8 @@ class Rewind(Transform):
 class First(Config):
     """The first measuring step at which `measure` of `split` is at least `at_least`.
 
-    The end of the parent's run counts only where a longer run measures there too. A seed that never comes there has no
-    child, and claims about it are censored.
+    The last step of the parent's run counts only if a longer run measures there too. A seed that never reaches it has
+    no child, and claims about that child are censored.
     """
 
     measure: str = "accuracy"
@@ -169,7 +171,7 @@ class First(Config):
     at_least: float
 
     def step(self, name: str, values: Callable[[str], Any]) -> int:
-        """Returns the step; arguments and errors as of `StartConfig.step_of_parent`."""
+        """Returns the step. Arguments and errors are those of `StartConfig.step_of_parent`."""
         key = f"{self.measure}/{self.split}"
         measured = values(key)
         reached = measured[measured >= self.at_least]
@@ -182,9 +184,9 @@ class First(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class From(StartConfig):
-    """Starts from the parameters of another condition, member by member of equal seed.
+    """Starts each member from the member with the same seed of another condition.
 
-    The optimiser starts anew, at step 0. The transforms apply in their order.
+    The optimiser starts from its own initial state, at step 0. The transforms apply in order.
     """
 
     condition: str
@@ -196,7 +198,7 @@ class From(StartConfig):
 
     def smoke(self) -> Self:
         small = super().smoke()
-        # The parent has few steps, in which an event may never come.
+        # At smoke size the parent has few steps, so an event may never come.
         return small if self.at == "end" else dataclasses.replace(small, at=2 if self.at else 0)
 
     def check_parent(self, condition: Any, parent: Any) -> None:
@@ -229,13 +231,13 @@ class From(StartConfig):
         return start_from(parent, self.transforms, condition, seed)
 
     def in_program(self) -> Any:
-        # A program is given the parameters and the mask; how they were made is not in it.
+        # A program receives the parameters and the mask, so it does not depend on how they were made.
         return {"kind": "From", "masked": self.masks()}
 
     def in_identity(self, parent: tuple[str, int] | None) -> Any:
         if parent is None:
             return to_json(self)
-        # The parent's identity stands for its name.
+        # The parent's identity replaces its name.
         fields = without(self, "condition")
         return fields | {"at": parent[1]} if self.at == "end" else fields
 

@@ -1,4 +1,4 @@
-"""Masks: which parameters of the parent are kept, by a score of each."""
+"""Masks: transforms that keep the parameters of the parent with the highest scores."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Tree = Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mask(Transform, family=True):
-    """A transform of a start: keeps the fraction `keep` of the matrix entries of highest score, over
-    all matrices together; the others are zero and stay zero while training. Vectors are kept whole.
+    """A transform of a start: keeps the fraction `keep` of the matrix entries with the highest scores, over all
+    matrices together. The others are zero and stay zero in training. Vectors are not masked.
 
-    Scores are of the parameters as they are where the mask stands among the transforms. What an
-    earlier mask has removed stays removed, and counts as such in `keep`.
+    Scores are computed from the parameters after the earlier transforms. Entries that an earlier mask removed stay
+    removed, and count as removed in `keep`.
     """
 
     keep: Annotated[float, Range(above=0, at_most=1)]
@@ -32,7 +32,7 @@ class Mask(Transform, family=True):
         return True
 
     def scores(self, params: Tree, mask: Tree | None, examples: Examples, key: jax.Array) -> Tree:
-        """Returns the score of every parameter, a tree like `params`; `mask` is what earlier masks have left."""
+        """Returns the score of every parameter, in a tree like `params`; `mask` is the mask so far."""
         raise NotImplementedError
 
     def apply(self, start: Start, given: Start, examples: Callable[[Tree], Examples], key: jax.Array) -> Start:
@@ -54,7 +54,7 @@ class MagnitudeMask(Mask):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomMask(Mask):
-    """Keeps entries drawn from the seed; a smaller `keep` keeps a part of what a larger one does."""
+    """Keeps random entries drawn from the seed; those of a smaller `keep` are among those of a larger one."""
 
     def scores(self, params: Tree, mask: Tree | None, examples: Examples, key: jax.Array) -> Tree:
         from jaxgen.starts.scores import random_scores

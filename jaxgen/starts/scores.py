@@ -1,7 +1,7 @@
-"""Scores of single weights, and the masks that keep those of the highest score.
+"""Scores of single weights, and the masks that keep the highest scores.
 
-A score is a tree like the parameters. Only matrices (rank 2 and more) are pruned, all together; vectors (biases,
-norms) are kept whole.
+A score is a tree like the parameters. Only matrices (rank 2 or more) are pruned, all together; vectors (biases, norms)
+are not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Examples(NamedTuple):
 
 
 def masked(tree: Tree, mask: Tree | None) -> Tree:
-    """Returns a tree like the parameters, 0 where the mask holds a parameter at zero, whatever stood there."""
+    """Returns the tree with 0 where the mask holds a parameter at zero, even if the entry was not finite."""
     if mask is None:
         return tree
     return jax.tree.map(lambda leaf, kept: jnp.where(kept > 0, leaf, jnp.zeros_like(leaf)), tree, mask)
@@ -34,19 +34,19 @@ def masked(tree: Tree, mask: Tree | None) -> Tree:
 def top_mask(scores: Tree, keep: float) -> Tree:
     """Returns 1.0 at the round(keep * n) highest scores of the n matrix entries, else 0.0; vectors are 1.0.
 
-    Of equal scores the earlier leaf, then the earlier entry, is kept; one of -inf never is.
+    Ties keep the earlier leaf, then the earlier entry. An entry with score -inf is never kept.
     """
     return keep_highest(scores, round(keep * matrix_entries(scores)))
 
 
 def matrix_entries(tree: Tree) -> int:
-    """Returns how many entries all matrices have together."""
+    """Returns the number of entries in all matrices together."""
     leaves, chosen = jax.tree.leaves(tree), jax.tree.leaves(matrices(tree))
     return sum(leaf.size for leaf, is_matrix in zip(leaves, chosen, strict=True) if is_matrix)
 
 
 def keep_highest(scores: Tree, count: int | jax.Array) -> Tree:
-    """Returns what `top_mask` does, of the `count` highest scores."""
+    """Returns the same as `top_mask`, for the `count` highest scores."""
     leaves, chosen = jax.tree.leaves(scores), jax.tree.leaves(matrices(scores))
     flat_N = jnp.concatenate([leaf.ravel() for leaf, is_matrix in zip(leaves, chosen, strict=True) if is_matrix])
     rank_N = jnp.argsort(jnp.argsort(-flat_N, stable=True), stable=True)
@@ -63,7 +63,7 @@ def keep_highest(scores: Tree, count: int | jax.Array) -> Tree:
 
 
 def within(scores: Tree, mask: Tree | None) -> Tree:
-    """Returns the scores, -inf where a mask has removed the weight already."""
+    """Returns the scores, with -inf where a mask has already removed the weight."""
     if mask is None:
         return scores
     return jax.tree.map(lambda score, kept: jnp.where(kept > 0, score, -jnp.inf), scores, mask)

@@ -1,7 +1,6 @@
 """Starts from another condition: its parameters, and the transforms applied to them.
 
-A transform is a pure function of one member's start, its training examples and its seed; several
-apply in their order.
+A transform is a pure function of one member's start, its training examples and its seed; several apply in order.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ Tree = Any
 
 
 class Start(NamedTuple):
-    """What a member starts from, before and after a transform."""
+    """The start of a member, before or after a transform."""
 
     params: Tree
     model_state: Tree  # Flax collections beside the parameters, such as BatchNorm statistics
-    mask: Tree | None  # like params, 1 where a parameter is trained; None: everywhere
-    parent_init: Variables  # the collections that the parent itself started from, the parameters among them
+    mask: Tree | None  # like params, 1 where a parameter is trained; None: all are
+    parent_init: Variables  # the collections that the parent itself started from, including the parameters
 
     def variables(self) -> Variables:
         """Returns all Flax collections."""
@@ -40,13 +39,13 @@ class Start(NamedTuple):
 
 
 def start_from(parent: Start, transforms: tuple[Transform, ...], condition: Condition, seed: int) -> Start:
-    """Returns where a member of `condition` starts.
+    """Returns the start of a member of `condition`.
 
     Args:
-      parent: the parent's parameters, and what its model keeps beside them.
-      transforms: what to do to them.
-      condition: the member's own.
-      seed: the member's, and the parent's.
+      parent: the parent's parameters, and the other collections of its model.
+      transforms: the transforms to apply.
+      condition: the member's condition.
+      seed: the seed of the member and its parent.
     """
     module = condition.model.build(condition.task.shape(), jnp.dtype(condition.numerics.compute_dtype))
     train = jax.tree.map(jnp.asarray, condition.task.table(seed)["train"])
@@ -80,13 +79,13 @@ def training_examples(module: nn.Module, train: Split, loss: LossFn, model_state
 def apply_transforms(
     start: Start, transforms: tuple[Transform, ...], examples: Callable[[Tree], Examples], key: jax.Array
 ) -> Start:
-    """Applies the transforms in order; a mask holds from where it is made.
+    """Applies the transforms in order; a mask acts on all later ones.
 
     Args:
-      start: the parent's parameters, and what its model keeps beside them.
-      transforms: what to do to them.
-      examples: from a model's state to the training examples that masks are scored on.
-      key: what random masks are drawn from.
+      start: the parent's parameters, and the other collections of its model.
+      transforms: the transforms to apply.
+      examples: maps a model's state to the training examples that masks use for scores.
+      key: the PRNG key of random masks.
     """
     given = start
     for transform in transforms:
