@@ -11,7 +11,7 @@ __all__ = ["Run", "__version__", "load_run"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: `jaxgen list` must not wait for jax.
+    # Imported on first use, because `jaxgen list` must not wait for jax.
     if name in ("Run", "load_run"):
         from jaxgen.ledger import runs
 

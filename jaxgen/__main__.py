@@ -1,4 +1,4 @@
-"""`python -m jaxgen`: the same as `jaxgen`, where the command is not on the path."""
+"""`python -m jaxgen`: the same as `jaxgen`, for when the command is not on the path."""
 
 from jaxgen.cli import main
 

@@ -1,4 +1,4 @@
-"""Numbers of which only bounds are known: what an event that never came leaves behind."""
+"""Numbers for which only bounds are known, because an event never came within a run."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 
 
 class Censored(Exception):
-    """An event that a claim waits for did not come within the run, so a number or an answer is not known."""
+    """An event that a claim needs did not come within the run, so a number or an answer is unknown."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
     """A number from `low` to `high`, either of which may be infinite.
 
-    It is computed with as numbers are; where only a number will do, or a comparison depends on where it lies, it
-    raises `Censored`. What is computed of two is as wide as if they had nothing in common.
+    Arithmetic works as with numbers. Conversion to a number, or a comparison that the bounds do not decide, raises
+    `Censored`. The result of two bounds is as wide as if the two were independent.
     """
 
     low: float
@@ -92,7 +92,7 @@ Number = float | Bounds
 
 
 def number(value: float) -> str:
-    """Returns a number as people write it: four digits, large ones whole with their thousands set off."""
+    """Formats a number for people: four digits; large ones as whole numbers with thousands separators."""
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 

@@ -1,6 +1,6 @@
-"""A condition: one setting of everything that training depends on; and the trajectories and populations of several.
+"""Conditions: each is one setting of everything that training depends on. Also their trajectories and populations.
 
-Imports no jax. Every part is asked to `check` itself when a condition is made.
+Imports no jax. A new condition calls `check` of every part.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from jaxgen.starts import Init, StartConfig
 from jaxgen.tasks import Task
 
 NAME = re.compile(r"[A-Za-z0-9=.,_ +-]{1,300}")
-# So often a condition may be measured: its rows are in memory when it is judged.
+# The largest number of measuring steps of a condition: all its rows are in memory when it is judged.
 MOST_ROWS = 10_000_000
-# Of a condition that only shows that it runs.
+# The number of steps at smoke size, which only shows that a condition runs.
 SMOKE_STEPS, SMOKE_BATCH = 4, 16
 
 
@@ -45,15 +45,15 @@ class Numerics(Config):
 
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     matmul_precision: Literal["default", "high", "highest"] = "highest"
-    # The topology-invariant mode: a batch is cut into so many shards, whose gradients are computed one by one and
-    # summed in a fixed order. Members trained in turn then have the same bits on any number of devices and processes
-    # along `member` and `data`, where those along `data` divide the shards. None: in the order that suits the devices.
+    # The topology-invariant mode: a batch is cut into this many shards, whose gradients are computed one by one and #
+    # summed in a fixed order. With the sequential layout a member then has the same bits on any number of devices and #
+    # processes along `member` and `data`, if the number along `data` divides the shards. None: any order of the sum.
     logical_shards: PositiveInt | None = added(None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogSpaced(Config):
-    """Steps 0, 1, 2, ... thinned to `per_decade` a factor of ten, and the last step.
+    """Steps 0, 1, 2, ... thinned to `per_decade` steps in each factor of ten, and the last step.
 
     The grid does not depend on the horizon, so an extended run measures at the same steps.
     """
@@ -95,9 +95,9 @@ class Every(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stop(Config):
-    """A member ends once `measure` has been at least `at_least` at `patience` measuring steps running.
+    """A member stops once `measure` was at least `at_least` at `patience` consecutive measuring steps.
 
-    The end of a run counts only where a longer run measures there too.
+    The last step of a run counts only if a longer run measures there too.
     """
 
     measure: str = "accuracy"
@@ -107,7 +107,7 @@ class Stop(Config):
 
     @property
     def key(self) -> str:
-        """The key that it looks at."""
+        """The key that the rule reads."""
         return f"{self.measure}/{self.split}" if self.split else self.measure
 
 
@@ -128,7 +128,7 @@ class Condition(Config):
     measures: tuple[Measure, ...] = (Accuracy(), Loss())
     measure_at: LogSpaced | Every = LogSpaced()
     stop: Stop | None = None
-    snapshots: tuple[NonNegativeInt, ...] = ()  # steps whose parameters are kept; the last one always is
+    snapshots: tuple[NonNegativeInt, ...] = ()  # steps whose parameters are kept, beside the last step
     analyses: tuple[Analysis, ...] = ()
 
     def validate(self) -> None:
@@ -146,9 +146,7 @@ class Condition(Config):
         train = dict(shape.sizes)["train"]
         if self.task.kind() != "table":
             if self.batch_size is None:
-                raise UserError(
-                    "batch_size: got nothing, expected a number: the examples of every step are made for it"
-                )
+                raise UserError("batch_size: got null, expected a number: this task makes new examples at every step")
             self.task.check_batch_size(self.batch_size)
         elif self.batch_size is not None and self.batch_size > train:
             raise UserError(f"batch_size: got {self.batch_size}, expected at most the {train} training examples")
@@ -166,7 +164,7 @@ class Condition(Config):
                 raise UserError(f"stop: '{self.name}' measures no '{self.stop.key}'{nearest(self.stop.key, keys)}")
 
     def smoke(self) -> Self:
-        """Returns the condition with every part at its smoke size, one seed and a few steps: to see it run."""
+        """Returns the condition with every part at its smoke size, one seed and a few steps, to show that it runs."""
         changes = self._smoke_changes()
         train = dict(changes["task"].shape().sizes)["train"]
         return dataclasses.replace(
@@ -182,10 +180,10 @@ class Condition(Config):
         )
 
     def identity_fields(self) -> dict[str, Any]:
-        """Returns what, with a seed and the parent's identity, makes a trajectory what it is.
+        """Returns the fields that, with a seed and the parent's identity, determine a trajectory.
 
-        Left out are the name, the other seeds, what only looks at the run (snapshots, analyses),
-        and the horizon where no schedule uses it, so that a run can be extended.
+        They leave out the name, the other seeds, everything that only observes the run (snapshots, analyses), and the
+        horizon if no schedule uses it, so that a run can be extended.
         """
         steps = () if self.optimizer.uses_horizon() else ("steps",)
         fields = without(self, "name", "seeds", "snapshots", "analyses", *steps)
@@ -198,7 +196,8 @@ class Condition(Config):
         return fields
 
     def _corrections(self) -> list[str]:
-        """Returns which faults of earlier versions of the engine this condition had: its runs of then are others."""
+        """Returns the names of corrected faults in earlier engine versions that affected this condition, so its
+        identity changed."""
         found = [*self.optimizer.corrections(), *self.start.corrections(self)]
         if self.task.shape().padding is not None and self.model.attends_to_padding():
             found.append("an encoder does not see padding")
@@ -210,11 +209,11 @@ class Condition(Config):
         for path, value in per_member_values(self).items():
             *parts, name = path.split(".")
             if parts[0] != "task":
-                # At zero what it controls (dropout, say) is left out of the program.
+                # If it is zero, the program leaves out what it controls (dropout, for example).
                 functools.reduce(operator.getitem, parts, fields)[name] = value > 0
         if self.start.parent() is not None:
             fields["start"] = self.start.in_program()
-        # Of the task, a program sees the tables' shapes alone, and how a stream is drawn.
+        # A program depends only on the shapes of a task's tables, and on how its stream is drawn.
         fields["task"] = dataclasses.asdict(self.task.shape()) | {"corrupts": self.task.corrupts()}
         if self.task.kind() != "table":
             fields["task"]["stream"] = to_json(self.task)
@@ -231,7 +230,7 @@ class Trajectory:
     parent: Trajectory | None = None
 
     def depth(self) -> int:
-        """Returns how many ancestors it starts from."""
+        """Returns the number of its ancestors."""
         return 0 if self.parent is None else 1 + self.parent.depth()
 
 
@@ -241,10 +240,11 @@ def identity_of(
     """Returns the identity of a trajectory.
 
     Args:
-      condition: its settings.
-      seed: its seed.
+      condition: the settings of the trajectory.
+      seed: the seed of the trajectory.
       parent: the identity and the last step of the trajectory that it starts from.
-      own_fields: the condition's `identity_fields`, for who asks for many seeds, or for those of an earlier version.
+      own_fields: the condition's `identity_fields`, if the caller has them already or needs those of an earlier
+      version.
     """
     fields = {**(own_fields or condition.identity_fields()), "seed": seed, "parent": parent and parent[0]}
     return digest(fields | {"start": condition.start.in_identity(parent)})
@@ -254,7 +254,7 @@ def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
     """Returns every trajectory of the conditions, parents before children.
 
     Raises:
-      UserError: a start refers to itself, in a circle, or lacks a seed of its child.
+      UserError: starts form a cycle, or a parent lacks a seed of its child.
     """
     by_name = {each.name: each for each in conditions}
     own_fields = {each.name: each.identity_fields() for each in conditions}
@@ -287,8 +287,8 @@ def trajectories(conditions: Sequence[Condition]) -> list[Trajectory]:
 def populations(members: Sequence[Trajectory]) -> list[list[Trajectory]]:
     """Groups trajectories that one compiled program can train, parents' groups before children's.
 
-    Trajectories of one identity (conditions that differ in name or horizon alone) are trained once, as
-    far as the longest.
+    Trajectories with equal identities (conditions that differ only in name or horizon) are trained once, to the longest
+    horizon.
     """
     longest: dict[str, Trajectory] = {}
     for member in members:

@@ -19,18 +19,18 @@ from jaxgen.errors import UserError, nearest, shown, suggestion
 
 
 class UnknownKind(UserError):
-    """Saved settings name a kind of config that is not there: perhaps a paper brings it."""
+    """Saved settings name an unknown kind of config; it may belong to a paper that is missing."""
 
 
-# What the device counts in: steps, seeds, rows and sizes are int32 there, and numbers float32.
+# Limits of the device's types: steps, seeds, rows and sizes are int32 there, and numbers float32.
 INT32 = 2**31 - 1
 FLOAT32 = float(2**128 - 2**104)
-FLOAT32_SMALLEST = 2.0**-126  # what is smaller loses digits, or is zero
+FLOAT32_SMALLEST = 2.0**-126  # smaller numbers lose digits, or become zero
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The values a number may take; `None` leaves a side open, but for a whole number, which is then an int32."""
+    """The values a number may take. `None` leaves a side open, except that a whole number must fit into int32."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -61,17 +61,17 @@ class PerMember:
 
 PositiveInt = Annotated[int, Range(at_least=1)]
 NonNegativeInt = Annotated[int, Range(at_least=0)]
-# What is told apart one by one: tokens, positions, things. So a config's sizes are counted before anything is made.
+# Numbers of tokens, positions and other things. The limit lets a config compute sizes before anything is allocated.
 MOST = 10**5
 Size = Annotated[int, Range(at_least=1, at_most=MOST)]
-HostSeed = Annotated[int, Range(at_least=0, at_most=2**63 - 1)]  # of what the host alone draws
+HostSeed = Annotated[int, Range(at_least=0, at_most=2**63 - 1)]  # the seed of draws that only the host makes
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(at_least=0)]
 Fraction = Annotated[float, Range(at_least=0, at_most=1)]
 Rate = Annotated[float, Range(at_least=0, below=1)]
 
 
-# Where discovery puts the modules of a paper's folder: those of the wheel, and those of a user's folders.
+# The package names under which discovery imports papers: those of the wheel, and those of a user's folders.
 _PAPER_MODULE = re.compile(r"jaxgen(\.experiments\.|_experiments_)([A-Za-z0-9_]+)")
 
 _field_types: dict[type, dict[str, Any]] = {}
@@ -94,22 +94,22 @@ class Config:
     """Base of every configuration. Subclasses are frozen keyword-only dataclasses.
 
     A field's annotation is enforced: `int`, `float`, `bool`, `str`, `Literal`, `tuple[X, ...]`,
-    another config, a union of these, `Annotated[number, Range(...)]`. `class Base(Config, family=True)` is what
-    several kinds have in common, and none itself.
+    another config, a union of these, `Annotated[number, Range(...)]`. `class Base(Config, family=True)` is an abstract
+    base of several kinds, and not a kind itself.
     """
 
     kinds: ClassVar[dict[str, type[Config]]] = {}
     is_family: ClassVar[bool] = True
-    # What saved settings call it: the name of the class, after `slug/` where a paper's folder brings it. A part that
+    # Its name in saved settings: the class name, with the prefix `slug/` if a paper's folder defines it. A part that #
     # has moved keeps its old name by `saved_as: ClassVar[str] = "..."`.
     saved_as: ClassVar[str]
-    # The slug of the paper that brings it; None: the engine.
+    # The slug of the paper that defines it; None: the engine.
     of_paper: ClassVar[str | None] = None
-    # Whether numbers marked `PerMember` reach it: of each member its own.
+    # Whether it receives fields marked `PerMember`, with each member's own value.
     takes_scalars: ClassVar[bool] = False
     # A kind without fields may be written as this one word.
     word: ClassVar[str | None] = None
-    # The most that a field may be where a condition only shows that it runs; a tuple, in each of its places.
+    # The largest values of fields at smoke size; of a tuple, the largest value of each entry.
     smoke_sizes: ClassVar[Mapping[str, int]] = {}
 
     def __init_subclass__(cls, family: bool = False, **kwargs: Any) -> None:
@@ -118,14 +118,14 @@ class Config:
         paper = _PAPER_MODULE.match(cls.__module__)
         cls.of_paper = paper[2].replace("_", "-") if paper else None
         cls.saved_as = cls.__dict__.get("saved_as", f"{cls.of_paper}/{cls.__name__}" if paper else cls.__name__)
-        # A paper of the wheel keeps names that the engine had once. A user's copy of it would answer to them, too.
+        # A paper of the wheel may keep old names of the engine. A user's copy of the paper would claim them too.
         if paper and paper[1] == "_experiments_" and "/" not in cls.saved_as:
             raise TypeError(
                 f"{cls.__name__}.saved_as: got '{cls.saved_as}', expected 'slug/{cls.__name__}' of the paper that it "
                 "moved from; names without a slug are jaxgen's own: leave it out"
             )
         there = Config.kinds.get(cls.saved_as)
-        # A paper that is imported again brings its classes again, and a dataclass with slots is made twice.
+        # Importing a paper again defines its classes again, and a dataclass with slots is created twice.
         if there is not None and (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
             raise TypeError(
                 f"there is a config named {cls.saved_as} already, in {there.__module__}; a saved run could not tell "
@@ -141,13 +141,13 @@ class Config:
         self.validate()
 
     def validate(self) -> None:
-        """Raises `UserError` where fields contradict each other."""
+        """Raises `UserError` if fields contradict each other."""
 
     def check(self, condition: Any) -> None:
-        """Raises `UserError` where this part cannot do its work within `condition`, or would be without effect."""
+        """Raises `UserError` if this part cannot work within `condition`, or would have no effect."""
 
     def smoke(self) -> Self:
-        """Returns it, and what is nested in it, at sizes that take seconds to train a few steps (`smoke_sizes`)."""
+        """Returns the config, with all nested ones, at sizes that train a few steps in seconds (`smoke_sizes`)."""
         return dataclasses.replace(self, **self._smoke_changes())
 
     def _smoke_changes(self) -> dict[str, Any]:
@@ -168,10 +168,10 @@ ValueT = TypeVar("ValueT")
 
 
 def added(default: ValueT) -> ValueT:
-    """Declares a field that a kind got after runs of it had been trained: `depth: PositiveInt = added(1)`.
+    """Declares a field that was added to a kind after runs with it were trained: `depth: PositiveInt = added(1)`.
 
-    `default` must be what every run of before did, and must never change: where the field has this value it is left
-    out of identities and saved settings, so both stay what they were without the field.
+    `default` must be the behaviour of all earlier runs, and must never change. A field with this value is left out of
+    identities and saved settings, so both stay as they were without the field.
     """
     field: Any = dataclasses.field(default=default, metadata={"added": True})
     return cast(ValueT, field)
@@ -217,19 +217,20 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
 
 
 def _kinds_of(family: type[Config]) -> dict[str, type[Config]]:
-    """Returns the kinds that may stand where `family` is expected, by their saved names."""
+    """Returns the kinds of a family, by their saved names."""
     return {name: cls for name, cls in Config.kinds.items() if issubclass(cls, family) and not cls.is_family}
 
 
 def _choices(family: type[Config]) -> str:
-    """Returns the kinds of a family for a message: the engine's own, as those of papers are too many to list."""
+    """Lists the kinds of a family for a message: only the engine's own, because papers have too many."""
     kinds = _kinds_of(family)
     engine = [cls.word or name for name, cls in kinds.items() if cls.of_paper is None]
     return ", ".join(sorted(engine or kinds)) or "which papers bring"
 
 
 def _config_of_word(word: str, family: type[Config], path: str) -> Config:
-    """Returns the kind that `word` stands for: the word of one without fields, or the name of one that needs none."""
+    """Returns the config that `word` names: the word of a kind without fields, or the name of a kind that needs
+    none."""
     kinds = _kinds_of(family)
     for name, cls in kinds.items():
         if word in (name, cls.word):
@@ -243,7 +244,7 @@ def _config_of_word(word: str, family: type[Config], path: str) -> Config:
 
 
 def _named(hint: Any) -> str:
-    """Returns what a value of a type is called in a message."""
+    """Describes the values of a type for a message."""
     origin = typing.get_origin(hint)
     if origin is Annotated:
         return _named(_bare(hint))
@@ -265,7 +266,7 @@ def _coerce_union(value: Any, members: tuple[Any, ...], path: str) -> Any:
             return coerce(value, member, path)
         except UserError as error:
             problems[member] = error
-    # A problem within the alternative that was meant is told; else what there is to choose from.
+    # The error is that of the intended alternative, if one is clear; otherwise it lists the alternatives.
     wanted = [member for member in problems if member is not types.NoneType]
     meant = [each for each in wanted if _bare(each) is type(value)]
     if len(wanted) > 1 and not meant:
@@ -274,7 +275,7 @@ def _coerce_union(value: Any, members: tuple[Any, ...], path: str) -> Any:
 
 
 def _bare(hint: Any) -> Any:
-    """Returns a type without its marks."""
+    """Returns a type without its annotations."""
     return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
 
 
@@ -283,7 +284,7 @@ def to_json(value: Any, *, complete: bool = False) -> Any:
 
     Args:
       value: configs, and lists and mappings of them.
-      complete: whether to show `added` fields, too, that have their default.
+      complete: whether to include `added` fields that have their default.
     """
     if isinstance(value, Config):
         return value.word or without(value, complete=complete)
@@ -299,10 +300,10 @@ def _is_as_before(config: Config, field: dataclasses.Field[Any]) -> bool:
 
 
 def from_json(data: Any) -> Any:
-    """Returns the config that `to_json` wrote. Only known kinds are built; no code is run.
+    """Returns the config that `to_json` wrote. It builds only known kinds, and runs no code.
 
     Raises:
-      UserError: it is of no known kind, lacks a field or has one too many, or is nested too deeply.
+      UserError: the kind is unknown, a field is missing or unknown, or the data are nested too deeply.
     """
     try:
         return _from_json(data)
@@ -344,7 +345,7 @@ def _needed(cls: type[Config]) -> set[str]:
 
 
 def nested(config: Config) -> Iterator[Config]:
-    """Gives the configs inside a config, at any depth."""
+    """Yields the configs inside a config, at any depth."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         for each in value if isinstance(value, tuple) else (value,):
@@ -360,17 +361,17 @@ def digest(data: Any) -> str:
 
 
 def parse_value(text: str) -> Any:
-    """Reads a command-line value: JSON where it is JSON, else the text itself."""
+    """Reads a command-line value: as JSON if it is JSON, else the text itself."""
     try:
         return json.loads(text)
-    except ValueError:  # no JSON, or a number of more digits than Python reads
+    except ValueError:  # not JSON, or a number with more digits than Python reads
         return text
     except RecursionError:
         raise UserError(f"got {shown(text)}, expected no brackets within brackets a hundred times over") from None
 
 
 def parse_setting(setting: str, form: str, scope: str = "") -> tuple[str, Any]:
-    """Splits a command line's `KEY=VALUE`, whose key begins with `scope`; a `UserError` names the `form` expected."""
+    """Splits a command line's `KEY=VALUE`, whose key begins with `scope`. A `UserError` names the expected `form`."""
     key, equals, text = setting.removeprefix(scope).partition("=")
     if not equals or not key:
         raise UserError(f"--set: got '{setting}', expected {form}")
@@ -381,7 +382,7 @@ def override(config: ConfigT, changes: Mapping[str, Any]) -> ConfigT:
     """Returns `config` with dotted keys (such as `model.width`) set, all at once.
 
     Raises:
-      UserError: no such key (the nearest is named), a wrong type, or a value out of range.
+      UserError: a key is unknown (the message names the nearest), or a value has a wrong type or is out of range.
     """
     return _override(config, changes, "")
 
@@ -410,7 +411,7 @@ def _override(config: Any, changes: Mapping[str, Any], prefix: str) -> Any:
 
 
 def per_member_values(config: Config, prefix: str = "") -> dict[str, float]:
-    """Returns the numbers marked `PerMember`, by dotted path."""
+    """Returns the values of fields marked `PerMember`, by dotted path."""
     values: dict[str, float] = {}
     for name, hint in field_types(type(config)).items():
         value = getattr(config, name)
@@ -422,13 +423,13 @@ def per_member_values(config: Config, prefix: str = "") -> dict[str, float]:
 
 
 def values_of(part: str, values: Mapping[str, ValueT]) -> dict[str, ValueT]:
-    """Returns the values by dotted path that are of one part, by their paths within it."""
+    """Selects the values of one part from values by dotted path, and keys them by their paths within the part."""
     prefix = f"{part}."
     return {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
 
 
 def without(config: Config, *names: str, complete: bool = False) -> dict[str, Any]:
-    """Returns the JSON of a config less the fields `names`; `complete` as in `to_json`."""
+    """Returns the JSON of a config without the fields `names`; `complete` as in `to_json`."""
     shown = [f.name for f in dataclasses.fields(config) if complete or not _is_as_before(config, f)]
     fields = {name: to_json(getattr(config, name), complete=complete) for name in shown if name not in names}
     return {"kind": config.saved_as, **fields}

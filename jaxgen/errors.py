@@ -1,4 +1,4 @@
-"""The one exception that a user's own mistake raises."""
+"""The exception for a user's own mistake, and helpers for its message."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake the user can mend: what was got, what was expected, and the fix, in one line.
+    """A mistake that the user can correct. The message says in one line what was got, what was expected, and the fix.
 
     The command line prints the message and exits with code 2; it shows no traceback.
     """
 
 
-# So much of a value is told; nobody reads a thousand digits.
+# Messages show at most this many characters of a value.
 _SHOWN = 100
 
 
 def shown(value: object) -> str:
-    """Returns a value as messages show it: as Python writes it, cut where that is long."""
+    """Returns a value as messages show it: its Python form, cut if it is long."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # Python writes no number of more than 4,300 digits
@@ -26,8 +26,8 @@ def shown(value: object) -> str:
 
 
 def suggestion(name: str, choices: Iterable[str]) -> str:
-    """Returns `; did you mean 'x'?` for the nearest of `choices`, nothing where none is near."""
-    import difflib  # slow to import, and needed in messages alone
+    """Returns `; did you mean 'x'?` for the nearest of `choices`, or nothing if none is near."""
+    import difflib  # slow to import, and needed only in messages
 
     close = difflib.get_close_matches(name, sorted(set(choices)), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,7 +1,7 @@
-"""The random streams of a run: everything that training draws has a number of its own here.
+"""The random streams of a run: everything that training draws has its own number here.
 
-A key is a function of (seed, stream, step) alone. Its implementation is part of it, so what it draws depends on no
-setting of jax's or of the environment's.
+A key depends only on (seed, stream, step). It fixes its implementation, so its draws depend on no setting of jax or of
+the environment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 
 class Stream(enum.IntEnum):
-    """Who draws. A number never changes: recorded runs have drawn from it."""
+    """The purposes of random draws. A number never changes, because recorded runs have drawn from it."""
 
     INIT = 0
     BATCH = 1
@@ -29,16 +29,16 @@ def stream_key(seed: jax.Array | int, stream: Stream, step: jax.Array | None = N
 
     Args:
       seed: () int32, not negative.
-      stream: who draws.
-      step: () int32; None: the stream is drawn from once.
+      stream: the purpose of the draws.
+      step: () int32; None: the stream has only one draw.
     """
-    # jax.random.key would add jax_random_seed_offset, and take the default implementation.
+    # jax.random.key would add jax_random_seed_offset, and use the default implementation.
     data_2 = jnp.stack([jnp.zeros((), jnp.uint32), jnp.asarray(seed, jnp.uint32)])
     key = jax.random.fold_in(jax.random.wrap_key_data(data_2, impl="threefry2x32"), int(stream))
     return key if step is None else jax.random.fold_in(key, step)
 
 
 def fixed_draws() -> contextlib.AbstractContextManager[None]:
-    """Within it, programs are traced that draw the same from a key whatever the environment says of threefry."""
+    """Programs traced within it draw the same from a key, whatever jax's threefry settings are."""
     context: contextlib.AbstractContextManager[None] = jax.threefry_partitionable(True)
     return context

@@ -1,6 +1,6 @@
 """The one tidy table that claims and figures read: condition, seed, step, split, measure, value.
 
-A *key* is `measure/split`, or `measure` alone where the measure has no split.
+A *key* is `measure/split`, or only `measure` if the measure has no split.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxgen.errors import UserError, nearest
 
 COLUMNS = ["condition", "seed", "step", "split", "measure", "value"]
 
-# The key of the one row of a seed that could not be trained, since what it starts from never came.
+# The key of the single row of a seed that could not be trained, because its parent never reached the start.
 NOT_STARTED = "not_started"
 
 
@@ -35,16 +35,16 @@ def split_key(key: str) -> tuple[str, str]:
 
 
 def keys_of(rows: pd.DataFrame) -> pd.Series:
-    """Returns the key of every row: what `split_key` splits."""
+    """Returns the key of every row, the inverse of `split_key`."""
     return rows["measure"] + rows["split"].map(lambda split: f"/{split}" if split else "")
 
 
-# A spreadsheet takes a cell that begins so for a formula.
+# A spreadsheet reads a cell that begins with one of these as a formula.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def _as_text(cell: str) -> str:
-    """Returns a cell as spreadsheets take it for text: with an apostrophe in front of what they would compute."""
+    """Returns a cell that spreadsheets read as text: an apostrophe precedes anything that they would compute."""
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
@@ -54,7 +54,7 @@ def _from_text(cell: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows of `COLUMNS`, one value each; at most one row for (condition, seed, step, key)."""
+    """Rows with the columns `COLUMNS`; at most one row for each (condition, seed, step, key)."""
 
     rows: pd.DataFrame
 
@@ -105,7 +105,7 @@ class Table:
     def seed(self, seed: int) -> SeedTable:
         return self._by_seed.get(seed) or SeedTable(self.rows[:0])
 
-    # Cut once, not whenever a claim, a figure or a page asks.
+    # Grouped once, not for every claim, figure or page.
     @functools.cached_property
     def _by_condition(self) -> dict[Any, Table]:
         return {name: Table(rows) for name, rows in self.rows.groupby("condition", sort=False)}
@@ -122,9 +122,10 @@ class Table:
         return at.pivot(index="step", columns="seed", values="value").sort_index()
 
     def csv(self) -> str:
-        """Returns CSV with one column a key, values to six digits: small, and readable in a diff. No cell is a formula.
+        """Returns CSV with one column a key and values to six digits, so it is small and readable in a diff. No cell is
+        a formula.
 
-        An empty cell was not measured; `nan` was, and is not a number.
+        An empty cell was not measured; `nan` was measured, and is not a number.
         """
         rows = self.rows[["condition", "seed", "step"]].copy()
         rows["key"] = keys_of(self.rows)
@@ -136,7 +137,7 @@ class Table:
 
     @staticmethod
     def load(path: Path) -> Table:
-        """Reads a file of what `csv` gave."""
+        """Reads a file that holds the result of `csv`."""
         wide = pd.read_csv(path, dtype=str, keep_default_na=False)
         long = wide.melt(id_vars=["condition", "seed", "step"], var_name="key")
         measured = long[long["value"] != ""]
@@ -148,12 +149,12 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class SeedTable:
-    """The rows of one seed, with the questions that claims ask of them."""
+    """The rows of one seed, with the functions that claims use."""
 
     rows: pd.DataFrame
     asked: set[str] = dataclasses.field(
         default_factory=set, compare=False
-    )  # the conditions that `values` was asked for
+    )  # the conditions for which `values` was called
 
     @functools.cached_property
     def _by_place(self) -> dict[Any, pd.DataFrame]:
@@ -164,8 +165,8 @@ class SeedTable:
         """Returns the values of a key by step, in order.
 
         Raises:
-          NotMeasured: no such condition or key; the nearest is named.
-          Censored: what the condition starts from never came.
+          NotMeasured: there is no such condition or key; the message names the nearest.
+          Censored: the condition's parent never reached the step that it starts from.
         """
         self.asked.add(condition)
         if (condition, NOT_STARTED, "") in self._by_place:
@@ -179,7 +180,7 @@ class SeedTable:
         return found.set_index("step")["value"].sort_index()
 
     def final(self, condition: str, key: str, rows: int = 5) -> float:
-        """Returns the median of the last `rows` measured values: never one lucky last row."""
+        """Returns the median of the last `rows` measured values, so that no single lucky row counts."""
         return float(self.values(condition, key).tail(rows).median(skipna=False))
 
     def max(self, condition: str, key: str, until: Number = np.inf, since: Number = 0) -> float:
@@ -208,7 +209,7 @@ class SeedTable:
     ) -> Number:
         """Returns the first measured step at which the value reaches a bound.
 
-        Of one that never does, it is known that it is beyond the last step: `Bounds`.
+        If the value never does, returns `Bounds` above the last step.
         """
         values = self.values(condition, key)
         reached = values >= at_least if at_least is not None else values <= at_most

@@ -136,7 +136,7 @@ def test_a_stream_draws_by_seed_and_step_alone() -> None:
 
 
 def test_a_stream_needs_a_batch_size_and_a_program_of_its_own() -> None:
-    with pytest.raises(UserError, match="the examples of every step are made for it"):
+    with pytest.raises(UserError, match="this task makes new examples at every step"):
         dataclasses.replace(STREAM, batch_size=None)
     table = dataclasses.replace(STREAM, task=AdditionTask(digits=2, train_examples=20, test_examples=20))
     assert table.task.shape() == STREAM.task.shape()

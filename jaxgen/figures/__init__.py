@@ -1,4 +1,4 @@
-"""Views over trajectories."""
+"""Figures: views over trajectories."""
 
 from jaxgen.figures.base import Figure
 from jaxgen.figures.kinds import BySetting, CellMap, Curves, Profile

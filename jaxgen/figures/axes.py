@@ -1,4 +1,4 @@
-"""What the figures share: style, small multiples, the step axis, legends and labels of lines."""
+"""Parts that all figures share: style, small multiples, the step axis, legends and labels of lines."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ STYLE: Any = {
 
 
 def panels(titles: Sequence[str], width: float) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with one panel a title, on shared axes, in as many columns as are legible."""
+    """Returns a figure with one panel a title, with shared axes, in as many columns as are legible."""
     count = len(titles)
     narrow = width < 5
     limit = (1 if count <= 2 else 2) if narrow else 4
@@ -113,7 +113,7 @@ def step_text(step: float) -> str:
 
 
 def accuracy_axis(axes: Sequence[Axes]) -> None:
-    """Shows the whole range of an accuracy, so that panels and figures compare at a glance."""
+    """Shows the whole range of an accuracy, so that panels and figures can be compared at a glance."""
     for each in axes:
         each.set_ylim(-0.03, 1.04)
         each.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
@@ -131,7 +131,7 @@ def log_axis(axes: Sequence[Axes], low: float, high: float) -> None:
 
 
 def power_text(value: float) -> str:
-    """Returns a value as text, and a far power of ten as such: 0.01, 200, 10⁻⁵."""
+    """Returns a value as text, with an exponent if it is very small or large: 0.01, 200, 10⁻⁵."""
     mantissa, exponent = f"{value:.0e}".split("e")
     if 1e-3 <= value < 1e4:
         return f"{value:g}"
@@ -140,7 +140,7 @@ def power_text(value: float) -> str:
 
 
 def name_axes(figure: Figure, x_label: str, y_label: str) -> None:
-    """Names the horizontal axis once, the vertical one on each row."""
+    """Labels the horizontal axis once, and the vertical axis on each row."""
     if x_label:
         figure.supxlabel(x_label, size=9, color=MUTED.light)
     for axes in figure.axes:
@@ -150,7 +150,7 @@ def name_axes(figure: Figure, x_label: str, y_label: str) -> None:
 
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """Names the lines above the panels, in as many columns as the width takes."""
+    """Draws a legend above the panels, with as many columns as fit the width."""
     longest = max(len(handle.get_label()) for handle in handles)
     columns = max(1, int(figure.get_figwidth() * 72 / (longest * 5.2 + 34)))
     rows = math.ceil(len(handles) / columns)
@@ -159,12 +159,12 @@ def legend(figure: Figure, handles: Sequence[Any]) -> None:
 
 
 def name_lines(figure: Figure, axes: Sequence[Axes], handles: Sequence[Line2D]) -> None:
-    """Names lines beside their ends where there is one wide panel, else in a legend; one line: not at all.
+    """Labels lines at their ends if there is one wide panel, else in a legend. A single line gets no label.
 
     Args:
       figure: the figure.
       axes: its panels.
-      handles: the lines drawn in the one panel, or what stands for them in a legend.
+      handles: the lines drawn in the one panel, or their handles for a legend.
     """
     if len(handles) < 2:
         return
@@ -184,15 +184,15 @@ def name_lines(figure: Figure, axes: Sequence[Axes], handles: Sequence[Line2D]) 
 
 
 def _height(axes: Axes, value: float) -> float:
-    """Returns where a value is on the vertical axis: 0 at the bottom and below it, 1 at the top and above."""
-    # Asking for the limits brings them up to date; the transforms alone do not.
+    """Returns the height of a value on the vertical axis: 0 at the bottom and below it, 1 at the top and above."""
+    # Reading the limits updates them; the transforms alone do not.
     axes.get_ylim()
     height = np.asarray((axes.transScale + axes.transLimits).transform((1.0, value)))[1]
     return float(np.clip(height, 0, 1))
 
 
 def spread_out(heights: Sequence[float], gap: float) -> list[float]:
-    """Returns ascending `heights` moved apart to at least `gap`, and kept below 1 as long as they fit."""
+    """Moves ascending `heights` apart to at least `gap`, and keeps them below 1 if they fit."""
     placed: list[float] = []
     for height in heights:
         placed.append(max(height, placed[-1] + gap) if placed else height)
@@ -204,7 +204,7 @@ def spread_out(heights: Sequence[float], gap: float) -> list[float]:
 
 
 def paper_lines(axes: Axes, stated: Sequence[tuple[float, Shade]]) -> None:
-    """Draws the paper's values, dashed and named; names that would collide stand apart."""
+    """Draws the paper's values as dashed lines with labels; labels that would collide are moved apart."""
     placed: list[tuple[float, str]] = []
     for value, shade in stated:
         axes.axhline(

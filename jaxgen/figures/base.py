@@ -1,4 +1,4 @@
-"""What every figure gives; imports no matplotlib until it is drawn."""
+"""The contract of every figure. Imports no matplotlib until a figure is drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A view over trajectories. A kind of your own has fields and `draw`."""
+    """A view over trajectories. Your own kind has fields and `draw`."""
 
     name: str
     caption: str
@@ -31,20 +31,20 @@ class Figure:
                 )
 
     def check(self, conditions: Sequence[Condition]) -> None:
-        """Raises `UserError` where it names what the experiment's conditions do not have."""
+        """Raises `UserError` if the figure names something that the experiment's conditions do not have."""
 
     def draw(self, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
-        """Returns the drawing, or None where the table has nothing of it.
+        """Returns the drawing, or None if the table has no rows for it.
 
         Args:
           table: the rows measured so far.
-          conditions: the resolved conditions; of those that the figure names, the ones with rows are drawn.
-          width: of the drawing in inches. Fewer panels stand side by side in a narrow one.
+          conditions: the resolved conditions; the figure draws those that it names and that have rows.
+          width: the width of the drawing in inches; a narrow one has fewer panels side by side.
         """
         raise NotImplementedError
 
     def keys_drawn(self) -> tuple[str, ...]:
-        """Returns the keys of the table that it draws, where it names them itself."""
+        """Returns the table's keys that the figure draws, if its fields name them."""
         return ()
 
     def reading(self) -> str:
@@ -52,12 +52,12 @@ class Figure:
         return ""
 
     def for_page(self, table: Table, conditions: Sequence[Condition]) -> tuple[Figure, Table, list[str]]:
-        """Returns the figure and what it reads as a page shows them, and what the page must say of that."""
+        """Returns the figure and the table as a page shows them, and notes on what the page leaves out."""
         return self, table, []
 
 
 def check_names(figure: Figure, names: Sequence[str] | None, conditions: Sequence[Condition]) -> None:
-    """Raises `UserError` where a figure names a condition that there is not."""
+    """Raises `UserError` if a figure names a condition that does not exist."""
     there = [each.name for each in conditions]
     for name in names or ():
         if name not in there:

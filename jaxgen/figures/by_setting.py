@@ -1,4 +1,4 @@
-"""Numbers of each condition against one of its settings."""
+"""Draws numbers of each condition against one of its settings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condit
 
 
 def _numbers(value: Callable[[SeedTable, str], Number], table: Table, places: Mapping[str, float]) -> pd.DataFrame:
-    """Returns the numbers that came: index the setting, one column a seed."""
+    """Returns the known numbers: index the setting, one column a seed."""
     columns: dict[int, dict[float, float]] = {}
     for seed in table.seeds():
         for name, x in places.items():
@@ -78,7 +78,7 @@ def _line(axes: Axes, numbers: pd.DataFrame, stated: pd.Series, shade: Shade, te
 
 
 def _setting_axis(axes: Axes, values: Sequence[float], log: bool) -> None:
-    """Puts ticks at settings that were run, as many as are legible."""
+    """Puts ticks at the settings that were run, as many as are legible."""
     if log:
         axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(values[:: -(-len(values) // 9)]))

@@ -1,4 +1,4 @@
-"""The map of conditions as cells over two of their settings."""
+"""Draws conditions as cells over two of their settings."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from jaxgen.figures.palette import CELL_INK, CELLS, EMPTY, MUTED
 from jaxgen.figures.settings import setting, setting_text
 from jaxgen.table import NotMeasured, Table
 
-_GAP = 0.03  # of a cell, left free on each side
+_GAP = 0.03  # fraction of a cell that is left free on each side
 
 
 def draw_cells(figure: CellMap, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
-    """Draws one cell a condition, divided among its seeds where their labels differ."""
+    """Draws one cell a condition, divided among its seeds if their labels differ."""
     places = {each.name: (setting(each, figure.x), setting(each, figure.y)) for each in conditions}
     placed = [each for each in conditions if None not in places[each.name]]
     labels = {each.name: _labels(figure, table, each) for each in placed}
@@ -37,7 +37,7 @@ def draw_cells(figure: CellMap, table: Table, conditions: Sequence[Condition], w
     cell = (width * 72 - 55) / len(columns)
     letters = max(len(word) for label in figure.labels for word in label.split())
     size = 9 if cell > letters * 9 * 0.57 + 2 else 7.5
-    # Where the words do not fit, letters stand for them.
+    # If the words do not fit, letters replace them.
     spelt = cell > letters * size * 0.57 + 2
     drawing = Drawing(figsize=(width, 0.9 + (0.55 if narrow else 0.72) * len(rows)), layout="constrained")
     axes = drawing.subplots()

@@ -1,4 +1,4 @@
-"""Draws a figure in the style of all of them, and writes it down as SVG."""
+"""Draws a figure in the common style, and converts it to SVG."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from jaxgen.table import Table
 
 
 def draw(figure: Figure, table: Table, conditions: Sequence[Condition], *, width: float = WIDE) -> Drawing | None:
-    """Returns what `figure.draw` does, in the style of the house."""
+    """Calls `figure.draw` with the common style."""
     with matplotlib.rc_context(STYLE):
         return figure.draw(table, conditions, width)
 
 
 def svg(drawing: Drawing) -> str:
-    """Returns a drawing as a file of its own; of equal drawings the text is equal."""
+    """Returns a drawing as the text of an SVG file; equal drawings give equal text."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "jaxgen"}):
         drawing.savefig(buffer, format="svg", metadata={"Date": None})
@@ -30,5 +30,5 @@ def svg(drawing: Drawing) -> str:
 
 
 def shorter(text: str) -> str:
-    """Returns an SVG with a hundredth of a point at most in the coordinates of its paths."""
+    """Rounds down the coordinates of an SVG's paths to hundredths of a point."""
     return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)

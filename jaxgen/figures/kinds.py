@@ -1,4 +1,4 @@
-"""The figures that experiments have; imports no matplotlib until one is drawn."""
+"""The kinds of figures. Imports no matplotlib until one is drawn."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ class Profile(Figure):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BySetting(Figure):
-    """Numbers of each condition against one of its settings: a line a number, a dot a seed.
+    """Numbers of each condition against one of its settings, with a line for each number and a dot for each seed.
 
-    The line is the median over the seeds, the band their range, where the number came for all of them.
+    The line is the median over the seeds and the band their range, where every seed has the number.
     """
 
     x: str  # a dotted setting: task.train_fraction, start.transforms.0.keep
-    values: Mapping[str, Callable[[SeedTable, str], Number]]  # name of the line -> number of a condition by its name
+    values: Mapping[str, Callable[[SeedTable, str], Number]]  # line -> function of a condition's name
     conditions: tuple[str, ...] | None = None  # None: all that have the setting
     x_label: str = ""  # empty: the setting's name
     y_label: str

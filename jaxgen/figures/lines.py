@@ -1,4 +1,4 @@
-"""Line figures: values against the step, and last values against a number in the measure's name."""
+"""Draws line figures: values against the step, and last values against a number in the measure's name."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _last_values(table: Table, condition: str, prefix: str, split: str) -> pd.Da
     rows = table.condition(condition).rows
     rows = rows[rows["split"] == split]
     rows = rows[rows["measure"].str.startswith(f"{prefix}.")]
-    # What is no number belongs to a longer prefix.
+    # If the last part is no number, it belongs to a longer prefix.
     number = pd.to_numeric(rows["measure"].str[len(prefix) + 1 :], errors="coerce")
     last = (
         rows.assign(number=number)
@@ -117,10 +117,10 @@ def _last_values(table: Table, condition: str, prefix: str, split: str) -> pd.Da
 
 
 def _band(axes: Axes, series: pd.DataFrame, shade: Shade, stroke: Stroke, text: str) -> Line2D:
-    """Draws the median and the range over the seeds, where every seed was measured.
+    """Draws the median and the range over the seeds at the steps where every seed was measured.
 
-    Where some were not (a run that goes on, a member that ended), the others go on as thin lines: a
-    median over fewer seeds would jump without anything having happened.
+    Where some are missing (an unfinished run, a member that stopped), the other seeds continue as thin lines, because a
+    median over fewer seeds would jump for no reason.
     """
     series = series.dropna(axis="columns", how="all")
     shared = series.dropna()
@@ -146,25 +146,25 @@ def _are_accuracies(keys: Sequence[str]) -> bool:
 
 
 def _key_texts(keys: Sequence[str]) -> list[str]:
-    """Returns the splits where all keys are of one measure, else measure and split."""
+    """Returns only the splits if all keys have one measure, else measure and split."""
     pairs = [split_key(key) for key in keys]
     one = len({measure for measure, _ in pairs}) == 1 and all(split for _, split in pairs)
     return [(split if one else f"{measure} {split}").replace("_", " ").strip() for measure, split in pairs]
 
 
 def _tails(prefixes: Sequence[str]) -> list[str]:
-    """Returns what tells the prefixes apart: their words from the first that differs; of one prefix, nothing."""
+    """Returns the words that distinguish the prefixes, from the first that differs; nothing for a single prefix."""
     words = [prefix.replace(".", "_").split("_") for prefix in prefixes]
     shared = len(list(itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*words, strict=False))))
     return [" ".join(each[shared:]) for each in words]
 
 
 def _key_looks(keys: Sequence[str]) -> dict[str, tuple[Shade, Stroke]]:
-    """Returns colour and stroke of each key: the split's colour; a second measure of it, another stroke.
+    """Returns colour and stroke of each key: the split's colour, and another stroke for a second measure of it.
 
-    Of one split more measures than strokes have colours of their own.
+    If one split has more measures than there are strokes, each measure has its own colour.
     """
-    # A measure without a split is told apart by its own name.
+    # A measure without a split is distinguished by its own name.
     splits = [split or measure for measure, split in map(split_key, keys)]
     if len(set(splits)) == 1 and len(keys) > len(STROKES):
         return {key: (shade, STROKES[0]) for key, shade in zip(keys, palette.series(len(keys)), strict=True)}

@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 
 @dataclasses.dataclass(frozen=True)
 class Shade:
-    """One colour under both schemes. The light one is unique: it is how a drawing refers to it."""
+    """One colour under both schemes. The light one is unique, because a drawing refers to the colour by it."""
 
     name: str
     light: str
@@ -60,7 +60,7 @@ CELLS = (
 
 
 def _ramp(stops: int) -> tuple[Shade, ...]:
-    # Viridis without its end that would vanish against the page: the pale one in light, the dark one in dark.
+    # Viridis without the end that would vanish against the page: the pale end in light, the dark end in dark.
     viridis = matplotlib.colormaps["viridis"]
     places = [i / (stops - 1) for i in range(stops)]
     return tuple(
@@ -74,14 +74,15 @@ SHADES = (INK, MUTED, GRID, AXIS, PAGE, CELL_INK, EMPTY, *SPLITS.values(), *SERI
 
 
 def series(count: int) -> list[Shade]:
-    """Returns the colours of `count` lines: distinct ones, or a ramp where there are too many."""
+    """Returns the colours of `count` lines: distinct ones, or a ramp if there are too many lines."""
     if count <= len(SERIES):
         return list(SERIES[:count])
     return [RAMP[round(i * (len(RAMP) - 1) / (count - 1))] for i in range(count)]
 
 
 def split_shades(names: Sequence[str]) -> dict[str, Shade]:
-    """Returns each split's own colour everywhere; other names take the free ones in turn."""
+    """Returns the colour of each name. A known split has the same colour in every figure; other names take free
+    colours."""
     unknown = [name for name in dict.fromkeys(names) if name not in SPLITS]
     return SPLITS | dict(zip(unknown, series(len(unknown)), strict=True))
 

@@ -1,4 +1,4 @@
-"""Settings of conditions, by which figures place what they draw."""
+"""Reads the settings of conditions, by which figures place their marks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def setting(condition: Condition, key: str) -> Any:
-    """Returns the value of a dotted setting, or None where the condition has no such setting."""
+    """Returns the value of a dotted setting, or None if the condition has no such setting."""
     value: Any = condition
     for name in key.split("."):
         if isinstance(value, tuple):
@@ -31,7 +31,7 @@ def setting_text(key: str) -> str:
 
 
 def check_setting(figure: Figure, key: str, conditions: Sequence[Condition]) -> None:
-    """Raises `UserError` where no condition has the dotted setting `key` of a figure."""
+    """Raises `UserError` if no condition has the dotted setting `key` of a figure."""
     if conditions and all(setting(each, key) is None for each in conditions):
         there = {path for each in conditions for path in _paths(each, "")}
         if key not in there:
@@ -39,7 +39,7 @@ def check_setting(figure: Figure, key: str, conditions: Sequence[Condition]) -> 
 
 
 def _paths(value: Any, path: str) -> Iterator[str]:
-    """Gives every dotted setting."""
+    """Yields every dotted setting."""
     parts: dict[str, Any] = {}
     if isinstance(value, Config):
         parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

@@ -1,4 +1,4 @@
-"""What of a large figure the page shows: as much as can be seen. Tables and recorded figures have all of it."""
+"""Thins a large figure to what a reader can see on the page. Tables and recorded figures have all of it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from jaxgen.condition import Condition
 from jaxgen.figures.kinds import Curves, Profile
 from jaxgen.table import Table
 
-# As many conditions are shown in one figure: six rows of panels, more lines than can be told apart.
+# The largest number of conditions in one figure: six rows of panels, more lines than a reader can distinguish.
 MOST_CONDITIONS = 24
-# A line of more steps is thinned: to the extremes within each of so many parts of the axis.
+# A line with more steps is thinned to the extremes within each of this many parts of the axis.
 MOST_STEPS = 500
 PARTS = 100
 
@@ -25,7 +25,7 @@ NamesConditions = TypeVar("NamesConditions", Curves, Profile)
 def fewer_conditions(
     figure: NamesConditions, table: Table, conditions: Sequence[Condition]
 ) -> tuple[NamesConditions, tuple[str, ...], list[str]]:
-    """Returns a figure of at most so many conditions, which of them have rows, and what to say of those left out."""
+    """Returns a figure with at most that many conditions that have rows, and a note on those left out."""
     names = figure.conditions or tuple(each.name for each in conditions)
     measured = set(table.conditions())
     names = tuple(name for name in names if name in measured)
@@ -42,7 +42,7 @@ def fewer_conditions(
 
 
 def fewer_steps(keys: Sequence[str], table: Table, names: Sequence[str]) -> tuple[Table, list[str]]:
-    """Returns the rows of these keys and conditions, of as many steps as can be seen; and what to say of the others."""
+    """Returns the rows of these keys and conditions, at as many steps as can be seen, and a note on the others."""
     found = {(name, key): table.series(name, key) for name in names for key in keys}
     last = max((series.index[-1] for series in found.values() if len(series)), default=0)
     if all(len(series) <= MOST_STEPS for series in found.values()):
@@ -56,14 +56,14 @@ def fewer_steps(keys: Sequence[str], table: Table, names: Sequence[str]) -> tupl
 
 
 def _steps_that_show(series: pd.DataFrame, last: float) -> list[int]:
-    """Returns the steps at which the median and the range over the seeds are extreme within their part of the axis."""
+    """Returns the steps at which the median or the range over the seeds is extreme within its part of the axis."""
     shared = series.dropna()
     ends = {series.index[0], series.index[-1], *(column.last_valid_index() for _, column in series.items())}
     if len(shared):
         ends |= {shared.index[0], shared.index[-1]}
     measured = series.dropna(how="all")
     seen = pd.DataFrame({"low": measured.min(axis=1), "middle": measured.median(axis=1), "high": measured.max(axis=1)})
-    # As the axis has it: logarithmic from 1 on.
+    # The same scale as the axis: logarithmic from 1 on.
     part = np.floor(np.log1p(seen.index.to_numpy()) / np.log1p(last) * PARTS)
     grouped = seen.groupby(part)
     ends |= {step for extremes in (grouped.idxmin(), grouped.idxmax()) for step in np.ravel(extremes.to_numpy())}
