@@ -1,6 +1,6 @@
 """Attention for training: kernels for short and for long sequences beside their definition.
 
-`attention` is the one entry; docs/attention.md tells what there is.
+`attention` is the only entry point; docs/attention.md describes the kernels.
 """
 
 from jaxgen.kernels.attention.dispatch import Choice, Implementation, Interpreter, attention, choose

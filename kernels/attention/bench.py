@@ -1,11 +1,11 @@
-"""How fast attention is on the device that is here: `python -m jaxgen.kernels.attention.bench`.
+"""Measures how fast attention is on this device: `python -m jaxgen.kernels.attention.bench`.
 
-For each shape: forward, and forward with gradient; this folder's kernels beside XLA, cuDNN, tokamax and torch where
-they are there. Short shapes are bound by memory and are told in GB/s of the least traffic there can be (each input
-read once, each output written once), long ones in TFLOP/s by the convention of the FlashAttention papers (4 B H S^2 C
-forward, 2.5 times that backward, half if causal), each with its share of what the device can do at best.
+For each shape it times forward, and forward with gradient: this folder's kernels beside XLA, cuDNN, tokamax and torch
+if they are installed. Short shapes are bound by memory, so they are reported in GB/s of the minimal traffic (each input
+read once, each output written once). Long shapes are reported in TFLOP/s by the convention of the FlashAttention papers
+(4 B H S^2 C forward, 2.5 times that backward, half if causal). Each rate comes with its share of the device's peak.
 
-On a CPU kernels are only interpreted, so they are not timed: small shapes of XLA alone show that the program runs.
+On a CPU kernels are only interpreted, so they are not timed: XLA alone on small shapes shows that the program runs.
 `--capabilities` prints what each kernel can do.
 """
 
@@ -28,8 +28,8 @@ from jaxgen.kernels.attention.capability import KERNELS, platform_of
 from jaxgen.kernels.attention.dispatch import attention
 from jaxgen.kernels.attention.problem import Unsupported
 
-# Bytes and bfloat16 operations a second, by the makers' numbers (NVIDIA's data sheets of the SXM modules, without
-# sparsity; docs.cloud.google.com/tpu/docs, where a chip shows as two devices half of it), by the kind of device.
+# Bytes and bfloat16 operations a second by kind of device, from the makers' data (NVIDIA's data sheets of the SXM #
+# modules, without sparsity; docs.cloud.google.com/tpu/docs, halved if jax sees a chip as two devices).
 CEILINGS = {
     "NVIDIA H100 80GB HBM3": (3350e9, 989e12),
     "NVIDIA H200": (4800e9, 989e12),
@@ -42,7 +42,7 @@ CEILINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """An attention to time: causal, of B examples, S positions, H heads of width C."""
+    """A causal attention to time, with B examples, S positions and H heads of width C."""
 
     batch: int
     length: int
@@ -54,7 +54,7 @@ class Shape:
         return self.length <= 64
 
     def bytes(self, gradient: bool, size: int) -> int:
-        """The least traffic: of the forward pass q, k, v and o; of the gradient these, do, and three gradients."""
+        """The minimal traffic: q, k, v and o in the forward pass; for the gradient also do and three gradients."""
         return (4 + (7 if gradient else 0)) * self.batch * self.length * self.heads * self.width * size
 
     def flops(self, gradient: bool) -> float:
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     if on_cpu:
         print("Kernels are only interpreted here, so they are not timed; small shapes, XLA alone.")
     if device.device_kind not in CEILINGS:
-        print("What this device can do at best is not known here: no share of it is given.")
+        print("The peak of this device is unknown, so no share of it is shown.")
     chosen = {"short": SHORT, "long": LONG, "all": SHORT + LONG}[asked.shapes]
     print(f"{'B':>6} {'S':>6} {'H':>3} {'C':>4}  {'of':<9} {'by':<8} {'time':>12} {'rate':>16} {'of ceiling':>10}")
     for shape in SMALL if on_cpu else chosen:
@@ -115,7 +115,7 @@ def _row(shape: Shape, gradient: bool, name: str, function: Any, dtype: str, sec
 
 
 def rivals(on_cpu: bool) -> dict[str, Callable[[Shape, bool, str, float], float]]:
-    """Returns what is timed here, by name: functions of a shape that return the seconds of one pass."""
+    """Returns the implementations to time, by name: functions of a shape that return the seconds of one pass."""
     if on_cpu:
         return {"xla": functools.partial(_seconds, _ours("xla"))}
     found: dict[str, Callable[[Shape, bool, str, float], float]] = {
@@ -139,14 +139,14 @@ def _tokamax(q: Any, k: Any, v: Any) -> Any:
 
 
 def _seconds(function: Any, shape: Shape, gradient: bool, dtype: str, seconds: float) -> float:
-    """Returns the median time of a pass of `function(q, k, v)`, many of which run one after another in a program."""
+    """Returns the median time of a pass of `function(q, k, v)`; a program runs many passes one after another."""
     arrays = tuple(
         jax.random.normal(key, (shape.batch, shape.length, shape.heads, shape.width), jnp.float32).astype(dtype)
         for key in jax.random.split(jax.random.key(0), 3)
     )
 
     def once(_: int, arrays: Any) -> Any:
-        # The next pass takes the last one's results, so none can be left out.
+        # Each pass reads the previous one's results, so XLA can remove none.
         o, gradients = jax.vjp(function, *arrays) if gradient else (function(*arrays), None)
         return gradients(o) if gradients is not None else (o, *arrays[1:])
 
@@ -195,7 +195,7 @@ def _median(run: Callable[[int], float], seconds: float) -> float:
 
 
 def capabilities() -> str:
-    """Returns the capability table, and where block sizes come from."""
+    """Returns the capability table, and the sources of the block sizes."""
     lines = []
     for kernel in KERNELS:
         least, most, multiple = kernel.width

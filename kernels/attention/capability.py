@@ -1,4 +1,4 @@
-"""What each kernel can do, as data; and why it cannot do the rest.
+"""The capabilities of each kernel, as data, with the reasons for what it cannot do.
 
 `python -m jaxgen.kernels.attention.bench --capabilities` prints the table.
 """
@@ -15,25 +15,25 @@ from jaxgen.kernels.attention import gpu_flash, gpu_short
 from jaxgen.kernels.attention.gpu_products import HAS_INTERPRETER, SHARED_BYTES
 from jaxgen.kernels.attention.problem import Problem
 
-INTERPRETER = "interpreter"  # the kind of a device that stands for one
+INTERPRETER = "interpreter"  # the device kind of an `Interpreter`
 
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """One implementation of forward and gradient.
+    """One implementation of the forward pass and the gradient.
 
     Attributes:
       name: its module in this folder.
-      implementation: what it is asked for by.
+      implementation: the name by which the user requests it.
       platform: `tpu` or `gpu`.
-      dtypes: types of numbers, and the type each is computed as.
-      width: the smallest and the largest width of a head, and what it must be a multiple of.
+      dtypes: the supported dtypes, and the dtype in which each is computed.
+      width: the smallest and the largest width of a head, and the number of which it must be a multiple.
       longest: the largest length S; None: any.
-      capabilities: the compute capabilities (major) of GPUs that it is written for; empty: of all.
-      shared_bytes: of a problem, the shared memory that a block of threads takes; None: little.
-      lacks: features of a problem that it has not, each with the reason.
-      compiled_for: devices that tests compile it for.
-      run_on: kinds of devices (`device_kind`) where it ran, gave the reference's numbers and was faster than XLA.
+      capabilities: the compute capabilities (major) of the GPUs that it supports; empty: all.
+      shared_bytes: maps a problem to the shared memory of a block of threads; None: little.
+      lacks: features of a problem that it does not support, each with the reason.
+      compiled_for: the devices for which tests compile it.
+      run_on: the kinds of devices (`device_kind`) on which it ran, matched the reference and was faster than XLA.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Kernel:
     run_on: tuple[str, ...] = ()
 
     def why_not(self, problem: Problem, device: Any) -> str | None:
-        """Returns why the kernel cannot solve `problem` on `device`; None where it can."""
+        """Returns the reason why the kernel cannot solve `problem` on `device`, or None if it can."""
         least, most, multiple = self.width
         if platform_of(device) != self.platform:
             return f"it runs on a {self.platform}, the device is a {platform_of(device)} ({device.device_kind})"
@@ -157,5 +157,5 @@ KERNELS = (
 
 
 def kernels(implementation: str) -> tuple[Kernel, ...]:
-    """Returns the kernels of an implementation, the one to prefer first."""
+    """Returns the kernels of an implementation, the preferred one first."""
     return tuple(kernel for kernel in KERNELS if kernel.implementation == implementation)

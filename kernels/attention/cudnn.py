@@ -1,10 +1,10 @@
-"""Attention by cuDNN, through jax.nn: the interface of a kernel.
+"""Attention by cuDNN through jax.nn, with the interface of a kernel.
 
-The gradient runs the forward pass once more: what cuDNN keeps of it is jax's own affair, and folding a population
-into the batch (dispatch.py) needs all that is kept to lie by example. Shape letters: see problem.py.
+The gradient runs the forward pass again. jax hides the residuals that cuDNN keeps, but folding a population into the
+batch (dispatch.py) requires all residuals to have a leading axis of examples. Shape letters: see problem.py.
 
-What cuDNN does with the values of hidden keys is its own affair, too. So it gets zeros for numbers that are not finite,
-and what sees one of them is made nan afterwards: a pass over each input, and sums along the positions.
+cuDNN does not document how it treats the values of hidden keys. So numbers that are not finite are replaced by zeros,
+and the outputs that see one are set to nan afterwards. This costs a pass over each input, and sums along the positions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def forward(
     *,
     interpret: bool = False,
 ) -> tuple[jax.Array, None, None]:
-    """Returns the output (B, Q, H, C), no logarithms, and nothing that the gradient needs beside the inputs."""
+    """Returns the output (B, Q, H, C), no logarithms, and no residuals beside the inputs."""
     o_BQHC = _attention(problem, *(zeroed(x) for x in (q_BQHC, k_BSGC, v_BSGC)))
     return jnp.where(_spoiled(problem, q_BQHC, k_BSGC, v_BSGC)[..., None], jnp.nan, o_BQHC), None, None
 
@@ -73,14 +73,14 @@ def _attention(problem: Problem, q_BQHC: jax.Array, k_BSGC: jax.Array, v_BSGC: j
 
 
 def _spoiled(problem: Problem, q_BQHC: jax.Array, k_BSGC: jax.Array, v_BSGC: jax.Array) -> jax.Array:
-    """Returns (B, Q, H) bool: which queries are not finite or see what is not."""
+    """Returns (B, Q, H) bool: which queries are not finite, or see a key or value that is not."""
     missing_BSG = ~(whole_rows(k_BSGC) & whole_rows(v_BSGC))[..., 0]
     of_keys_BQG = _any_seen(missing_BSG, problem.seen())
     return ~whole_rows(q_BQHC)[..., 0] | jnp.repeat(of_keys_BQG, problem.group, axis=2)
 
 
 def _any_seen(x_BSG: jax.Array, seen_QS: np.ndarray) -> jax.Array:
-    """Returns whether x holds anywhere that is seen, which are positions without a gap."""
+    """Returns whether x is true at any position that a query sees; these positions are contiguous."""
     first, last = seen_QS.argmax(axis=1), seen_QS.shape[1] - 1 - seen_QS[:, ::-1].argmax(axis=1)
     sums = jnp.pad(jnp.cumsum(x_BSG.astype(jnp.int32), axis=1), ((0, 0), (1, 0), (0, 0)))
     return sums[:, last + 1] > sums[:, first]

@@ -1,4 +1,4 @@
-"""`attention`: one function, and which implementation it takes.
+"""`attention`: one function, and the choice of its implementation.
 
 Shape letters: see problem.py.
 """
@@ -32,9 +32,9 @@ _MODULES: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Interpreter:
-    """Stands for a device, `tpu` or `gpu`, whose kernels run as plain operations of the one that there is: for tests.
+    """Replaces a `tpu` or `gpu` device in tests: its kernels run as plain operations on the actual device.
 
-    A GPU's need a jax that has an interpreter of Mosaic GPU (0.12 has), and matrix products there are plain ones.
+    GPU kernels need a jax with an interpreter of Mosaic GPU (0.12 has one), which computes plain matrix products.
     """
 
     platform: Literal["tpu", "gpu"]
@@ -44,7 +44,7 @@ class Interpreter:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What was asked for, the implementation that is taken, which kernel of it, and why."""
+    """The requested and the chosen implementation, its kernel, and the reason."""
 
     asked: str
     taken: str
@@ -53,13 +53,13 @@ class Choice:
 
 
 def choose(problem: Problem, asked: str, device: Any) -> Choice:
-    """Returns which implementation solves a problem on a device.
+    """Returns the implementation that solves a problem on a device.
 
-    `auto` takes a kernel where the capability table says that it was run on such a device and was faster, else XLA.
+    `auto` takes a kernel if the capability table says that it ran on such a device and was faster, else XLA.
 
     Raises:
       ValueError: there is no such implementation.
-      Unsupported: what was asked for by name cannot do it; the message says why.
+      Unsupported: the implementation requested by name cannot do it; the message says why.
     """
     names = get_args(Implementation)
     if asked not in names:
@@ -102,42 +102,42 @@ def attention(
     implementation: Implementation = "auto",
     device: Any = None,
 ) -> Any:
-    """Returns softmax(softcap(scale q k + bias)) v, (B, Q, H, C) of the inputs' type.
+    """Returns softmax(softcap(scale q k + bias)) v, (B, Q, H, C) in the inputs' dtype.
 
-    A query sees the keys that none of the arguments hides. One that sees none gets zeros and has gradients of zero.
-    What a query does not see never reaches its output, and a key's gradients come from the queries that see it alone,
-    whatever the other numbers are, nan and infinity too. A query that sees one of these is nan in all of its output.
+    A query sees the keys that no argument hides. A query that sees none has an output of zeros and gradients of zero.
+    Hidden keys never affect a query's output, and only the queries that see a key contribute to its gradients, even if
+    other numbers are nan or infinite. If a query sees nan or infinity, all of its output is nan.
 
-    Of kernels reverse gradients of the first order are defined, of `xla` those of any order, of `reference` all
-    derivatives. A batched axis (vmap, a population) is folded into the batch, or with a bias gone through one by one.
-    Inside of a shard_map it needs `check_vma=False`.
+    Kernels have first-order reverse gradients, `xla` has reverse gradients of any order, and `reference` has all
+    derivatives. A mapped axis (vmap, a population) is folded into the batch, or with a bias computed one by one. Inside
+    a shard_map it needs `check_vma=False`.
 
     Args:
       q_BQHC: queries.
-      k_BSGC: keys; head h of the queries asks head h // (H // G) of these.
+      k_BSGC: keys; head h of the queries uses head h // (H // G) of the keys.
       v_BSGC: values.
-      causal: whether a query sees no key after its own position.
-      segment_ids: (B, S) whole numbers; a query sees keys of its own position's segment alone. Or a pair, those of the
-        queries (B, Q) and those of the keys (B, S). The two lowest int32 are taken.
-      bias: (B, H, Q, S), or 1 in the place of any; added to the scores. -inf hides a key.
-      window: a query sees keys less than so many positions away.
-      scale: what the products of queries and keys are multiplied by; None: 1 / sqrt(C).
-      q_positions: where the Q queries stand among the S positions; None: there is one at each. Where there is neither
-        causality nor a window there may be any number of queries without it.
-      q_lengths: (B,) whole numbers; so many queries of an example there are, the others see nothing.
-      kv_lengths: (B,) whole numbers; so many keys of an example there are, the others are seen by nothing.
+      causal: whether keys after a query's own position are hidden.
+      segment_ids: (B, S) whole numbers; a query sees only keys in the segment of its position. Or a pair, those of the
+        queries (B, Q) and those of the keys (B, S). The two lowest int32 are reserved.
+      bias: (B, H, Q, S), where any size may be 1; added to the scores. -inf hides a key.
+      window: a query sees keys less than this many positions away.
+      scale: the factor of the products of queries and keys; None: 1 / sqrt(C).
+      q_positions: the positions of the Q queries among the S positions; None: one query at each. Without causality and
+        window None allows any number of queries.
+      q_lengths: (B,) whole numbers, the number of valid queries in each example; the others see nothing.
+      kv_lengths: (B,) whole numbers, the number of valid keys in each example; the others are hidden.
       softcap: scores go through softcap tanh(score / softcap), which keeps them between -softcap and softcap.
-      with_lse: whether to return the logarithm of each query's sum of exponentials, too.
-      implementation: see `choose`; `pallas` is this folder's kernels, `reference` its definition.
-      device: one that the program is for, or an `Interpreter`; None: jax's first.
+      with_lse: whether to return the logarithm of each query's sum of exponentials as well.
+      implementation: see `choose`; `pallas` means this folder's kernels, `reference` the definition.
+      device: the device that runs the program, or an `Interpreter`; None: jax's first.
 
     Returns:
-      The output; with `with_lse` it and the logarithm (B, H, Q) in float32 (float64 of float64), -inf for a query that
+      The output; with `with_lse` also the logarithm (B, H, Q) in float32 (float64 for float64), -inf for a query that
       sees no key.
 
     Raises:
-      ValueError: arguments that do not fit each other.
-      Unsupported: an implementation that was asked for by name cannot do it; the message says why.
+      ValueError: the arguments do not fit together.
+      Unsupported: the requested implementation cannot do it; the message says why.
     """
     problem = describe(
         q_BQHC, k_BSGC, v_BSGC, causal=causal, segment_ids=segment_ids, bias=bias, window=window, scale=scale,
@@ -160,7 +160,7 @@ def attention(
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """A kernel and how it is run."""
+    """A kernel and the options of its call."""
 
     kernel: str
     interpret: bool
@@ -193,23 +193,23 @@ _attention.defvjp(_attention_forward, _attention_backward)
 
 
 def _of_first_order(kernel: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `function`, a kernel's forward pass or gradient, which says why it has no derivative by itself."""
+    """Wraps a kernel's forward pass or gradient so that differentiating it raises a clear error."""
     run = jax.custom_jvp(function)
 
     @run.defjvp
     def _(primals: Any, tangents: Any) -> Any:
         raise Unsupported(
-            f"attention: {kernel} has gradients of the first order alone, got a gradient of a gradient; ask for xla, "
-            f"which has reverse ones of any order, or reference, which has all"
+            f"attention: {kernel} has only first-order gradients, got a gradient of a gradient; ask for xla, "
+            f"which has reverse gradients of any order, or reference, which has all"
         )
 
     return run
 
 
 def _batched(function: Callable[..., Any], problem: Problem) -> Callable[..., Any]:
-    """Returns `function` with a rule for a mapped axis: folded into the batch that all arrays have in front.
+    """Returns `function` with a vmap rule that folds the mapped axis into the leading batch axis of all arrays.
 
-    A bias has none, so with one those of the axis come one after another.
+    A bias has no batch axis, so with a bias the entries of the mapped axis are computed one after another.
     """
     if problem.bias:
         return jax.custom_batching.sequential_vmap(function)

@@ -1,13 +1,13 @@
-"""Attention of long sequences on a Hopper GPU: blocks of keys pass by, and no scores go to memory (2205.14135).
+"""Attention of long sequences on a Hopper GPU, in blocks of keys without writing scores to memory (2205.14135).
 
-Two warpgroups compute, each with 64 rows of its own, and one copies what they go through, a few blocks ahead
-(Shah et al., 2407.08608, without its hand-made schedule of the two). The gradient has one kernel for queries and one
-for keys and values, causal or not; both compute the probabilities again from the saved logarithm of their sum.
-Queries that stand at some positions alone are put there, among zeros. Where heads share keys, each gives a gradient of
-them, and these are summed outside.
+Two warpgroups compute, each with its own 64 rows, and a third copies their inputs a few blocks ahead (Shah et al.,
+2407.08608, without its hand-made schedule of the two). The gradient has one kernel for queries and one for keys and
+values, causal or not. Both recompute the probabilities from the saved logarithm of their sum. If queries exist only at
+some positions, the others are filled with zeros. If heads share keys, each head writes its own gradient of the keys,
+and these are summed outside the kernel.
 
-Numbers that are not finite are taken out of the factors of sums before, and make the scores or the logarithm nan of
-those who see them; probabilities and their gradients are selected. So 0 * nan is nowhere in a sum.
+Numbers that are not finite are first replaced by zeros in the factors of sums, and the scores or the logarithms of the
+rows that see them are set to nan. Probabilities and their gradients are selected. So no sum contains 0 * nan.
 
 Shape letters: see problem.py; I rows of queries, J rows of keys.
 """
@@ -43,13 +43,14 @@ from jaxgen.kernels.attention.problem import OF_NO_KEY, OF_NO_QUERY, Problem, Se
 
 Ref = Any
 
-ROWS = 64  # of a warpgroup
+ROWS = 64  # rows per warpgroup
 COPY_REGISTERS = 40
-ACROSS, DOWN = WGMMA.reduce(1), WGMMA.reduce(0)  # a number for each row, for each column
+ACROSS, DOWN = WGMMA.reduce(1), WGMMA.reduce(0)  # layouts with one number a row, and one a column
 
 
 def shared_bytes(problem: Problem, groups: int = 1) -> int:
-    """Returns what the gradients' kernels take: two inputs of each warpgroup, two blocks of two, perhaps an output."""
+    """Returns the shared memory of the gradient kernels: two inputs of each warpgroup, two blocks of two, maybe an
+    output."""
     part_bytes = part_count(problem.dtype) * part_type(problem.dtype).itemsize
     at_a_time = max(ROWS, gpu_blocks(problem).keys)
     summed = _summed(problem, groups)
@@ -58,12 +59,12 @@ def shared_bytes(problem: Problem, groups: int = 1) -> int:
 
 
 def _groups(problem: Problem) -> int:
-    """Returns how many warpgroups compute: two, or the one whose rows still fit into shared memory."""
+    """Returns the number of computing warpgroups: two, or one if only its rows fit into shared memory."""
     return 2 if problem.width <= 128 and shared_bytes(problem, groups=2) <= SHARED_BYTES else 1
 
 
 def _summed(problem: Problem, groups: int) -> jnp.dtype:
-    """Returns the type of gradients of keys: to be summed, they are float32 where there is room for them."""
+    """Returns the dtype of key gradients: float32 if they are summed later and fit into shared memory."""
     return jnp.dtype(jnp.float32 if problem.group > 1 and groups > 1 else problem.dtype)
 
 
@@ -77,9 +78,8 @@ def forward(
     *,
     interpret: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the output (B, Q, H, C), the logarithm of each query's sum of exponentials (B, H, Q), and the same.
-
-    The second time it is to base 2, and of all rows (B, H, S).
+    """Returns the output (B, Q, H, C), the logarithm of each query's sum of exponentials (B, H, Q), and this logarithm
+    again to base 2 for all rows (B, H, S).
     """
     rows = _Rows(problem, segments)
     q, k = spoiled(q_BQHC, k_BSGC, v_BSGC)
@@ -127,12 +127,12 @@ def backward(
     k, v = (rows.keys(in_parts(zeroed(x))) for x in (k_BSGC, v_BSGC))
     batch, length, heads, _ = q.shape
     groups, product = _groups(problem), functools.partial(tile_product, interpret=interpret)
-    # What the softmax takes off every query's score gradients: sum over keys of p dp, which is that of o do.
+    # The softmax subtracts sum(p dp) over keys from every query's score gradients, which equals sum(o do).
     taken_BQH = jnp.sum(o_BQHC.astype(jnp.float32) * do_BQHC.astype(jnp.float32), axis=-1)
     if dlse_BHQ is not None:
         taken_BQH -= dlse_BHQ.swapaxes(1, 2)
     taken_BHS = rows.queries(taken_BQH).swapaxes(1, 2)
-    # A query whose numbers or keys are not finite has no finite logarithm already.
+    # If a query or its keys are not finite, its logarithm is already not finite.
     missing_BHS = rows.queries(~whole_rows(do_BQHC)[..., 0]).swapaxes(1, 2)
     logs_BHS = jnp.where(missing_BHS, jnp.nan, logs_BHS)
     inputs = [q, k, v, do, logs_BHS, taken_BHS, *rows.segments]
@@ -166,7 +166,7 @@ def backward(
 
 
 class _Rows:
-    """How arrays are laid out for the kernels: as they are, padded to whole blocks."""
+    """The layout of arrays for the kernels: unchanged, but padded to whole blocks."""
 
     def __init__(self, problem: Problem, segments: Segments | None):
         self.problem = problem
@@ -202,7 +202,7 @@ def _own(groups: int, problem: Problem) -> Any:
 
 
 def _out(groups: int, problem: Problem, dtype: jnp.dtype) -> list[Any]:
-    """Returns a place for what is to be written, where that of an input is not like it."""
+    """Returns shared memory for an output, if no input's memory has the same shape and dtype."""
     if dtype == part_type(problem.dtype):
         return []
     return [plgpu.SMEM((groups, ROWS, problem.width), dtype, transforms=tiles(problem.width, dtype))]
@@ -236,14 +236,14 @@ def _launch(
         num_threads=groups + 1,
         thread_name="group",
         compiler_params=compiler_params(problem),
-        # The interpreter of jax 0.12 takes the order that this pipeline's barriers make for none.
+        # The interpreter of jax 0.12 does not recognise the order that this pipeline's barriers enforce.
         interpret=interpreter(find_races=False) if interpret else None,
     )(*inputs)
     return list(found)
 
 
 def _place(problem: Problem) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Returns example, head, head of keys, warpgroup, and the first of the block's rows."""
+    """Returns example, head, head of keys, warpgroup, and the first row of the block."""
     head = jax.lax.axis_index("head")
     first = jax.lax.axis_index("block") * (_groups(problem) * ROWS)
     return (
@@ -270,7 +270,7 @@ def _copy_out(pairs: list[tuple[Ref, Ref]]) -> None:
 
 
 def _pipeline(groups: int, step: Any, context: Any, first: Any, count: Any, blocks: list[Any]) -> None:
-    """Has the warpgroups go through `count` blocks from `first` on: references, shapes of blocks, transforms."""
+    """Runs the warpgroups over `count` blocks from `first` on; `blocks` has references, block shapes and transforms."""
 
     def spec(shape: tuple[int, ...], transforms: Any) -> plgpu.BlockSpec:
         return plgpu.BlockSpec(shape, lambda i: (first + i,) + (0,) * (len(shape) - 1), transforms=transforms)
@@ -296,9 +296,8 @@ def _spread(row: jax.Array, like: jax.Array, dimension: int = 0) -> jax.Array:
 
 
 def _steps(problem: Problem, length: int, first: jax.Array, rows: int, at_a_time: int, keys: bool) -> Any:
-    """Returns the first block, and how many there are, of what rows `first` to `first + rows` see.
-
-    Or, for `keys`, of what sees them.
+    """Returns the first block, and the number of blocks, that rows `first` to `first + rows` see; for `keys`, the
+    blocks that see them.
     """
     window = length if problem.window is None else problem.window
     ahead = window if keys or not problem.causal else 1
@@ -312,16 +311,16 @@ def _steps(problem: Problem, length: int, first: jax.Array, rows: int, at_a_time
 def _seen(
     problem: Problem, like: jax.Array, length: int, query: jax.Array, key: jax.Array, down: int, ids: Any
 ) -> jax.Array | None:
-    """Returns which keys a query sees; None where it sees all.
+    """Returns which keys a query sees; None if it sees all.
 
     Args:
       problem: the problem.
       like: scores of queries and keys that begin at `query` and `key`.
-      length: positions, with the padding.
+      length: the number of positions, including padding.
       query: the first query.
       key: the first key.
-      down: the dimension of the queries.
-      ids: segments of the rows and of the columns, if there are any.
+      down: the axis of the queries.
+      ids: segments of the rows and of the columns, if any.
     """
     seen = None
 
@@ -479,7 +478,7 @@ def _key_gradients(
         *ids_block, carry = rest
         dk, dv = carry
         query = (first + indices[0]) * ROWS
-        # Keys go down, so that each product has a factor in registers as it is.
+        # Keys are the rows, so that each product has a factor in registers without a transpose.
         scores, slope = capped(problem, product(parts(own_k_ref.at[group]), parts(q_block), right_transposed=True))
         seen = _seen(problem, scores, length, query, key, 1, _ids(own_ids_ref, ids_block, group))
         logs, taken = (load(ref, DOWN) for ref in (logs_block, taken_block))

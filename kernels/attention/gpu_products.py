@@ -1,9 +1,9 @@
-"""Matrix products inside a Hopper kernel, and how their factors lie in shared memory.
+"""Matrix products inside a Hopper kernel, and the layout of their factors in shared memory.
 
-The one place that knows `wgmma`. An interpreter has none: there a product is a plain one of the loaded tiles, and what
-stays uncovered is `wgmma` itself, with the layouts of its factors.
+Only this file uses `wgmma`. An interpreter has no `wgmma`: there a product is a plain product of the loaded tiles, so
+interpreted tests do not cover `wgmma` and the layouts of its factors.
 
-`wgmma` has no float32 products, so a float32 is given as the sum of three bfloat16 numbers, its parts.
+`wgmma` has no float32 products, so a float32 is split into a sum of three bfloat16 numbers, its parts.
 """
 
 from __future__ import annotations
@@ -23,59 +23,59 @@ Ref = Any
 
 LOG2E = math.log2(math.e)
 WGMMA = plgpu.Layout.WGMMA
-# The shared memory that a block of threads can have, less what barriers and single numbers take.
+# The shared memory of a block of threads, minus that of barriers and single numbers.
 SHARED_BYTES = 232448 - 4096
-# Newer versions of jax take no index here.
+# Newer versions of jax accept no index here.
 _NO_INDEX = ((),) if "idx" in inspect.signature(plgpu.load).parameters else ()
 
 
-# Newer versions have an interpreter of Mosaic GPU.
+# Newer versions of jax have an interpreter of Mosaic GPU.
 HAS_INTERPRETER = hasattr(plgpu, "InterpretGPUParams")
 
 
 def interpreter(*, find_races: bool) -> Any:
-    """Returns what a kernel is interpreted by; races are accesses of shared memory that nothing orders."""
+    """Returns the parameters of the interpreter; races are unordered accesses of shared memory."""
     return getattr(plgpu, "InterpretGPUParams")(detect_races=find_races)  # noqa: B009
 
 
 def compiler_params(problem: Problem) -> plgpu.CompilerParams:
-    """Returns how a kernel is compiled; float32 with exact exponentials and quotients."""
+    """Returns the compiler parameters of a kernel; float32 uses exact exponentials and quotients."""
     exact = problem.dtype == "float32"
     return plgpu.CompilerParams(approx_math=not exact, lowering_semantics=plgpu.LoweringSemantics.Lane)
 
 
 def load(ref: Ref, layout: Any) -> jax.Array:
-    """Returns what a reference to shared memory holds, in registers of that layout."""
+    """Loads a reference to shared memory into registers with this layout."""
     return plgpu.load(ref, *_NO_INDEX, layout=layout)
 
 
 def tiles(width: int, dtype: Any) -> tuple[Any, ...]:
-    """Returns how a matrix with rows of `width` numbers lies in shared memory for `wgmma`."""
+    """Returns the transforms that lay out a matrix with rows of `width` numbers in shared memory for `wgmma`."""
     size = jnp.dtype(dtype).itemsize
     swizzle = plgpu.find_swizzle(width * size * 8)
-    # Not as classes: later versions of jax leave a method of theirs abstract.
+    # Instances of the classes fail: later versions of jax leave one of their methods abstract.
     tiling: Any = plgpu.TilingTransform
     swizzling: Any = plgpu.SwizzleTransform
     return (tiling((8, swizzle // size)), swizzling(swizzle))
 
 
 def part_count(dtype: str) -> int:
-    """Returns how many numbers of `part_type` a number is the sum of: three bfloat16 hold a float32's 24 bits."""
+    """Returns the number of `part_type` parts of a number: three bfloat16 hold a float32's 24 bits."""
     return 3 if dtype == "float32" else 1
 
 
 def part_type(dtype: str) -> jnp.dtype:
-    """Returns the type that factors of products have."""
+    """Returns the dtype of the factors of products."""
     return jnp.dtype(jnp.bfloat16 if dtype == "float32" else dtype)
 
 
 def in_parts(x: jax.Array) -> jax.Array:
-    """Returns x (..., C) as its parts side by side (..., 3 C); what has 16 bits as it is."""
+    """Returns x (..., C) as its parts side by side (..., 3 C); 16-bit numbers stay unchanged."""
     parts, rest = [], x
     if part_count(x.dtype.name) == 1:
         return x
     for _ in range(part_count(x.dtype.name)):
-        # XLA may leave out a cast there and back, but not this.
+        # XLA may remove a cast to bfloat16 and back, but not this operation.
         part = jax.lax.reduce_precision(rest, exponent_bits=8, mantissa_bits=7)
         parts.append(part.astype(jnp.bfloat16))
         rest -= part
@@ -83,7 +83,7 @@ def in_parts(x: jax.Array) -> jax.Array:
 
 
 def parts_of(ref: Ref, problem: Problem, head: int = 0) -> list[Ref]:
-    """Returns references to the parts of a head in shared memory, of rows that `in_parts` made."""
+    """Returns references to the parts of a head in shared memory, for rows made by `in_parts`."""
     count = part_count(problem.dtype)
     return [ref.at[:, pl.ds((head * count + i) * problem.width, problem.width)] for i in range(count)]
 
@@ -98,10 +98,10 @@ def split(x: jax.Array, count: int, dtype: jnp.dtype) -> list[jax.Array]:
 
 
 def capped(problem: Problem, products: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-    """Returns the scores of products, times log2(e), and their slope by what a soft cap is put on; None without one."""
+    """Returns the scores times log2(e), and the derivative of the soft cap (None without a soft cap)."""
     if problem.softcap is None:
         return products * (problem.scale * LOG2E), None
-    # A tangent that is as exact as the exponential: the one of approximate arithmetic is off by 5e-4.
+    # This tanh is as exact as the exponential; the approximate instruction is off by 5e-4.
     share = 1.0 - 2.0 / (1.0 + jnp.exp2(products * (problem.scale / problem.softcap * 2.0 * LOG2E)))
     return share * (problem.softcap * LOG2E), 1.0 - share * share
 
@@ -117,7 +117,7 @@ def tile_product(
 ) -> jax.Array:
     """Returns left @ right + add in float32.
 
-    Products of parts that are too small to matter to a float32 are left out: six of nine remain.
+    Products of parts too small to affect a float32 are left out: six of nine remain.
 
     Args:
       left: references to the parts in shared memory, or an array in float32 in registers of `WGMMA`'s layout, which
@@ -125,11 +125,11 @@ def tile_product(
       right: references to the parts in shared memory.
       left_transposed: whether `left` is given as (K, M).
       right_transposed: whether `right` is given as (N, K).
-      add: what the product is added to.
+      add: the array to which the product is added.
       interpret: whether this is for an interpreter.
     """
     lefts = left if isinstance(left, list) else split(left, len(right), right[0].dtype)
-    # The smallest first.
+    # The smallest products first.
     pairs = [(lefts[i], right[j]) for i in range(len(right)) for j in range(len(right) - i)][::-1]
     if interpret:
         found: Any = 0.0 if add is None else add

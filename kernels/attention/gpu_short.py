@@ -1,14 +1,14 @@
-"""Attention of short sequences on a Hopper GPU: several sequences in a tile of 64 rows, one pass over memory each way.
+"""Attention of short sequences on a Hopper GPU: several sequences in a tile of 64 rows, with one pass over memory.
 
-A warpgroup has a tile and goes through its heads, the next of which is copied while it works. The scores of a head are
-one product of 64 x 64, masked down to the sequences on its diagonal; the gradient computes the probabilities again and
-gives all three gradients from one kernel, in which every row is written by one program alone. A tile has as many whole
-sequences as fill a multiple of 8 rows; where none does (9 positions, say) sequences are padded until some do. Queries
-that stand at some positions alone are put there, among zeros.
+A warpgroup has a tile and loops over its heads; the next head is copied while it computes. The scores of a head are one
+product of 64 x 64, masked to the sequences on its diagonal. The gradient recomputes the probabilities and computes all
+three gradients in one kernel, in which only one program writes each row. A tile has a number of whole sequences that
+fills a multiple of 8 rows; if no number does (9 positions, for example), sequences are padded. If queries exist only at
+some positions, the others are filled with zeros.
 
-In such a product every row meets every other, and 0 * nan is nan. So numbers that are not finite are taken out of the
-factors of sums in shared memory, and make the scores nan of those who see them; probabilities and their gradients are
-selected. That costs no traffic, and no room but a number a row.
+In such a product every row meets every other, and 0 * nan is nan. So numbers that are not finite are replaced by zeros
+in shared memory, and the scores of the rows that see them are set to nan; probabilities and their gradients are
+selected. This costs no traffic, and only one number a row of memory.
 
 Shape letters: see problem.py; N rows of all tiles.
 """
@@ -49,7 +49,8 @@ ROWS = 64
 
 
 def shared_bytes(problem: Problem, stages: int = 1) -> int:
-    """Returns what the gradient of a head of keys takes: `stages` times four inputs, three outputs, two squares."""
+    """Returns the shared memory of the gradient for a head of keys: `stages` times four inputs, three outputs, two
+    squares."""
     part_bytes = part_count(problem.dtype) * part_type(problem.dtype).itemsize
     inputs = stages * (2 * problem.group + 2) * problem.width * part_bytes
     outputs = (problem.group + 2) * problem.width * jnp.dtype(problem.dtype).itemsize
@@ -66,7 +67,7 @@ def forward(
     *,
     interpret: bool = False,
 ) -> tuple[jax.Array, None, None]:
-    """Returns the output (B, Q, H, C), no logarithms, and nothing that the gradient needs beside the inputs."""
+    """Returns the output (B, Q, H, C), no logarithms, and no residuals beside the inputs."""
     rows = _Rows(problem, q_BQHC.shape[0], segments)
     inputs = [rows.queries(q_BQHC), rows.keys(k_BSGC), rows.keys(v_BSGC)]
     (o,) = _call(problem, _forward_body, rows, inputs, [problem.heads], interpret)
@@ -97,12 +98,12 @@ def backward(
 
 
 class _Rows:
-    """How arrays are laid out for the kernel: rows of all heads, whole sequences in a tile.
+    """The layout of arrays for the kernel: rows with all heads, whole sequences in a tile.
 
     Attributes:
-      length: positions of a sequence, those of queries and keys or a little more.
-      sequences: of a tile.
-      used: rows of a tile, a multiple of 8; zeros follow them.
+      length: the positions of a sequence for queries and keys, maybe with padding.
+      sequences: the number of sequences in a tile.
+      used: the used rows of a tile, a multiple of 8; zeros follow them.
     """
 
     def __init__(self, problem: Problem, batch: int, segments: Segments | None):
@@ -140,20 +141,20 @@ class _Rows:
 
 
 def _least(length: int) -> int:
-    """Returns how many sequences fill a multiple of 8 rows, which is how rows lie in shared memory."""
+    """Returns the smallest number of sequences that fills a multiple of 8 rows, the unit of rows in shared memory."""
     return 8 // math.gcd(length, 8)
 
 
 def _call(
     problem: Problem, body: Any, rows: _Rows, inputs: list[jax.Array], heads: list[int], interpret: bool
 ) -> list[jax.Array]:
-    """Runs `body` on every tile and head of keys, and returns an array for each number of `heads`."""
+    """Runs `body` on every tile and head of keys, and returns one array for each entry of `heads`."""
     count = len(inputs)
     outputs = [jax.ShapeDtypeStruct((inputs[0].shape[0], each * problem.width), problem.dtype) for each in heads]
     arrays = [*inputs, *rows.segments]
 
     def lies(dtype: Any) -> tuple[Any, ...]:
-        # Both factors of a product lie alike, by the width of a head.
+        # Both factors of a product have the same layout, given by the width of a head.
         return () if interpret else tiles(problem.width, dtype)
 
     stages = 2 if problem.kv_heads > 1 and shared_bytes(problem, stages=2) <= SHARED_BYTES else 1
@@ -187,7 +188,7 @@ def _call(
             if stages == 2:
                 pl.when(g + 1 < problem.kv_heads)(lambda: fetch(g + 1))
             plgpu.barrier_wait(barrier.at[slot])
-            # The last head's results have been read before these take their place.
+            # The last head's results have been read before these overwrite them.
             plgpu.wait_smem_to_gmem(0)
             blocks = [*(block.at[slot] for block in input_blocks), *output_blocks]
             body(problem, rows, blocks, ids_blocks, squares, missing_ref, interpret)
@@ -199,7 +200,7 @@ def _call(
                 pl.when(g + 1 < problem.kv_heads)(lambda: fetch(g + 1))
 
         if rows.used < ROWS:
-            # What is never copied to is multiplied by probabilities of 0, and must not be nan.
+            # Rows that no copy fills are multiplied by probabilities of 0, so they must not be nan.
             for x, block in zip(inputs, input_blocks, strict=True):
                 zeros = plgpu.layout_cast(jnp.zeros((ROWS, columns(x)), x.dtype), WGMMA)
                 for slot in range(stages):
@@ -271,7 +272,7 @@ def _backward_body(
         ds = _only(seen, ds if slope is None else ds * slope)
         dq = product(ds, k)
         dq_ref.at[:, pl.ds(n * problem.width, problem.width)][...] = dq.astype(dq_ref.dtype)
-        # Only what lies in shared memory can be transposed on its way into a product.
+        # Only factors in shared memory can be transposed by a product.
         for refs, x in ((p_refs, p), (ds_refs, ds)):
             for ref, part in zip(refs, split(x, count, dtype), strict=True):
                 ref[...] = part
@@ -283,7 +284,7 @@ def _backward_body(
 
 
 def _take_out(parts: list[Ref]) -> jax.Array:
-    """Puts zeros in the place of numbers that are not finite; returns (64,) float32, above 0 for rows that had some."""
+    """Replaces numbers that are not finite by zeros, and returns (64,) float32, above 0 for rows that had some."""
     found = []
     for ref in parts:
         numbers = load(ref, WGMMA).astype(jnp.float32)
@@ -291,7 +292,7 @@ def _take_out(parts: list[Ref]) -> jax.Array:
         ref[...] = jnp.where(there, numbers, 0.0).astype(ref.dtype)
         ones = plgpu.layout_cast(jnp.ones(numbers.shape, jnp.float32), WGMMA)
         found.append(jnp.where(there, 0.0, ones).max(axis=1))
-    # The first part of a number that is not finite is none.
+    # The first part of a number that is not finite is not finite either.
     return found[0]
 
 
@@ -307,14 +308,14 @@ def _along_keys(missing: jax.Array, missing_ref: Ref) -> jax.Array:
 
 
 def _seen(problem: Problem, rows: _Rows, ids_refs: list[Ref]) -> jax.Array | None:
-    """Returns (64, 64) bool: which keys a query sees; None where it sees all."""
+    """Returns (64, 64) bool: which keys a query sees; None if it sees all."""
     if problem.length == rows.length == ROWS and not (problem.ordered or ids_refs):
         return None
 
     def index(dimension: int) -> jax.Array:
         return plgpu.broadcasted_iota(jnp.int32, (ROWS, ROWS), dimension, layout=WGMMA)
 
-    # Row // length, by a product: exact for rows below 64.
+    # Row // length, computed by a product, which is exact for rows below 64.
     share = -(-(1 << 16) // rows.length)
     query, key = index(0), index(1)
     of_key = (key * share) >> 16
@@ -342,9 +343,9 @@ def _only(seen: jax.Array | None, x: jax.Array, otherwise: float = 0.0) -> jax.A
 def _probabilities(
     problem: Problem, products: jax.Array, seen: jax.Array | None, missing: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Returns what the keys' probabilities are in proportion to, float32; its sum over the keys (64,); the slope.
+    """Returns the unnormalised probabilities of the keys, float32; their sum over the keys (64,); the soft cap's slope.
 
-    The sum is 1 where no key is seen. The slope is that of scores by what a soft cap is put on; None without one.
+    The sum is 1 if no key is seen. The slope is the derivative of the soft cap; None without a soft cap.
     """
     scores, slope = capped(problem, jnp.where(missing == 0, products, jnp.nan))
     scores = _only(seen, scores, HIDDEN)

@@ -1,7 +1,7 @@
-"""What an attention is asked to compute: everything about it that is static.
+"""The static description of an attention problem.
 
-Shape letters, here and in all of this folder: B batch, Q positions that ask, S positions that are asked, H heads of
-queries, G heads of keys and values, C width of a head, R rows of a tile (positions of several sequences).
+Shape letters, here and in all of this folder: B batch, Q query positions, S key positions, H heads of queries, G heads
+of keys and values, C width of a head, R rows of a tile (positions of several sequences).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 
 
 class Unsupported(ValueError):
-    """An implementation was asked for by name and cannot do it; the message says why."""
+    """The requested implementation cannot do it; the message says why."""
 
 
-# What is above it counts as not finite: a float32 is multiplied as a sum of bfloat16, in which more is infinite.
+# Larger numbers count as not finite, because a float32 is multiplied as a sum of bfloat16, where they are infinite.
 LARGEST = float(jnp.finfo(jnp.bfloat16).max)
-# The segments of padding: of queries that see nothing, and of keys that nothing sees. Nobody else may have them.
+# The reserved segments of padding: of queries that see nothing, and of keys that nothing sees.
 OF_NO_QUERY, OF_NO_KEY = np.iinfo(np.int32).min, np.iinfo(np.int32).min + 1
 
 Segments = tuple[jax.Array, jax.Array]  # of queries (B, Q) int32, of keys (B, S) int32
@@ -29,24 +29,24 @@ Segments = tuple[jax.Array, jax.Array]  # of queries (B, Q) int32, of keys (B, S
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem:
-    """An attention of a batch of any size. Hashable, so a program is compiled once for each.
+    """An attention problem for any batch size. It is hashable, so each problem is compiled once.
 
     Attributes:
-      positions: where the Q queries stand, rising; 0 to Q - 1 where positions play no part.
+      positions: the ascending positions of the Q queries; 0 to Q - 1 if positions do not matter.
       length: S.
       heads: H, a multiple of `kv_heads`.
       kv_heads: G.
       width: C.
       dtype: of queries, keys and values.
-      causal: whether a query sees no key after its own position.
-      window: a query sees keys less than so many positions away; None: all.
-      segments: whether a query sees keys of its own segment alone.
+      causal: whether keys after a query's own position are hidden.
+      window: a query sees keys less than this many positions away; None: all.
+      segments: whether a query sees only keys of its own segment.
       bias: whether a bias is added to the scores.
-      scale: what scores are multiplied by.
-      lengths: whether examples have numbers of queries or keys of their own.
-      softcap: scores go through softcap tanh(score / softcap); None: as they are.
-      lse: whether the logarithm of each query's sum of exponentials is given, too.
-      shared_bias: whether all examples have one bias.
+      scale: the factor of the scores.
+      lengths: whether each example has its own number of queries or keys.
+      softcap: scores go through softcap tanh(score / softcap); None: unchanged.
+      lse: whether the logarithm of each query's sum of exponentials is returned as well.
+      shared_bias: whether all examples share one bias.
     """
 
     positions: tuple[int, ...]
@@ -67,12 +67,12 @@ class Problem:
 
     @property
     def group(self) -> int:
-        """How many heads of queries share one of keys and values."""
+        """The number of query heads that share one head of keys and values."""
         return self.heads // max(self.kv_heads, 1)
 
     @property
     def ordered(self) -> bool:
-        """Whether it matters where queries and keys stand."""
+        """Whether the positions of queries and keys matter."""
         return self.causal or self.window is not None
 
     @property
@@ -81,7 +81,7 @@ class Problem:
         return not (self.positions and self.length and self.heads and self.width)
 
     def seen(self) -> np.ndarray:
-        """Returns (Q, S) bool: which positions a query sees, segments and lengths aside."""
+        """Returns (Q, S) bool: which positions a query sees, ignoring segments and lengths."""
         away_QS = np.array(self.positions, int)[:, None] - np.arange(self.length)
         seen_QS = away_QS >= 0 if self.causal else np.ones_like(away_QS, bool)
         return seen_QS if self.window is None else seen_QS & (np.abs(away_QS) < self.window)
@@ -103,10 +103,10 @@ def describe(
     softcap: float | None = None,
     with_lse: bool = False,
 ) -> Problem:
-    """Returns the problem that the arguments of `attention` pose.
+    """Returns the problem for the arguments of `attention`.
 
     Raises:
-      ValueError: they do not fit each other; got, expected and rule are in the message.
+      ValueError: the arguments do not fit together; the message has what was got and expected, and the rule.
     """
     if q_BQHC.ndim != 4 or k_BSGC.ndim != 4 or k_BSGC.shape != v_BSGC.shape:
         raise ValueError(
@@ -163,7 +163,7 @@ def segments_of(
     q_lengths: jax.Array | None,
     kv_lengths: jax.Array | None,
 ) -> Segments | None:
-    """Returns the segments of queries and of keys, in which those beyond an example's lengths are of no segment."""
+    """Returns the segments of queries and of keys; those beyond an example's lengths get the reserved segments."""
     if segment_ids is None and q_lengths is None and kv_lengths is None:
         return None
     if segment_ids is None:
@@ -184,13 +184,13 @@ def segments_of(
 
 
 def finite(x: jax.Array) -> jax.Array:
-    """Returns which numbers are finite; a float32 above `LARGEST` is not among them."""
+    """Returns which numbers are finite; a float32 above `LARGEST` counts as not finite."""
     largest = float(jnp.finfo(x.dtype).max)
     return jnp.abs(x) <= jnp.array(min(largest, LARGEST) if x.dtype == jnp.float32 else largest, x.dtype)
 
 
 def zeroed(x: jax.Array) -> jax.Array:
-    """Returns x with zeros for numbers that are not finite: times a weight of zero it is zero."""
+    """Returns x with zeros for numbers that are not finite, so that a weight of zero gives zero."""
     return jnp.where(finite(x), x, jnp.zeros_like(x))
 
 
@@ -200,7 +200,8 @@ def whole_rows(x: jax.Array) -> jax.Array:
 
 
 def spoiled(q_BQHC: jax.Array, k_BSGC: jax.Array, v_BSGC: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns queries and keys with nan for those that are not finite, or whose values are not: so are their scores."""
+    """Sets queries that are not finite, and keys that are not or whose values are not, to nan, so that their scores are
+    nan."""
 
     def add(x: jax.Array, whole: jax.Array) -> jax.Array:
         return x + jnp.where(whole, 0, jnp.nan).astype(x.dtype)
@@ -209,7 +210,7 @@ def spoiled(q_BQHC: jax.Array, k_BSGC: jax.Array, v_BSGC: jax.Array) -> tuple[ja
 
 
 def _window(window: int | None, length: int) -> int | None:
-    """Returns the window; None where it holds all keys."""
+    """Returns the window; None if it contains all keys."""
     if window is None:
         return None
     try:
@@ -225,8 +226,8 @@ def _positions(q_positions: Sequence[int] | None, queries: int, length: int, ord
     if q_positions is None:
         if queries != length and ordered:
             raise ValueError(
-                f"attention: {queries} queries of {length} positions need q_positions, where they stand, since "
-                f"causality and windows go by it"
+                f"attention: {queries} queries of {length} positions need q_positions, their positions, because "
+                f"causality and windows depend on them"
             )
         return tuple(range(queries))
     try:

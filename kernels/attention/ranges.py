@@ -1,4 +1,4 @@
-"""Which blocks of keys the queries of a block see, and which blocks of queries see a block of keys.
+"""Ranges of blocks: the key blocks that a query block sees, and the query blocks that see a key block.
 
 Shape letters: see problem.py.
 """
@@ -12,16 +12,15 @@ from jaxgen.kernels.attention.problem import Problem
 
 
 def key_blocks(problem: Problem, blocks: Blocks, query_count: int, key_count: int) -> np.ndarray:
-    """Returns the first and the last block of keys of each block of queries (2, query_count) int32; segments aside."""
+    """Returns the first and the last key block of each query block (2, query_count) int32, ignoring segments."""
     first, last = _keys(problem, blocks, query_count)
     return np.stack([first // blocks.keys, np.minimum(last // blocks.keys, key_count - 1)]).astype(np.int32)
 
 
 def query_blocks(problem: Problem, blocks: Blocks, query_count: int, key_count: int) -> np.ndarray:
-    """Returns the first and the last block of queries of each block of keys (2, key_count) int32.
+    """Returns the first and the last query block of each key block (2, key_count) int32.
 
-    Where no query sees a block of keys the first comes after the last, and both are blocks that there are but for the
-    first of none.
+    If no query sees a key block, the first is after the last.
     """
     first, last = key_blocks(problem, blocks, query_count, key_count)
     j = np.arange(key_count)[:, None]

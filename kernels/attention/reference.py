@@ -1,8 +1,8 @@
-"""Attention in plain JAX: the definition that every kernel is tested against, and what XLA is given.
+"""Attention in plain JAX: the definition against which every kernel is tested, and the version that XLA compiles.
 
-A query's output depends on the keys that it sees and on nothing else, and a key's gradients on the queries that see it,
-whatever the other numbers are: a sum with 0 * nan in it is nan, so a weight of zero does not keep a number out. A query
-that is not finite, or sees a key or a value that is not, is nan in all of its output.
+A query's output depends only on the keys that it sees, and a key's gradients only on the queries that see it, even if
+other numbers are not finite. A sum that contains 0 * nan is nan, so a weight of zero is not enough. If a query is not
+finite, or sees a key or a value that is not, all of its output is nan.
 
 Shape letters: see problem.py; N heads of queries that share a head of keys.
 """
@@ -28,8 +28,8 @@ def reference(
     """Returns softmax(softcap(scale q k + bias)) v (B, Q, H, C), and the logarithm of the sum (B, H, Q), in float32.
 
     The softmax is over the keys that a query sees: `Problem.seen`, in its own segment, with a score above -inf. A query
-    that sees none gets zeros, and -inf. Each pair of a query and a key has copies of its own of their numbers, zeros
-    where the query does not see the key: this takes Q S C numbers a head, and has derivatives of any kind and order.
+    that sees none gets zeros, and -inf. Each pair of a query and a key has its own copies of their numbers, with zeros
+    if the query does not see the key. This takes Q S C numbers a head, and has derivatives of any kind and order.
     """
     exact = _wide(q_BQHC)
     seen_BHQS = _seen(problem, segments, bias_BHQS)
@@ -54,7 +54,7 @@ def plain(
     segments: Segments | None = None,
     bias_BHQS: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """The same by matrix products of the inputs' own type; scores and softmax are float32 at least.
+    """The same by matrix products in the inputs' dtype; scores and softmax are at least float32.
 
     It has reverse gradients of any order.
     """
@@ -109,7 +109,7 @@ def _softmax(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _pair_products(spec: str, x: jax.Array, y: jax.Array, seen: jax.Array | None) -> jax.Array:
-    """Returns the products of queries and keys, in float32 at least, zeros for pairs that are not seen."""
+    """Returns the products of queries and keys, at least in float32, with zeros for hidden pairs."""
     found = jnp.einsum(spec, x, y, preferred_element_type=_wide(x))
     return found if seen is None else jnp.where(seen, found, 0)
 
@@ -127,9 +127,9 @@ def _pair_products_backward(spec: str, kept: tuple, d: jax.Array) -> tuple[jax.A
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sums(spec: str, p: jax.Array, x: jax.Array, seen: jax.Array | None) -> jax.Array:
-    """Returns sums of x over pairs that are seen, weighted by p.
+    """Returns sums of x over visible pairs, weighted by p.
 
-    A number that is not finite is taken out of x, and makes the weights nan of all pairs that see it.
+    A number that is not finite is replaced by zero in x, and the weights of all pairs that see it are set to nan.
     """
     if seen is not None:
         (of_pairs, of_x), _ = _letters(spec)

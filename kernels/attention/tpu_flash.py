@@ -1,15 +1,16 @@
-"""Attention of long sequences on a TPU: blocks of keys pass by, and no scores go to memory (Dao et al., 2205.14135).
+"""Attention of long sequences on a TPU, in blocks of keys without writing scores to memory (Dao et al., 2205.14135).
 
-Scores are held transposed, keys down and queries across: what belongs to a query (the maximum and sum of its softmax,
-its position, its segment) is then a row of lanes, reductions go down the sublanes, and rows of one number a query lie
-densely in memory. The gradient has one kernel for keys and values and one for queries; both compute the probabilities
-again from the saved logarithm of their sum. Blocks that no query of theirs sees are neither read nor computed.
+Scores are held transposed, with keys as rows and queries as columns. Numbers of a query (the maximum and sum of its
+softmax, its position, its segment) are then a row of lanes, reductions go along the sublanes, and rows with one number
+a query are dense in memory. The gradient has one kernel for keys and values and one for queries; both recompute the
+probabilities from the saved logarithm of their sum. Blocks that no query sees are neither read nor computed.
 
-Numbers that are not finite are taken out of the factors of sums while these are laid out, and make the scores or the
-logarithm nan of those who see them; probabilities and their gradients are selected. So 0 * nan is nowhere in a sum.
+Numbers that are not finite are replaced by zeros in the factors of sums when these are laid out, and the scores or the
+logarithms of the rows that see them are set to nan. Probabilities and their gradients are selected. So no sum contains
+0 * nan.
 
-Products of float32 take float32's precision, those of bfloat16 add up in float32. Shape letters: see problem.py;
-I block of queries, J block of keys.
+Float32 products have float32 precision; bfloat16 products accumulate in float32. Shape letters: see problem.py; I block
+of queries, J block of keys.
 """
 
 from __future__ import annotations
@@ -46,9 +47,8 @@ def forward(
     *,
     interpret: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the output (B, Q, H, C), the logarithm of each query's sum of exponentials (B, H, Q), and the same.
-
-    The second time it is to base 2, and has whole blocks of queries (B, H, 1, Q).
+    """Returns the output (B, Q, H, C), the logarithm of each query's sum of exponentials (B, H, Q), and this logarithm
+    again to base 2 for whole blocks of queries (B, H, 1, Q).
     """
     blocks = _blocks(problem)
     rows = _Rows(problem, blocks, segments)
@@ -116,12 +116,12 @@ def backward(
     rows = _Rows(problem, blocks, segments)
     q, do = (rows.heads_first(zeroed(x), blocks.queries) for x in (q_BQHC, do_BQHC))
     k, v = (rows.heads_first(zeroed(x), blocks.keys) for x in (k_BSGC, v_BSGC))
-    # What the softmax takes off every query's score gradients: sum over keys of p dp, which is that of o do.
+    # The softmax subtracts sum(p dp) over keys from every query's score gradients, which equals sum(o do).
     taken_BQH = jnp.sum(o_BQHC.astype(jnp.float32) * do_BQHC.astype(jnp.float32), axis=-1)
     taken_BHQ = taken_BQH.transpose(0, 2, 1) if dlse_BHQ is None else taken_BQH.transpose(0, 2, 1) - dlse_BHQ
     more = q.shape[2] - q_BQHC.shape[1]
     taken = jnp.pad(taken_BHQ[:, :, None], ((0, 0),) * 3 + ((0, more),))
-    # A query whose numbers or keys are not finite has no finite logarithm already.
+    # If a query or its keys are not finite, its logarithm is already not finite.
     whole_BH1Q = whole_rows(do_BQHC).transpose(0, 2, 3, 1)
     whole_BH1Q = jnp.pad(whole_BH1Q, ((0, 0),) * 3 + ((0, more),), constant_values=True)
     inputs = (q, k, v, do, jnp.where(whole_BH1Q, logs_BH1Q, jnp.nan), taken)
@@ -166,7 +166,7 @@ def _key_gradients(
 ) -> Any:
     q, k = inputs[:2]
     batch, kv_heads, length, width = k.shape
-    # The heads of queries of a head of keys, and their blocks, come one after another and add up.
+    # The query heads of a key head, and their blocks, run one after another and accumulate.
     grid = (batch, kv_heads, length // blocks.keys, problem.group, q.shape[2] // blocks.queries)
     seeing = query_blocks(problem, blocks, grid[4], grid[2])
 
@@ -304,7 +304,7 @@ def _gradients(
     ids_refs: list[Ref],
     j: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns a block of probabilities (J, I), and of gradients of what queries times keys are."""
+    """Returns a block of probabilities (J, I), and the gradients of the products of queries and keys."""
     scores_JI, seen_JI, slope_JI = _scores(problem, blocks, q_ref, k_ref, ids_refs, j)
     p_JI = _only(seen_JI, jnp.exp2(scores_JI - logs_ref[...]), 0.0)
     ds_JI = p_JI * (product(v_ref[...], do_ref[...], NT) - taken_ref[...]) * problem.scale
@@ -320,9 +320,8 @@ def _only(seen: jax.Array | None, x: jax.Array, otherwise: float) -> jax.Array:
 def _scores(
     problem: Problem, blocks: Blocks, q_ref: Ref, k_ref: Ref, ids_refs: list[Ref], j: jax.Array
 ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """Returns a block of scores (J, I), times log2(e), which of them are seen, and their slope.
-
-    None are all of them; the slope is that by what the soft cap is put on, None where there is none.
+    """Returns a block of scores (J, I) times log2(e), which of them are visible (None: all), and the derivative of the
+    soft cap (None without a soft cap).
     """
     slope_JI = None
     if problem.softcap is None:
@@ -356,7 +355,7 @@ def _blocks(problem: Problem) -> Blocks:
 
 
 class _Rows:
-    """How arrays are laid out for the kernels: heads before positions, whole blocks of them."""
+    """The layout of arrays for the kernels: heads before positions, padded to whole blocks."""
 
     def __init__(self, problem: Problem, blocks: Blocks, segments: Segments | None):
         self.blocks = blocks
@@ -378,7 +377,7 @@ class _Rows:
         return x_BHSC[:, :, : like_BSHC.shape[1]].transpose(0, 2, 1, 3)
 
     def specs(self, query_block: Any, key_block: Any) -> tuple[list[jax.Array], list[pl.BlockSpec]]:
-        """Returns the positions of queries (1, 1, Q) and, if there are any, segments of queries and keys (B, 1, _)."""
+        """Returns the positions of queries (1, 1, Q) and, if any, segments of queries and keys (B, 1, _)."""
         specs = [pl.BlockSpec((None, 1, self.blocks.queries), lambda *at: (0, 0, query_block(*at)))]
         if len(self.arrays) > 1:
             specs.append(pl.BlockSpec((None, 1, self.blocks.queries), lambda *at: (at[0], 0, query_block(*at))))

@@ -1,14 +1,15 @@
-"""Attention of short sequences on a TPU: several sequences in a tile, one pass over memory each way.
+"""Attention of short sequences on a TPU: several sequences in a tile, with one pass over memory.
 
-Queries, keys and values are read as they lie, as rows of all heads, (B S, H C). A tile is some whole sequences; the
-scores of a head are one matrix product of its rows with themselves, masked down to the sequences on its diagonal. The
-gradient computes the probabilities again from queries and keys, and gives all three gradients from one kernel, in
-which every row of every gradient is written by one program alone.
+Queries, keys and values are read without a transpose, as rows with all heads, (B S, H C). A tile has several whole
+sequences; the scores of a head are one matrix product of its rows with themselves, masked to the sequences on its
+diagonal. The gradient recomputes the probabilities from queries and keys, and computes all three gradients in one
+kernel, in which only one program writes each row of a gradient.
 
-In such a product every row meets every other, and 0 * nan is nan. So numbers that are not finite are taken out of the
-factors of sums, and make the scores nan of those who see them; scores, probabilities and their gradients are selected.
+In such a product every row meets every other, and 0 * nan is nan. So numbers that are not finite are replaced by zeros
+in the factors of sums, and the scores of the rows that see them are set to nan. Scores, probabilities and their
+gradients are selected.
 
-Products of float32 take float32's precision, those of bfloat16 add up in float32. Shape letters: see problem.py.
+Float32 products have float32 precision; bfloat16 products accumulate in float32. Shape letters: see problem.py.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from jaxgen.kernels.attention.tpu_products import NN, NT, TN, product, spoiled, 
 
 Ref = Any
 
-# Rows of a tile: those of the matrix unit.
+# Rows of a tile, equal to those of the matrix unit.
 TILE_ROWS = 128
-# Bytes of the blocks of a program; the pipeline keeps two sets of them, and a core's scoped memory is 16 MiB.
+# Bytes of a program's blocks; the pipeline holds two sets of them, and a core's scoped memory is 16 MiB.
 BLOCK_BYTES = 3 << 20
 LANES = 128
 
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """What a program of the grid does: so many tiles of so many heads of keys."""
+    """The work of one program of the grid: a number of tiles for a number of key heads."""
 
     problem: Problem
     packing: Packing
@@ -56,7 +57,7 @@ class _Plan:
 
     @property
     def partial(self) -> bool:
-        """Whether the last program has places where no sequence is."""
+        """Whether the last program has slots without a sequence."""
         return self.batch % (self.packing.sequences * self.tiles) > 0
 
 
@@ -70,7 +71,7 @@ def forward(
     *,
     interpret: bool = False,
 ) -> tuple[jax.Array, None, None]:
-    """Returns the output (B, Q, H, C), no logarithms, and nothing that the gradient needs beside the inputs."""
+    """Returns the output (B, Q, H, C), no logarithms, and no residuals beside the inputs."""
     o, *_ = _call(problem, _forward_kernel, (q_BQHC,), (k_BSGC, v_BSGC), 1, 0, segments, bias_1HQS, interpret)
     return o, None, None
 
@@ -106,9 +107,9 @@ def _call(
     bias_1HQS: jax.Array | None,
     interpret: bool,
 ) -> list[jax.Array]:
-    """Runs `kernel` on arrays like the queries and like the keys, and returns as many like each.
+    """Runs `kernel` on arrays shaped like the queries and like the keys, and returns the given number of each.
 
-    With a bias, and outputs like the keys, its gradient follows.
+    With a bias and key-like outputs, the gradient of the bias follows.
     """
     q, k = of_queries[0], of_keys[0]
     packing = _packing(problem, k.dtype)
@@ -164,7 +165,7 @@ def _packing(problem: Problem, dtype: jnp.dtype) -> Packing:
 
 
 def _heads_of_a_program(problem: Problem) -> int:
-    """Returns how many heads of keys a program has: all, or as many as are about 512 columns, whole lanes of them."""
+    """Returns the number of key heads in a program: all, or about 512 columns of them, in whole lanes."""
     for heads in range(1, problem.kv_heads):
         columns = heads * problem.width
         if problem.kv_heads % heads == 0 and columns % LANES == 0 and columns * problem.group >= 512:
@@ -203,7 +204,7 @@ def _backward_kernel(plan: _Plan, q_ref: Ref, do_ref: Ref, k_ref: Ref, v_ref: Re
     def tile(t: jax.Array, _: None) -> None:
         seen = _seen(plan, t, seen_ref, ids_refs)
         if plan.partial and problem.bias:
-            # The bias is the one thing that places where no sequence is would reach.
+            # The bias is the only gradient that slots without a sequence would affect.
             first = (program * plan.tiles + t) * plan.packing.q_rows
             row = jax.lax.broadcasted_iota(jnp.int32, seen.shape, 0) + first
             seen &= row < plan.batch * plan.packing.queries
@@ -235,7 +236,7 @@ def _backward_kernel(plan: _Plan, q_ref: Ref, do_ref: Ref, k_ref: Ref, v_ref: Re
 
 
 def _more(problem: Problem, refs: list[Ref]) -> tuple[list[Ref], Ref | None]:
-    """Returns the references to segments, if there are any, and to the bias."""
+    """Returns the references to segments, if any, and to the bias."""
     return (refs[:-1], refs[-1]) if problem.bias else (refs, None)
 
 
@@ -245,13 +246,13 @@ def _rows(plan: _Plan, ref: Ref, t: jax.Array) -> Any:
 
 
 def _read(plan: _Plan, ref: Ref, t: jax.Array, head: int) -> jax.Array:
-    """Returns the rows of a tile of a head. Where no sequence is it is anything, nan for example."""
+    """Returns the rows of a tile for a head. Slots without a sequence hold arbitrary numbers, even nan."""
     width = plan.problem.width
     return ref[_rows(plan, ref, t), head * width : (head + 1) * width]
 
 
 def _seen(plan: _Plan, t: jax.Array, seen_ref: Ref, ids_refs: list[Ref]) -> jax.Array:
-    """Returns which rows of keys of a tile a row of queries sees."""
+    """Returns which key rows of a tile a query row sees."""
     seen = seen_ref[...] != 0
     if ids_refs:
         q_ids, k_ids = (ref[t] for ref in ids_refs)
@@ -262,7 +263,7 @@ def _seen(plan: _Plan, t: jax.Array, seen_ref: Ref, ids_refs: list[Ref]) -> jax.
 def _scores(
     problem: Problem, q: jax.Array, k: jax.Array, seen: jax.Array, bias_ref: Ref | None, head: int
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Returns scores, which of them are seen, and their slope by what the soft cap is put on, if there is one."""
+    """Returns scores, which of them are visible, and the derivative of the soft cap, if any."""
     slope: jax.Array | None = None
     scores = product(q, k, NT) * problem.scale
     if bias_ref is not None:
@@ -276,7 +277,7 @@ def _scores(
 
 
 def _probabilities(scores: jax.Array, seen: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns what the keys' probabilities are in proportion to, float32, and its sum, 1 where no key is seen."""
+    """Returns the unnormalised probabilities of the keys, float32, and their sum, which is 1 if no key is seen."""
     scores = jnp.where(seen, scores, HIDDEN)
     p = jnp.where(seen, jnp.exp(scores - jnp.max(scores, axis=1, keepdims=True)), 0.0)
     total = jnp.sum(p, axis=1, keepdims=True)

@@ -271,7 +271,9 @@ def test_what_a_kernel_has_not_is_refused_by_name_and_left_to_xla_by_auto(refuse
 def test_causality_without_positions_for_queries_of_another_number_is_refused() -> None:
     """Peers align the first query with the first key, or the last with the last: here the caller says which."""
     case = PLAIN | {"queries": 3, "causal": True}
-    with pytest.raises(ValueError, match="need q_positions, where they stand, since causality and windows go by it"):
+    with pytest.raises(
+        ValueError, match="need q_positions, their positions, because causality and windows depend on them"
+    ):
         jax.eval_shape(runner(case, implementation="xla"), arrays_of(case))
 
 
