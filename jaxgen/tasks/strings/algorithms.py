@@ -1,8 +1,8 @@
 """Algorithms on strings of symbols, and counting: tasks of What Algorithms can Transformers Learn (arXiv
 2310.16028), and of Improving Length-Generalization in Transformers via Task Hinting (arXiv 2310.00726).
 
-The texts say what is asked; alphabets, scratchpads and the answer where two symbols are equally frequent are not
-published as far as we know, and are our own.
+The papers describe the questions. Alphabets, scratchpads and the answer when two symbols are equally frequent are not
+published as far as we know, and are our own choice.
 
 Shape letters: N examples, W random words, P places of a prompt, A of an answer, V symbols of the alphabet.
 """
@@ -58,9 +58,9 @@ class StringTask(AlphabetTask):
     """`0 2 1 >` and its copy `0 2 1`, its reverse, its symbols in ascending order, its most frequent symbol (of
     several, the lowest), or its parity: whether it has an odd number of 1s.
 
-    With `index_hints=H` each symbol of the prompt, and of an answer that has one for each of these, comes after a
-    marker of its place, `h5 0 h6 2 h7 1 >`: markers are consecutive ones of H, the first drawn uniformly, so
-    that all are trained where strings are shorter than the longest. The reverse shows them in falling order.
+    With `index_hints=H` each symbol of the prompt, and of an answer with as many symbols, comes after a marker of its
+    position, `h5 0 h6 2 h7 1 >`. Markers are consecutive ones of H; the first is drawn uniformly, so that short strings
+    train all markers. The reverse shows them in descending order.
 
     With `scratchpad` the answer to the parity is that of every prefix, the last of which is the answer itself; the
     answer to the mode comes after the number of times that each symbol occurs, of those that do, in
@@ -76,7 +76,7 @@ class StringTask(AlphabetTask):
         if self.operation == "parity" and self.alphabet != 2:
             raise UserError(f"task.alphabet: got {self.alphabet}, expected 2: 'parity' is of 0s and 1s")
         if self.distinct and self.operation in ("mode", "parity"):
-            raise UserError(f"task.distinct: '{self.operation}' is of symbols that come again")
+            raise UserError(f"task.distinct: '{self.operation}' needs strings with repeated symbols")
         if self.scratchpad and self.operation not in ("mode", "parity"):
             raise UserError(f"task.scratchpad: '{self.operation}' has none, only 'mode' and 'parity'")
         if self.index_hints and self.operation in ("sort", "mode"):
@@ -108,7 +108,7 @@ class StringTask(AlphabetTask):
         string_NP = self.string(words_NW[:, 1:], longest, xp)
         place_1P = xp.arange(longest, dtype=xp.int32)[None]
         inside_NP = place_1P < length_N[:, None]
-        origin_NP = place_1P + xp.zeros_like(string_NP)  # which place of the prompt a place of the answer is of
+        origin_NP = place_1P + xp.zeros_like(string_NP)  # the position in the prompt of each symbol of the answer
         if self.operation == "mode":
             return Question(string_NP, length_N, *self._mode(string_NP, inside_NP, xp))
         if self.operation == "parity":

@@ -18,7 +18,7 @@ from jaxgen.tasks.strings.lengths import LengthTask, Question, taken, while_loop
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArithmeticTask(LengthTask):
-    """`0 8 8 + 0 4 2 > 1 3 0`: operands of `length` uniform digits, the highest first, and what follows from them.
+    """`0 8 8 + 0 4 2 > 1 3 0`: operands of `length` uniform digits, the highest first, and their result.
 
     All numbers of an example are padded with zeros to one width: length + 1, or twice the length for a product. With
     `reverse_answer` the answer shows its lowest digit first, the operands as before. With `index_hints=H`
@@ -79,7 +79,7 @@ class ArithmeticTask(LengthTask):
         prompt_NP = self._written(a_ND, width_N, first_N1, False, xp)
         prompt_N = self._each() * width_N
         if others:
-            # The second operand and its sign come right behind the first, wherever that ends.
+            # The second operand and its sign come directly after the end of the first.
             second_NP = self._written(others[0], width_N, first_N1, False, xp)
             place_1P = xp.arange(2 * prompt_NP.shape[1] + 1, dtype=xp.int32)[None]
             behind_NP = place_1P - prompt_N[:, None]
@@ -94,14 +94,14 @@ class ArithmeticTask(LengthTask):
         return 1 if self.operation == "x+1" else 2
 
     def _each(self) -> int:
-        """Returns the tokens that a digit is written with."""
+        """Returns the number of tokens for one digit."""
         return 2 if self.index_hints else 1
 
     def _width(self, length: Any) -> Any:
         return 2 * length if self.operation == "x*y" else length + 1
 
     def _written(self, digit_ND: Array, width_N: Array, first_N1: Array, lowest_first: bool, xp: Any) -> Array:
-        """Returns the tokens (N, P): digits in their order, each behind its marker if there are any."""
+        """Returns the tokens (N, P): digits in order, each after its marker if there are markers."""
         place_1D = xp.arange(digit_ND.shape[1], dtype=xp.int32)[None]
         from_highest_ND = width_N[:, None] - 1 - place_1D
         if lowest_first:
@@ -126,7 +126,7 @@ def product(a_ND: Array, b_ND: Array, base: int, xp: Any) -> Array:
 
 
 def carried(sum_ND: Array, base: int, most: int, xp: Any) -> Array:
-    """Returns the digits (N, D) int32 of a number whose places hold sums from 0 to `most`; what is above is dropped."""
+    """Returns the digits (N, D) int32 of a number whose places hold sums from 0 to `most`; overflow is dropped."""
     while most > 2 * base - 2:
         sum_ND = sum_ND % base + shifted(sum_ND // base, 1, xp)
         most = base - 1 + most // base

@@ -47,13 +47,13 @@ class ChomskyTask(LengthTask):
     Formats:
     - `decoder`: a `LengthTask`'s sequence, for a causal model that reads its own answer;
     - `encoder`: the prompt and as many `<empty>` as the paper has outputs for its length, each of which answers one
-      token, as the paper's models do: no answer is among the inputs. Where the answer's length varies (the stack,
-      binary sums and products) `<end>` comes after it, the termination token; what the paper fills the outputs behind
-      it with, and trains but does not score, is IGNORED here.
+      token, as in the paper's models, so no answer is among the inputs. If the answer's length varies (the stack,
+      binary sums and products), the termination token `<end>` follows it. The paper trains but does not score the
+      padding after it; here this padding is IGNORED.
 
-    Where this differs from the paper: every example draws its own length, there a whole batch has one, so an encoder
-    sees `<pad>` in training, which no split of one length has: it must be kept from attending to it. Inputs and
-    outputs share one vocabulary with the special tokens; there outputs have their own classes alone.
+    Differences from the paper: here every example draws its own length, while in the paper a batch has one length. So
+    an encoder sees `<pad>` in training, which no split of one length has, and must not attend to it. Inputs and outputs
+    share one vocabulary with the special tokens; in the paper outputs have their own classes.
 
     `odds_first` answers the second, fourth, ... symbol first, as the published code does; `odds_as_told` puts the
     first, third, ... first, as its description says.
@@ -72,7 +72,7 @@ class ChomskyTask(LengthTask):
             raise UserError(f"task.context: got {self.context}, expected none: an 'encoder' reads one example")
 
     def rule(self) -> Rule:
-        """Returns how it asks and answers."""
+        """Returns the task's rule."""
         rule = _RULES[self.name]
         return rule._replace(question=odds_first_as_told) if self.odds_as_told else rule
 

@@ -13,12 +13,12 @@ from jaxgen.tasks.strings.lengths import Question, taken, while_loop
 
 
 class Rule(NamedTuple):
-    """How one task asks and answers."""
+    """The rule of one task: how it makes questions and answers."""
 
     symbols: tuple[str, ...]
-    # Makes questions of words (N, W) and lengths (N,), none above `longest`: question(words, length, longest, xp).
+    # Makes questions from words (N, W) and lengths (N,), none above `longest`: question(words, length, longest, xp).
     question: Callable[[Array, Array, int, Any], Question]
-    choices: int  # of a place of the prompt, on average and about
+    choices: int  # the average number of choices per position of the prompt, roughly
     # The published number of outputs of an input length, of an int or of (N,) int32.
     outputs: Callable[[Any], Any]
     # Whether the answer's length varies and a termination token, the `<end>`, is among the outputs.
@@ -27,17 +27,17 @@ class Rule(NamedTuple):
 
 
 def places(longest: int, xp: Any) -> Array:
-    """Returns the places (1, P) of a prompt."""
+    """Returns the positions (1, P) of a prompt."""
     return xp.arange(longest, dtype=xp.int32)[None]
 
 
 def inside(length_N: Array, longest: int, xp: Any) -> Array:
-    """Returns whether each place (N, P) is within the length."""
+    """Returns whether each position (N, P) is within the length."""
     return places(longest, xp) < length_N[:, None]
 
 
 def drawn(words_NW: Array, longest: int, count: int, xp: Any) -> Array:
-    """Returns numbers (N, P) int32, uniform below `count`, of the first words."""
+    """Returns numbers (N, P) int32, uniform below `count`, from the first words."""
     return (words_NW[:, :longest] % count).astype(xp.int32)
 
 
@@ -52,7 +52,7 @@ def answered(prompt_NP: Array, length_N: Array, answer_N: Array, xp: Any) -> Que
 
 
 def _even_pairs(words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
-    """0 where 01 and 10 together come an even number of times: where the ends are equal."""
+    """0 if 01 and 10 together occur an even number of times, that is, if the ends are equal."""
     bits_NP = drawn(words_NW, longest, 2, xp)
     last_N = taken(bits_NP, length_N[:, None] - 1, xp)[:, 0]
     return answered(bits_NP, length_N, bits_NP[:, 0] != last_N, xp)
@@ -66,7 +66,7 @@ def _parity_check(words_NW: Array, length_N: Array, longest: int, xp: Any) -> Qu
 
 
 def _cycle_navigation(words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
-    """Where a walk of steps left, none and right on a cycle of 5 ends that starts at 0."""
+    """The end of a walk from 0 on a cycle of 5, with steps left, none and right."""
     steps_NP = drawn(words_NW, longest, 3, xp)
     walk_N = xp.sum(xp.where(inside(length_N, longest, xp), steps_NP - 1, 0), axis=1, dtype=xp.int32)
     return answered(steps_NP + 5, length_N, walk_N % 5, xp)
@@ -83,9 +83,9 @@ def _duplicate_string(words_NW: Array, length_N: Array, longest: int, xp: Any) -
 
 
 def _missing_duplicate_string(words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
-    """A string twice, with a hole that tells which place is asked for; an odd length ends with a blank.
+    """A string twice, with a hole at the position of the target; an odd length ends with a blank.
 
-    Of length 1 there is no such string: the prompt and the answer are 1.
+    For length 1 there is no such string; the prompt and the answer are 1.
     """
     hole, blank = 2, 3
     half_N = xp.maximum(length_N // 2, 1)
@@ -108,12 +108,12 @@ def _odds_first(words_NW: Array, length_N: Array, longest: int, xp: Any, *, seco
 
 
 def odds_first_as_told(words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
-    """The symbols at the first, third, ... place, then the others: as the paper describes the task."""
+    """The symbols at odd positions (first, third, ...), then the others, as the paper describes the task."""
     return _odds_first(words_NW, length_N, longest, xp, second_first=False)
 
 
 def _bucket_sort(words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
-    """The symbols in ascending order, of which there are few: counting them is faster than sorting."""
+    """The symbols in ascending order. They are few, so counting is faster than sorting."""
     symbols_NP = drawn(words_NW, longest, 5, xp)
     symbol_151 = xp.arange(5, dtype=xp.int32)[None, :, None]
     up_to_N5P = (symbols_NP[:, None] <= symbol_151) & inside(length_N, longest, xp)[:, None]
@@ -123,9 +123,10 @@ def _bucket_sort(words_NW: Array, length_N: Array, longest: int, xp: Any) -> Que
 
 
 def _stack_manipulation(words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
-    """A stack from its bottom, then what is done to it; the answer is the stack from its top. An empty one stays so.
+    """A stack from its bottom, then operations on it. The answer is the stack from its top. Popping an empty stack does
+    nothing.
 
-    The stack at the start has 1 to length - 1 symbols; of length 1 there is only a symbol.
+    The initial stack has 1 to length - 1 symbols; length 1 has only a symbol.
     """
     pop, push = 2, 3  # push 0 is 3, push 1 is 4
     height_N1 = 1 + below(words_NW[:, -1], xp.maximum(length_N - 1, 1), xp)[:, None]

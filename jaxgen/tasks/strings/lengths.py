@@ -1,4 +1,4 @@
-"""Questions of many lengths: trained on short ones, tested on longer ones.
+"""Questions of many lengths, for training on short ones and testing on longer ones.
 
 Shape letters: N examples, W random words, P places of a prompt, A of an answer, T tokens of a sequence, S input
 positions, C positions of a packed context, Q sequences that are enough to fill it.
@@ -25,10 +25,10 @@ _TRAIN_STREAM, _LONGER_STREAM = 0, 2**32
 
 
 class Question(NamedTuple):
-    """N prompts and their answers; what stands behind the length of one is of no account."""
+    """N prompts and their answers; symbols after the length of either are ignored."""
 
     prompt_NP: Array  # (N, P) int32 symbols
-    prompt_N: Array  # (N,) int32: how many
+    prompt_N: Array  # (N,) int32: their number
     answer_NA: Array  # (N, A) int32 symbols
     answer_N: Array  # (N,) int32
 
@@ -38,16 +38,16 @@ class LengthTask(Task, family=True):
     """A stream of questions whose length is uniform from `min_length` to `max_length`.
 
     A sequence is `<start> prompt > answer <end>`, padded with `<pad>` at the end. Every token of the answer and the
-    `<end>` is asked for at the token before it; all positions are read out, and nothing else is asked.
+    `<end>` are targets at the token before them. All positions are read out, and the others have no target.
 
     Splits, all of fixed samples of `test_examples`: `train` is drawn as the stream is, `length_L` of every L of
     `test_lengths` has that length alone, and `longer` has lengths uniform from max_length + 1 to `test_up_to`.
 
-    With `context=C` training shows a window of C tokens on an endless tape of sequences, which starts anywhere in one
-    of them (its answer is not asked for, unless it is there whole) and may end anywhere: thus a table of learned
-    positions is trained at all C of them (What Algorithms can Transformers Learn, arXiv 2310.16028; how the
-    paper draws the shift is not known to us). The other splits always show one sequence, from position 0: a `length_L`
-    that is trained tells the accuracy of one answer, `train` that of all in a window.
+    With `context=C` training shows a window of C tokens from an endless tape of sequences. It starts anywhere in one of
+    them (whose answer is a target only if the window has all of it) and may end anywhere. So all C learned positions
+    are trained (What Algorithms can Transformers Learn, arXiv 2310.16028; how the paper draws the shift is not known to
+    us). The other splits always show one sequence, from position 0: a `length_L` that is trained tells the accuracy of
+    one answer, `train` that of all in a window.
     """
 
     max_length: Size
@@ -75,30 +75,30 @@ class LengthTask(Task, family=True):
         raise NotImplementedError
 
     def places(self, longest: int) -> tuple[int, int]:
-        """Returns P and A, the most that questions of length `longest` and below have.
+        """Returns P and A, the largest sizes of questions up to length `longest`.
 
         The two have at least as many symbols together as the length says.
         """
         raise NotImplementedError
 
     def question_words(self, longest: int) -> int:
-        """Returns the random words that a question of length `longest` or below is made of."""
+        """Returns the number of random words for a question up to length `longest`."""
         raise NotImplementedError
 
     def question(self, words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
-        """Makes N questions of lengths (N,) int32, none above `longest`, each of its own row of words alone."""
+        """Makes N questions of lengths (N,) int32, none above `longest`. Each depends only on its own row of words."""
         raise NotImplementedError
 
     def training_question(self, words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
-        """Makes questions to train on, where these differ from those that are tested."""
+        """Makes training questions, if they differ from the tested ones."""
         return self.question(words_NW, length_N, longest, xp)
 
     def variety(self, length: int) -> float:
-        """Returns log10 of how many different questions of a length there are, about."""
+        """Returns about log10 of the number of distinct questions of a length."""
         raise NotImplementedError
 
     def shown_length(self, length: int) -> int:
-        """Returns the length that questions asked for at `length` have, where a task rounds."""
+        """Returns the actual length of questions requested at `length`, for tasks that round it."""
         return length
 
     def longest(self) -> int:
@@ -175,7 +175,7 @@ class LengthTask(Task, family=True):
         return self.training_question(words_NW[:, 1:], length_N, self.max_length, xp)
 
     def _sequences(self, question: Question, longest: int, xp: Any) -> tuple[Array, Array]:
-        """Returns the tokens (N, T) int32, and whether each is asked for."""
+        """Returns the tokens (N, T) int32, and whether each is a target."""
         start, answer, end, pad = (xp.int32(len(self.symbols()) + i) for i in range(len(SPECIAL)))
         place_1T = xp.arange(self._inputs(longest) + 1, dtype=xp.int32)[None]
         answer_N1 = question.prompt_N[:, None] + 1
@@ -188,7 +188,8 @@ class LengthTask(Task, family=True):
         return tokens_NT, (place_1T > answer_N1) & (place_1T <= end_N1)
 
     def _packed_sequences(self) -> int:
-        """Returns Q: even if all are shortest, and all but a token of the first is cut off, they fill C + 1 tokens."""
+        """Returns Q: this many sequences fill C + 1 tokens even if all are shortest and only one token of the first
+        remains."""
         assert self.context is not None
         return 1 + math.ceil(self.context / (self.min_length + 3))
 
@@ -209,14 +210,15 @@ class LengthTask(Task, family=True):
 
 
 def taken(x_NP: Array, index_NT: Array, xp: Any) -> Array:
-    """Returns x (N, T) at the indices (N, T) of every row; the first or the last for one that is outside."""
+    """Returns x (N, T) at the indices (N, T) of every row; indices outside are clipped."""
     return xp.take_along_axis(x_NP, xp.clip(index_NT, 0, x_NP.shape[1] - 1), axis=1)
 
 
 def while_loop(unfinished: Callable[[Any], Any], body: Callable[[Any], Any], state: Any, xp: Any) -> Any:
-    """Returns the state after `body` while `unfinished`, in Python for numpy's arrays, compiled for jax's."""
+    """Runs `body` while `unfinished` and returns the state: a Python loop for numpy arrays, a compiled one for jax
+    arrays."""
     if xp.__name__ != "numpy":
-        # Here, because a configuration is made without jax.
+        # Imported here, because a configuration is made without jax.
         from jax import lax
 
         return lax.while_loop(unfinished, body, state)

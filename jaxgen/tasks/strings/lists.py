@@ -24,8 +24,8 @@ _MOST = 10_000_000
 class ListTask(Task):
     """`<eos> sort 5 3 9 = 3 5 9 <eos>`: every list of `size` different ones of the numbers 0 to n-1.
 
-    Tokens are the numbers, then the operation n, `=` n+1 and `<eos>` n+2; everything behind `=` is asked for. The
-    lists are shuffled, and the first train_fraction * lists train, rounded `down` or to the `nearest` (openai/grok).
+    Tokens are the numbers, then the operation n, `=` n+1 and `<eos>` n+2; everything after `=` is a target. The lists
+    are shuffled, and the first train_fraction * lists train, rounded `down` or to the `nearest` (openai/grok).
     """
 
     operation: Literal["copy", "reverse", "sort"]
@@ -33,7 +33,7 @@ class ListTask(Task):
     size: Size = 2
     train_fraction: Annotated[float, Range(above=0, below=1)]
     split_seed: HostSeed | None = None  # None: each run's own seed draws the split
-    rounding: Rounding = added("down")  # of the number of lists that train
+    rounding: Rounding = added("down")  # rounding of the number of training lists
 
     def validate(self) -> None:
         if self.size > self.numbers:

@@ -17,8 +17,8 @@ from jaxgen.tasks.strings.sequence import SequenceTask
 class RandomLabelsTask(SequenceTask):
     """Different strings of `length` uniform symbols, each with a uniform label, read out at the last symbol.
 
-    Tokens are the symbols and the labels, both from 0 on. Nothing tells a label, nor those of `test`, so the accuracy
-    there is chance whatever is learned.
+    Tokens are the symbols and the labels, both numbered from 0. Labels are independent of the strings, so the accuracy
+    on `test` stays at chance.
     """
 
     train_examples: PositiveInt

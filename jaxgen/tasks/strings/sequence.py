@@ -21,7 +21,7 @@ _EXAMPLE_STREAM, _RULE_STREAM = 0, 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SequenceTask(Task, family=True):
-    """Examples that are each made of W uniform random words.
+    """Examples that are each made from W uniform random words.
 
     Finite data: the table's training examples are the data, and none of them is among the test
     examples. Infinite data (`train_examples=None`): every step draws fresh ones, and `train` is a
@@ -34,7 +34,7 @@ class SequenceTask(Task, family=True):
     test_examples: PositiveInt = 1000
 
     def words(self) -> int:
-        """Returns W."""
+        """Returns W, the number of random words of an example."""
         raise NotImplementedError
 
     def sizes(self) -> tuple[tuple[str, int], ...]:
@@ -50,7 +50,7 @@ class SequenceTask(Task, family=True):
 
     def table(self, seed: int) -> dict[str, Split]:
         count = sum(size for _, size in self.sizes())
-        # Twice as many as needed, since repeated examples are left out.
+        # Twice as many as needed, because repeated examples are dropped.
         drawn = self.examples(example_words(2 * count, self.words(), seed=seed, stream=_EXAMPLE_STREAM), np)
         _, first = np.unique(drawn.inputs, axis=0, return_index=True)
         if len(first) < count:
@@ -78,7 +78,7 @@ class AdditionTask(SequenceTask):
         return 2 * self.digits
 
     def shape(self) -> TaskShape:
-        asked = 2 * self.digits + 1  # where `=` stands
+        asked = 2 * self.digits + 1  # the position of `=`
         return TaskShape(
             vocabulary=12,
             length=3 * self.digits + 2,
@@ -103,7 +103,7 @@ class AdditionTask(SequenceTask):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InductionTask(SequenceTask):
-    """A stretch of earlier tokens comes again, and is to be continued: `5 2 7 9 4 | 2 7 9`.
+    """Earlier tokens are repeated, and the model must continue them: `5 2 7 9 4 | 2 7 9`.
 
     `context` tokens, all different and in random order, are followed by `repeat` of them that stand
     together. Every repeated token but the first is read out at the one before it: it is what followed
