@@ -62,9 +62,9 @@ class StringTask(AlphabetTask):
     position, `h5 0 h6 2 h7 1 >`. Markers are consecutive ones of H; the first is drawn uniformly, so that short strings
     train all markers. The reverse shows them in descending order.
 
-    With `scratchpad` the answer to the parity is that of every prefix, the last of which is the answer itself; the
-    answer to the mode comes after the number of times that each symbol occurs, of those that do, in
-    ascending order: `0 #1 1 #1 2 #3 2` (the paper finds that this one hurts).
+    With `scratchpad` the answer to `parity` is the parity of every prefix, and the last is the answer itself. The
+    answer to `mode` comes after the count of each symbol that occurs, in ascending order: `0 #1 1 #1 2 #3 2` (the paper
+    finds that this one hurts).
     """
 
     operation: Operation
@@ -141,7 +141,7 @@ class StringTask(AlphabetTask):
         mode_N1 = xp.argmax(count_NV, axis=1).astype(xp.int32)[:, None]
         if not self.scratchpad:
             return mode_N1, xp.ones_like(mode_N1[:, 0])
-        # A stable sort of "occurs not" puts those that occur first, in ascending order.
+        # A stable sort by "does not occur" puts the occurring symbols first, in ascending order.
         order_NV = xp.argsort((count_NV == 0).astype(xp.int32), axis=1, stable=True).astype(xp.int32)
         pad_NA = interleaved(order_NV, self.alphabet - 1 + taken(count_NV, order_NV, xp), xp)
         pad_N1 = 2 * xp.sum(count_NV > 0, axis=1, dtype=xp.int32)[:, None]
@@ -152,8 +152,8 @@ class StringTask(AlphabetTask):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CountTask(LengthTask):
-    """`2 5 >` and `2 3 4 5`: from a number up to another. The length is that of the answer, and is uniform, as is
-    then the first of the `numbers` from 0 on (drawing both numbers freely would show few long answers)."""
+    """`2 5 >` and `2 3 4 5`: counting from a number up to another. The length is that of the answer. It is uniform, and
+    then the first number is uniform too (drawing both numbers freely would give few long answers)."""
 
     numbers: Size
 
@@ -185,13 +185,12 @@ class CountTask(LengthTask):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HintedSortTask(AlphabetTask):
-    """Sorting, trained together with an easier task on such strings, the hint (task hinting).
+    """Sorting, trained together with an easier task on the same strings, the hint (task hinting).
 
-    `sort 3 1 2 >` and `1 2 3`; of the training examples a part `hint_fraction` is `hint 3 1 2 q >` instead, with q
-    drawn from the string, and the answer is the next larger symbol of the string (`successor`), the next smaller
-    one (`predecessor`), nothing where there is none, or how often q occurs (`count`, told as the symbol of that
-    number). The tested splits have no hints. What the paper's hints `fill` and `parity` ask is not known to us, nor is
-    its fraction.
+    `sort 3 1 2 >` and `1 2 3`; the fraction `hint_fraction` of training examples is `hint 3 1 2 q >` instead, with q
+    drawn from the string. The answer is the next larger symbol of the string (`successor`), the next smaller one
+    (`predecessor`), nothing if there is none, or how often q occurs (`count`, written as the symbol of that number).
+    The tested splits have no hints. We do not know the paper's hints `fill` and `parity`, nor its fraction.
     """
 
     hint: Hint = "successor"
@@ -225,7 +224,7 @@ class HintedSortTask(AlphabetTask):
         sort = self.question(words_NW, length_N, longest, xp)
         hint = self._hint(words_NW, length_N, longest, xp)
         hinted_N = (words_NW[:, 0] >> 8) < round(self.hint_fraction * 2**24)
-        # A prompt to sort is one symbol shorter.
+        # A prompt for sorting is one symbol shorter.
         prompt_NP = xp.concatenate([sort.prompt_NP, sort.prompt_NP[:, :1]], axis=1)
         return Question(
             xp.where(hinted_N[:, None], hint.prompt_NP, prompt_NP),
@@ -258,5 +257,5 @@ class HintedSortTask(AlphabetTask):
 
 
 def interleaved(first_NP: Array, second_NP: Array, xp: Any) -> Array:
-    """Returns (N, 2P): a place of each in turn."""
+    """Returns (N, 2P): alternating entries of both."""
     return xp.stack([first_NP, second_NP], axis=2).reshape(first_NP.shape[0], -1)

@@ -21,10 +21,10 @@ class ArithmeticTask(LengthTask):
     """`0 8 8 + 0 4 2 > 1 3 0`: operands of `length` uniform digits, the highest first, and their result.
 
     All numbers of an example are padded with zeros to one width: length + 1, or twice the length for a product. With
-    `reverse_answer` the answer shows its lowest digit first, the operands as before. With `index_hints=H`
-    each digit comes after a marker of its place, the same in operands and answer, `h3 0 h4 8 h5 8`:
-    consecutive ones of H, the first drawn uniformly, so that all are trained (the paper's example program starts
-    at the first; width and markers are its own, what it does for products is not known to us). `x+1` has one operand.
+    `reverse_answer` the answer, but not the operands, shows its lowest digit first. With `index_hints=H` each digit
+    comes after a marker of its place, the same in operands and answer, `h3 0 h4 8 h5 8`. Markers are consecutive ones
+    of H; the first is drawn uniformly, so that all are trained (the paper's example program starts at the first; width
+    and markers are the paper's, but its format for products is not known to us). `x+1` has one operand.
     """
 
     operation: Literal["x+y", "x*y", "x+1"] = "x+y"
@@ -136,8 +136,8 @@ def carried(sum_ND: Array, base: int, most: int, xp: Any) -> Array:
 def carries(sum_ND: Array, base: int, first: int, xp: Any) -> Array:
     """Returns the carries 0 or 1 (N, D + 1) into every place and out of the last, `first` into the lowest.
 
-    The sums are below twice the base, less one: a place that is not base - 1 carries or not whatever comes in, so
-    each carry is that of the nearest such place below. No loop goes over the digits.
+    The sums are at most 2 base - 2. Unless a place's sum is base - 1, its carry does not depend on the incoming carry,
+    so each carry is that of the nearest such place below. No loop over the digits is needed.
     """
     place_1D = xp.arange(1, sum_ND.shape[1] + 1, dtype=xp.int32)[None]
     known_ND = xp.where(sum_ND != base - 1, 2 * place_1D + (sum_ND >= base).astype(xp.int32), 0)
@@ -150,5 +150,5 @@ def carries(sum_ND: Array, base: int, first: int, xp: Any) -> Array:
 
 
 def shifted(x_ND: Array, places: int, xp: Any) -> Array:
-    """Returns x (N, D) moved up by some places, with zeros below."""
+    """Returns x (N, D) shifted up by `places` digits, with zeros below."""
     return xp.concatenate([xp.zeros_like(x_ND[:, :places]), x_ND[:, : x_ND.shape[1] - places]], axis=1)

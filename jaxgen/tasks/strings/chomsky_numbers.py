@@ -18,12 +18,12 @@ _MODULUS = 5
 
 
 def _modular_arithmetic(words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
-    """The value of digits with + - * between them, products first. An even length is one shorter."""
+    """The value of digits with + - * between them, products first. An even length is reduced by one."""
     plus, minus, times = 5, 6, 7
     length_N = length_N - (length_N + 1) % 2
     digits_NP, signs_NP = drawn(words_NW, longest, _MODULUS, xp), plus + drawn(words_NW, longest, 3, xp)
     prompt_NP = xp.where(places(longest, xp) % 2 == 0, digits_NP, signs_NP)
-    # A plus before what is beyond the end, and 0 there, change nothing.
+    # Beyond the end a plus and zeros change nothing.
     inside_NP = inside(length_N, longest, xp)
     read_NP = xp.where(inside_NP, prompt_NP, xp.where(places(longest, xp) % 2 == 0, 0, plus))
 
@@ -43,8 +43,8 @@ def _modular_arithmetic(words_NW: Array, length_N: Array, longest: int, xp: Any)
 def _expression(words_NP: Array, length_N: Array, signs: int, xp: Any) -> tuple[Array, Array]:
     """Returns expressions (N, P) of 1 to P tokens, and their values (N,): digits 0-4, + - * 5-7, brackets 8 and 9.
 
-    Of up to 4 tokens it is d, -d, (d) or (-d); of n it is (l + r), with the first of `signs` signs, where l has a
-    uniform 1 to n - 4 tokens and both are made so again. All expressions of one depth are made at once.
+    With up to 4 tokens it is d, -d, (d) or (-d). With n tokens it is (l + r), with a sign among the first `signs`; l
+    has a uniform 1 to n - 4 tokens, and both sides are made recursively. All expressions of one depth are made at once.
     """
     minus, opening, closing = 6, 8, 9
     longest = words_NP.shape[1]
@@ -53,7 +53,7 @@ def _expression(words_NP: Array, length_N: Array, signs: int, xp: Any) -> tuple[
     sign_NP = 5 + (words_NP % signs).astype(xp.int32)
 
     def split(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        # Every place knows the expression that it is in: where it starts, and of how many tokens it is.
+        # Every position stores the start and the number of tokens of its expression.
         start_NP, size_NP, token_NP, left_NP = state
         within_NP = place_NP - start_NP
         spare_NP = xp.maximum(size_NP - 4, 1).astype(xp.uint32)
@@ -84,7 +84,7 @@ def _expression(words_NP: Array, length_N: Array, signs: int, xp: Any) -> tuple[
     state = (xp.zeros_like(place_NP), size_NP, token_NP, xp.zeros_like(place_NP))
     start_NP, size_NP, token_NP, left_NP = while_loop(lambda state: xp.any(state[2] < 0), split, state, xp)
 
-    # Where an expression starts its value comes to stand, once those of its two parts are known; -1: not yet.
+    # The value of an expression is written at its start once the values of both parts are known; -1: unknown.
     digit_NP = taken(token_NP, start_NP + size_NP // 2, xp)
     value_NP = xp.where(left_NP > 0, -1, xp.where(size_NP % 2 == 0, -digit_NP, digit_NP) % _MODULUS)
     right_NP = place_NP + 2 + left_NP
@@ -108,8 +108,8 @@ def _modular_arithmetic_brackets(words_NW: Array, length_N: Array, longest: int,
 def _solve_equation(words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
     """The digit that x stands for in `expression = value`, with + and - in brackets.
 
-    x is in the place of the first digit at or after a uniform place, the first again after the last. Below length 3
-    there is no equation: all is 0.
+    x replaces the first digit at or after a uniform position, cyclically. Below length 3 there is no equation, and
+    everything is 0.
     """
     unknown, equals = 10, 11
     size_N = xp.maximum(length_N - 2, 1)
@@ -127,10 +127,10 @@ def _solve_equation(words_NW: Array, length_N: Array, longest: int, xp: Any) -> 
 
 
 def _binary(words_NW: Array, digits_N: Array, xp: Any) -> Array:
-    """Returns numbers (N, W - 1), each uniform from 1 to the largest of its digits.
+    """Returns numbers (N, W - 1), each uniform from 1 to the largest with its number of digits.
 
-    Should all digits drawn be 0, the last word draws them again without that: every number remains as likely, up
-    to 2^-32.
+    If all drawn digits are 0, the last word draws them again, excluding 0. So every number stays equally likely, up to
+    2^-32.
     """
     count = words_NW.shape[1] - 1
     bits_ND = xp.where(inside(digits_N, count, xp), (words_NW[:, :-1] % 2).astype(xp.int32), 0)
@@ -142,10 +142,10 @@ def _binary(words_NW: Array, digits_N: Array, xp: Any) -> Array:
 
 
 def _two_numbers(words_NW: Array, length_N: Array, longest: int, xp: Any) -> tuple[Array, Array, Array]:
-    """Returns `first sign second` (N, P), the lowest digits first, and both numbers (N, D).
+    """Returns `first sign second` (N, P), with the lowest digits first, and both numbers (N, D).
 
-    The first has a uniform 1 to length - 2 digits, and both are uniform but not 0. Below length 3 there is one number
-    without a sign, uniform but not the largest.
+    The first has a uniform 1 to length - 2 digits, and both are uniform and not 0. Below length 3 there is one number
+    without a sign, uniform except the largest.
     """
     sign = 2
     two_N = length_N >= 3
@@ -164,7 +164,7 @@ def _two_numbers(words_NW: Array, length_N: Array, longest: int, xp: Any) -> tup
 
 
 def _digits(number_ND: Array, xp: Any) -> Array:
-    """Returns how many digits (N,) a number has without the highest zeros, 1 for 0."""
+    """Returns the number of digits (N,) of a number without leading zeros; 1 for 0."""
     place_1D = places(number_ND.shape[1], xp)
     return 1 + xp.max(xp.where(number_ND > 0, place_1D, 0), axis=1)
 
@@ -184,20 +184,22 @@ def _binary_multiplication(words_NW: Array, length_N: Array, longest: int, xp: A
 
 
 def _compute_sqrt(words_NW: Array, length_N: Array, longest: int, xp: Any) -> Question:
-    """The whole part of a number's root, both with the highest digit first; the number is uniform but not 0."""
+    """The integer part of a number's square root, both with the highest digit first; the number is uniform and not
+    0."""
     half = (longest + 1) // 2
     number_ND = _binary(words_NW[:, : longest + 1], length_N, xp)
     padded_ND = xp.concatenate([number_ND, xp.zeros_like(number_ND[:, : 2 * half - longest])], axis=1)
     low_1D = (places(half + 2, xp) == 0).astype(xp.int32)
 
     def next_digit(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        # By hand: the next two digits come down to the rest, and 4 root + 1 is taken off, if it can be.
+        # Long-hand: append the next two digits to the remainder, and subtract 4 root + 1 if possible.
         place, root_ND, rest_ND = state
         now_N1 = xp.zeros_like(length_N[:, None]) + 2 * place
         high_N1, next_N1 = taken(padded_ND, now_N1 + 1, xp), taken(padded_ND, now_N1, xp)
         rest_ND = xp.concatenate([next_N1, high_N1, rest_ND[:, :-2]], axis=1)
         off_ND = shifted(root_ND, 2, xp) + low_1D
-        # rest - off is rest plus the complement of off plus 1, and is not negative where that carries out of the top.
+        # rest - off equals rest plus the complement of off plus 1, and is not negative if this sum carries out at the
+        # top.
         sum_ND = rest_ND + 1 - off_ND
         carry_ND = carries(sum_ND, 2, 1, xp)
         fits_N1 = carry_ND[:, -1:]
