@@ -393,14 +393,18 @@ def test_a_scale_has_one_of_three_names() -> None:
 
 
 def test_the_scales_smoke_and_paper_are_there_without_being_named() -> None:
-    whole = experiment(condition(batch_size=32, seeds=(0, 1, 2)), mini=Scale(set={"steps": 10}))
+    base = condition(
+        batch_size=32, model=MLPConfig(hidden=(48,)), task=ModularTask(p=31, train_fraction=0.5, format="a b")
+    )
+    whole = experiment(base, mini=Scale(set={"steps": 10}))
     assert list(whole.scales) == ["smoke", "mini", "paper"]
-    assert whole.at_scale("paper") == (condition(batch_size=32, seeds=(0, 1, 2)),)
+    assert whole.at_scale("paper") == (base,)
     (small,) = whole.at_scale("smoke")
-    assert (small.steps, small.seeds, small.batch_size, small.model.hidden, small.task.p) == (4, (0,), 16, (8,), 13)
+    assert (small.steps, small.seeds, small.batch_size) == (4, (0,), 16)
+    assert (small.model, small.task.p) == (MLPConfig(hidden=(8,)), 13)
     assert not whole.scales["smoke"].judged
-    (kept,) = experiment(condition(), smoke=Scale.smoke({"task.p": 5})).at_scale("smoke")
-    assert (kept.task.p, kept.model.hidden) == (5, (8,))
+    (kept,) = experiment(base, smoke=Scale.smoke({"task.p": 7})).at_scale("smoke")
+    assert (kept.task.p, kept.model) == (7, MLPConfig(hidden=(8,)))
 
 
 def test_a_small_size_reaches_every_part_and_enlarges_none() -> None:
