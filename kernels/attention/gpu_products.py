@@ -53,7 +53,7 @@ def tiles(width: int, dtype: Any) -> tuple[Any, ...]:
     """Returns the transforms that lay out a matrix with rows of `width` numbers in shared memory for `wgmma`."""
     size = jnp.dtype(dtype).itemsize
     swizzle = plgpu.find_swizzle(width * size * 8)
-    # Instances of the classes fail: later versions of jax leave one of their methods abstract.
+    # Typed as Any, because later versions of jax leave a method of these classes abstract.
     tiling: Any = plgpu.TilingTransform
     swizzling: Any = plgpu.SwizzleTransform
     return (tiling((8, swizzle // size)), swizzling(swizzle))

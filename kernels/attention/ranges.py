@@ -20,7 +20,7 @@ def key_blocks(problem: Problem, blocks: Blocks, query_count: int, key_count: in
 def query_blocks(problem: Problem, blocks: Blocks, query_count: int, key_count: int) -> np.ndarray:
     """Returns the first and the last query block of each key block (2, key_count) int32.
 
-    If no query sees a key block, the first is after the last.
+    If no query sees a key block, the first is 1 and the last 0.
     """
     first, last = key_blocks(problem, blocks, query_count, key_count)
     j = np.arange(key_count)[:, None]
