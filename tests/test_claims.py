@@ -165,6 +165,8 @@ def test_an_estimate_is_told_in_words() -> None:
 def test_a_claim_has_a_kind() -> None:
     with pytest.raises(UserError, match="expected an EverySeed, a Typical or a Compare"):
         Claim(**WORDS, value=lambda t: 0.0, expect=YES)
+    with pytest.raises(UserError, match="got by='quotient', expected 'ratio' or 'difference'"):
+        compare("quotient")
     with pytest.raises(UserError, match="expected a bound of a ratio above 0"):
         compare("ratio", expect=at_most(0))
 

@@ -63,6 +63,22 @@ def test_settings_are_shown_and_set(folder: Path) -> None:
     assert not Path("runs").exists()
 
 
+def test_logits_of_another_shape_are_refused_before_anything_trains(folder: Path) -> None:
+    """(B, V) would broadcast against (B, K, V), and train something else without a word."""
+    network = folder / "network.py"
+    network.write_text(network.read_text().replace("(h_BW)[:, None]", "(h_BW)"))
+    said = refused("reproduce", "own-parts/main", "--scale", "smoke")
+    assert "own-parts/Elman: got logits of shape (1, 2) for one example of 'elman', expected (1, 1, 2)" in said
+    assert not list(Path("runs").glob("**/populations/*"))
+
+
+def test_a_name_that_only_another_scale_has_wrong_is_told_at_smoke(folder: Path) -> None:
+    notebook = folder / "__init__.py"
+    text = notebook.read_text()
+    notebook.write_text(text.replace('"paper": Scale()}', '"mini": Scale(set={"elmann:steps": 2})}'))
+    assert "no condition 'elmann'; did you mean 'elman'?" in refused("reproduce", "own-parts/main", "--scale", "smoke")
+
+
 KILLED = """
 import os, sys
 from jaxgen.cli import main

@@ -182,6 +182,15 @@ def test_seeds_are_not_recorded_beside_those_of_other_settings(folder: Path, tmp
     invoke("reproduce", "growing/main", "--runs", str(tmp_path / "tune"), *tuned[:-1])
 
 
+def test_a_claim_may_change_while_one_tunes(folder: Path, tmp_path: Path) -> None:
+    runs = ("reproduce", "growing/main", "--runs", str(tmp_path / "runs"))
+    invoke(*runs, "--seeds", "1", "--first-seed", "1000")
+    write(folder, bound="0.5")
+    invoke(*runs)
+    results = json.loads((tmp_path / "runs" / "growing" / "main" / "paper" / "results.json").read_text())
+    assert not any(each["changed"] for each in results["claims"])
+
+
 def test_a_claim_that_changed_after_its_results_says_so(folder: Path, tmp_path: Path) -> None:
     invoke("reproduce", "growing/main", "--runs", str(tmp_path / "runs"), "--record")
     assert [each["changed"] for each in recorded(folder)["claims"]] == [False, False]

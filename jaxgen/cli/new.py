@@ -36,3 +36,4 @@ def new_paper(slug: str, into: Path) -> None:
     if into.resolve() != Path(jaxgen.experiments.__path__[0]).resolve():
         click.echo(f"to let jaxgen find it: export {FOLDERS_VARIABLE}={into.resolve()}")
     click.echo(f"then: jaxgen show {slug}; jaxgen reproduce {slug} --scale smoke")
+    click.echo("tasks: jaxgen tasks; a model, measure or task of your own: docs/parts.md")

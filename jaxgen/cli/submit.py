@@ -174,7 +174,9 @@ def _job(run: Path) -> tuple[Path, Job]:
             if job.back_end not in BACK_ENDS:
                 raise UserError(f"{job.directory / 'job.json'} is damaged: no back end '{job.back_end}'")
             return path, job
-    raise UserError(f"no job at {run}: expected a run's directory that `jaxgen submit` made")
+    raise UserError(
+        f"no job at {run}: expected a run that `jaxgen submit` made; `jaxgen report {run}` shows how far any run is"
+    )
 
 
 def _refuse_alive(path: Path) -> None:

@@ -28,7 +28,7 @@ from jaxgen.ledger.recorded import Recorded, recorded_rows
 from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, reproduce, train_all
 from jaxgen.ledger.runs import Request, Run, load_run, run_directory
 from jaxgen.ledger.settling import more_seeds, planned_looks
-from jaxgen.ledger.stated import keep_claims
+from jaxgen.ledger.stated import TUNING, keep_claims
 from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
 from jaxgen.run.directory import PopulationDirectory
 from jaxgen.run.goodput import ACTIVITIES, goodput
@@ -140,6 +140,8 @@ def reproduce_command(
             found.paper.slug, experiment.name, chosen, tuple(settings), seeds, extend, first_seed,
             recorded=record and not fresh,
         )  # fmt: skip
+        for name in experiment.scales:  # a mistyped name in another scale is told now, not when that is trained
+            experiment.at_scale(name)
         conditions = request.conditions(experiment)
         if until_settled:
             request = dataclasses.replace(request, looks=planned_looks(conditions, at_most))
@@ -259,7 +261,8 @@ def _run_all(
     done: list[Reproduction] = []
     broken: list[str] = []
     for experiment, request, path in todo:
-        console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}")
+        console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}", end="")
+        _say(console, f", in {_shown(path)}")
         preemption.way_back = f"jaxgen resume {_shown(path)}"
         recorded = _recorded(found, experiment, request)
         last: Reproduction | None = None
@@ -274,7 +277,8 @@ def _run_all(
                         )  # fmt: skip
                     else:
                         sources.keep(path, found.folder)
-                        keep_claims(path, experiment)
+                        if any(seed < TUNING for each in following.conditions(experiment) for seed in each.seeds):
+                            keep_claims(path, experiment)
                         last = reproduce(
                             experiment, following, path, observer=display, arguments=arguments, recorded=recorded
                         )
@@ -323,7 +327,7 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> list[s
             unjudged.setdefault(verdict.reason, []).append(claim.name)
             continue
         console.print(f"  [{MARKS[verdict.outcome]}]{verdict.outcome:>14}[/]  ", end="")
-        _say(console, f"{claim.name}: paper {claim.paper}, ours {verdict.spread()}")
+        _say(console, f"{claim.name}: paper {claim.paper}; ours {verdict.reason}")
     for reason, names in unjudged.items():
         claims = f"'{names[0]}'" if len(names) == 1 else f"{len(names)} claims"
         _say(console, f"  not judged: {claims}: {reason}")

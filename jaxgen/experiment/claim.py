@@ -201,6 +201,8 @@ class Compare(Claim):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.by not in ("ratio", "difference"):
+            raise UserError(f"claim {shown(self.name)}: got by={shown(self.by)}, expected 'ratio' or 'difference'")
         if self.by == "ratio" and self.expect.at_most <= 0:
             raise UserError(f"claim {shown(self.name)}: got {self.expected()}, expected a bound of a ratio above 0")
 

@@ -13,6 +13,7 @@ from jaxgen.condition import Condition
 from jaxgen.config import per_member_values
 from jaxgen.distributed.mesh import MeshSizes, examples_a_step
 from jaxgen.errors import UserError
+from jaxgen.train.shapes import traced
 
 Remat = Literal["none", "block"]
 
@@ -52,7 +53,7 @@ def check_memory(condition: Condition, members: int) -> None:
     # The host draws the tables member by member and stacks them, which takes about four times their bytes.
     examples = (3 * members + 1) * shape.table_bytes()
     machine.check_memory(examples, f"'{condition.name}': the examples of {members} members")
-    variables = jax.eval_shape(condition.model.build(shape).init, jax.random.key(0), shape.blank())
+    variables = traced(condition)
     if jax.default_backend() != "cpu":
         return  # the device has its own memory; a program that does not fit fails with a clear error
     optimizer = condition.optimizer.build(per_member_values(condition.optimizer), condition.steps)
@@ -76,8 +77,7 @@ def _check_parts(name: str, parts: int, condition: Condition, sizes: MeshSizes) 
             f"{name}: a batch of {examples} examples cannot be cut into {parts} equal parts"
             f"{spread}; their number must be one of {', '.join(map(str, fit))}"
         )
-    shape = condition.task.shape()
-    variables = jax.eval_shape(condition.model.build(shape).init, jax.random.key(0), shape.blank())
+    variables = traced(condition)
     if jax.tree.leaves(jax.eval_shape(condition.loss.init, variables["params"])):
         raise UserError(
             f"{name}: got {parts}, expected 1: {type(condition.loss).__name__} keeps state of the whole batch from "
