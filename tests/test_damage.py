@@ -322,8 +322,8 @@ def test_a_damaged_step_is_named_and_the_one_before_is_used(made: Path, tiny: Pa
     (directory.path / "recovery" / f"{newest + 1}" / "state.orbax-checkpoint-tmp").mkdir(parents=True)
     listener = Listener()
     run(tiny / "cut", listener, scale="paper")
-    assert any(f"step {newest} is left out" in note and what in note for note in listener.notes)
-    assert any(f"step {newest + 1} is left out" in note for note in listener.notes)
+    assert any(f"step {newest} is skipped" in note and what in note for note in listener.notes)
+    assert any(f"step {newest + 1} is skipped" in note for note in listener.notes)
     assert [each["step"] for each in events(directory) if each["event"] == "resumed"] == [older, older]
     assert_same_runs(made / "whole", tiny / "cut")
 

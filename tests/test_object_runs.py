@@ -129,7 +129,7 @@ def test_what_is_damaged_in_a_store_is_left_out(s3: str, tiny: Path, whole: Path
     notes: list[str] = []
     told.note = notes.append
     run(objects.locate(url), told)
-    assert "is left out" in notes[0]
+    assert "is skipped" in notes[0]
     assert_same_runs(whole, copy(url, tiny / "copied"))
 
 

@@ -14,9 +14,12 @@ from jaxgen.errors import UserError
 from jaxgen.measures.config import Accuracy, ByPosition, Loss
 from jaxgen.models.config import TransformerConfig
 from jaxgen.optimizers import AdamW
+from jaxgen.tasks.base import Split
 from jaxgen.tasks.strings.sequence import AdditionTask, InductionTask, SequenceTask, SkipTrigramTask
+from jaxgen.train.batch import batch_at
 from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
+from jaxgen.train.state import Constants
 
 TASKS = (
     AdditionTask(digits=3, train_examples=40, test_examples=30),
@@ -122,15 +125,16 @@ def member(condition: Condition, seed: int = 0):
     return stack_constants([Trajectory(condition, seed, "id")], [None])
 
 
+def drawn(step: int, constants: Constants) -> Split:
+    return batch_at(jnp.int32(step), STREAM.task, STREAM.batch_size, constants)
+
+
 def test_a_stream_draws_by_seed_and_step_alone() -> None:
-    program = Program(STREAM, "sequential")
     constants = [jax.tree.map(lambda leaf: leaf[0], member(STREAM, seed)) for seed in (0, 1)]
-    batch = [
-        [np.asarray(program._batch(c, jnp.int32(step), STREAM.task).inputs) for step in range(3)] for c in constants
-    ]
+    batch = [[np.asarray(drawn(step, each).inputs) for step in range(3)] for each in constants]
     for seed in (0, 1):
-        check(STREAM.task, program._batch(constants[seed], jnp.int32(2), STREAM.task))
-    np.testing.assert_array_equal(batch[0][2], program._batch(constants[0], jnp.int32(2), STREAM.task).inputs)
+        check(STREAM.task, drawn(2, constants[seed]))
+    np.testing.assert_array_equal(batch[0][2], drawn(2, constants[0]).inputs)
     different = [batch[0][0], batch[0][1], batch[0][2], batch[1][0]]
     assert len({rows.tobytes() for rows in different}) == 4
 
