@@ -88,7 +88,7 @@ def test_seeds_of_what_is_unsettled_double_until_it_is_settled(folder: Path, tmp
         "unsettled": ("reproduced", 12),
         "settled": ("reproduced", 3),
     }
-    assert "12 of 12 seeds hold: 69% to 100%" in json.dumps(results) or "12 of 12" in output + json.dumps(results)
+    assert "12 of 12 seeds hold" in output
     # The same command finds it settled, with other looks it is another question.
     again = invoke("reproduce", "growing/main", *runs, "--until-settled", "--at-most", "24")
     assert members(run) == 2 * 12 + 3
@@ -163,7 +163,7 @@ def test_what_is_recorded_is_not_trained_again(folder: Path, tmp_path: Path) -> 
         "settled": ("reproduced", 5),
     }
     # Whoever looks at that run later sees the recorded seeds too.
-    assert "5 of 5" not in invoke("report", str(tmp_path / "second" / "growing" / "main" / "paper"))
+    assert "5 of 5 seeds hold" in invoke("report", str(tmp_path / "second" / "growing" / "main" / "paper"))
     results = json.loads((tmp_path / "second" / "growing" / "main" / "paper" / "results.json").read_text())
     assert len(results["claims"][0]["values"]) == 5
 
