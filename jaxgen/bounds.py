@@ -91,14 +91,21 @@ class Bounds:
 Number = float | Bounds
 
 
-def number(value: float) -> str:
-    """Formats a number for people: four digits; large ones as whole numbers with thousands separators."""
+def number(value: Number) -> str:
+    """Formats a number for people: four digits, large ones as whole numbers with thousands separators, or bounds."""
+    if isinstance(value, Bounds):
+        return str(value)
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def ends(value: Number) -> tuple[float, float]:
     """Returns the lower and the upper bound of a number."""
     return (value.low, value.high) if isinstance(value, Bounds) else (float(value), float(value))
+
+
+def between(low: float, high: float, *, why: str = "") -> Number:
+    """Returns the number if its bounds are equal, else the bounds."""
+    return low if low == high else Bounds(low, high, why)
 
 
 def least(values: Iterable[Number]) -> Number:
@@ -116,9 +123,8 @@ def _known(values: Iterable[Number], of: Callable[[Iterable[float]], float]) -> 
     if not values:
         raise Censored("there is no number to compare")
     lows, highs = zip(*map(ends, values), strict=True)
-    low, high = of(lows), of(highs)
     why = next((each.why for each in values if isinstance(each, Bounds)), "")
-    return low if low == high else Bounds(low, high, why)
+    return between(of(lows), of(highs), why=why)
 
 
 def _positive(low: float, high: float) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from jaxgen.config import (
@@ -232,6 +232,18 @@ class Trajectory:
     def depth(self) -> int:
         """Returns the number of its ancestors."""
         return 0 if self.parent is None else 1 + self.parent.depth()
+
+
+def with_parents(conditions: Sequence[Condition], names: Iterable[str]) -> set[str]:
+    """Returns the names, and those of the conditions that these start from, at any depth."""
+    by_name = {each.name: each for each in conditions}
+    found = set()
+    for name in names:
+        needed: str | None = name
+        while needed is not None:
+            found.add(needed)
+            needed = by_name[needed].start.parent()
+    return found
 
 
 def identity_of(

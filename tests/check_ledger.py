@@ -16,17 +16,16 @@ from typing import Any, NamedTuple
 
 import click
 
-from jaxgen.condition import Condition
+from jaxgen.condition import with_parents
 from jaxgen.experiment import Claim, Experiment
 from jaxgen.ledger.discovery import FoundPaper, discover
-from jaxgen.ledger.record import recorded
+from jaxgen.ledger.record import judge_recorded, recorded
 from jaxgen.ledger.reproduce import reproduce
-from jaxgen.ledger.results import read_results, table_file
+from jaxgen.ledger.results import minutes_of, read_results
 from jaxgen.ledger.runs import Request
 from jaxgen.ledger.stated import TUNING
-from jaxgen.ledger.verdict import judge_all, verdict_json
+from jaxgen.ledger.verdict import verdict_json
 from jaxgen.run.arguments import RunArguments, SilentObserver
-from jaxgen.table import Table
 
 SETTLED = ("reproduced", "not reproduced")
 
@@ -48,14 +47,8 @@ def check_tables() -> tuple[int, list[str]]:
     for found in discover().papers.values():
         for scale, experiment in recorded(found):
             entry = read_results(found.folder, scale)[experiment.name]
-            table = Table.load(table_file(found.folder, scale, experiment.name))
-            seeds = {
-                name: sorted(int(seed) for each in of for seed in each["seeds"])
-                for name, of in entry["conditions"].items()
-            }
-            verdicts = judge_all(experiment.claims, table, scale, seeds=seeds, looks=entry.get("looks", 1))
             there = {each["claim"]: each for each in entry["claims"]}
-            for verdict in verdicts:
+            for verdict in judge_recorded(found, experiment, scale, entry):
                 now = json.loads(json.dumps(verdict_json(verdict)))
                 before = there.get(verdict.claim, {})
                 count += 1
@@ -74,31 +67,16 @@ def settled() -> list[Recorded]:
             by_name = {each.name: each for each in experiment.claims}
             for verdict in entry["claims"]:
                 if verdict["outcome"] in SETTLED and verdict["claim"] in by_name:
-                    needed = _with_parents(experiment.at_scale(scale), verdict["conditions"])
-                    minutes = sum(_minutes(entry["conditions"].get(each.name, [])) for each in needed)
+                    needed = with_parents(experiment.at_scale(scale), verdict["conditions"])
+                    minutes = sum(minutes_of(entry["conditions"].get(name, [])) for name in needed)
                     claim = by_name[verdict["claim"]]
                     found_claims.append(Recorded(found, experiment, scale, claim, verdict, minutes))
     return sorted(found_claims, key=lambda each: each.minutes)
 
 
-def _minutes(recordings: list[dict[str, Any]]) -> float:
-    return sum(each["minutes"] * len(each["seeds"]) / each["trained_together"] for each in recordings)
-
-
-def _with_parents(conditions: tuple[Condition, ...], names: list[str]) -> list[Condition]:
-    by_name = {each.name: each for each in conditions}
-    needed = {name for name in names if name in by_name}
-    for name in list(needed):
-        parent = by_name[name].start.parent()
-        while parent is not None:
-            needed.add(parent)
-            parent = by_name[parent].start.parent()
-    return [each for each in conditions if each.name in needed]
-
-
 def train_anew(each: Recorded, first_seed: int, runs: Path) -> str:
     """Returns the outcome of a claim with fresh seeds, as many as it rests on."""
-    names = tuple(one.name for one in _with_parents(each.experiment.at_scale(each.scale), each.verdict["conditions"]))
+    names = tuple(with_parents(each.experiment.at_scale(each.scale), each.verdict["conditions"]))
     scale = dataclasses.replace(each.experiment.scales[each.scale], only=names)
     alone = dataclasses.replace(each.experiment, claims=(each.claim,), scales={each.scale: scale}, figures=())
     request = Request(

@@ -420,5 +420,5 @@ def test_a_small_size_reaches_every_part_and_enlarges_none() -> None:
 def test_decay_is_told_beside_the_papers() -> None:
     decaying = condition("decaying", optimizer=AdamW(learning_rate=0.01, weight_decay=2.0), steps=1000)
     whole = experiment(decaying, condition(optimizer=SGD(learning_rate=0.1)), mini=Scale(set={"steps": 100}))
-    assert [whole.decay_of(each) for each in whole.at_scale("paper")] == ["20", ""]
-    assert [whole.decay_of(each) for each in whole.at_scale("mini")] == ["2 (paper 20)", ""]
+    assert whole.decays(whole.at_scale("paper")) == ["20", ""]
+    assert whole.decays(whole.at_scale("mini")) == ["2 (paper 20)", ""]

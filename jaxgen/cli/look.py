@@ -91,10 +91,9 @@ def _show_conditions(experiment: Experiment, scale: str) -> None:
         _say(f"'{condition.name}': {', '.join(own) or 'the same'}")
     if len(conditions) > 20:
         _say(f"... and {len(conditions) - 20} more")
-    decays = {each.name: decay for each in conditions[:20] if (decay := experiment.decay_of(each))}
-    if decays:
-        told = ", ".join(f"'{name}' {decay}" for name, decay in decays.items())
-        _say(f"learning rate x decay x steps, for which grokking waits: {told}")
+    decays = zip(conditions[:20], experiment.decays(conditions[:20]), strict=True)
+    if told := [f"'{each.name}' {decay}" for each, decay in decays if decay]:
+        _say(f"learning rate x decay x steps, for which grokking waits: {', '.join(told)}")
 
 
 def _show_claims(found: FoundPaper, experiment: Experiment) -> None:

@@ -254,17 +254,16 @@ def _run_all(
     _, why = environment.enable_compile_cache()
     if why:
         _say(console, why)
-    for experiment, request, path in todo:
+    known = [_recorded(found, experiment, request) for experiment, request, _ in todo]
+    for (experiment, request, path), recorded in zip(todo, known, strict=True):
         processes.told(functools.partial(sources.check_unchanged, path, found.folder, accept=accept_changed_code))
-        recorded = _recorded(found, experiment, request)
         processes.told(functools.partial(check, request.conditions(experiment), path, arguments, recorded))
     done: list[Reproduction] = []
     broken: list[str] = []
-    for experiment, request, path in todo:
+    for (experiment, request, path), recorded in zip(todo, known, strict=True):
         console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}", end="")
         _say(console, f", in {_shown(path)}")
         preemption.way_back = f"jaxgen resume {_shown(path)}"
-        recorded = _recorded(found, experiment, request)
         last: Reproduction | None = None
         try:
             with ProgressDisplay(console, preemption) as display:
@@ -290,11 +289,11 @@ def _run_all(
         if last is None:
             continue
         done.append(last)
-        broken += _conclude(found, done[-1], console)
+        broken += _conclude(found, last, console)
         if record and not broken:
             from jaxgen.ledger.record import record_results
 
-            _say(console, f"recorded in {record_results(found, done[-1])}")
+            _say(console, f"recorded in {record_results(found, last)}")
     if len(done) > 1:
         path = done[0].path.parents[1] / f"{done[0].path.name}.html"
         _write_report(path, found, done)

@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from jaxgen.bounds import Bounds, Censored, Number, ends, number
+from jaxgen.bounds import Bounds, Censored, Number, between, ends, number
 from jaxgen.errors import UserError, shown
 from jaxgen.experiment.intervals import fewest, mean_ends, median_ends, rate_ends, t_quantile
 
@@ -87,6 +87,8 @@ class Claim:
     """
 
     kind: ClassVar[str]
+    # Whether the interval of an estimate is in the unit of the values; else it is of the rate of seeds.
+    in_unit_of_values: ClassVar[bool] = True
 
     name: str
     says: str  # the claim in words
@@ -135,6 +137,7 @@ class EverySeed(Claim):
     """
 
     kind: ClassVar[str] = "every"
+    in_unit_of_values: ClassVar[bool] = False
 
     rate: float = 0.5
 
@@ -176,7 +179,7 @@ class Typical(Claim):
         lows, highs = _ends(values)
         if len(values) < MEDIAN_FROM:
             return _of_mean(lows, highs, self.expect, level)
-        point = _between(statistics.median(lows), statistics.median(highs))
+        point = between(statistics.median(lows), statistics.median(highs))
 
         def holds(seeds: int) -> bool | None:
             return _inside(*median_ends(lows, highs, level, seeds), self.expect)
@@ -187,7 +190,7 @@ class Typical(Claim):
 
     def told(self, estimate: Estimate, seeds: int) -> str:
         middle = "median" if seeds >= MEDIAN_FROM else "mean"
-        return f"{middle} {_text(estimate.point)} ({_range(estimate)}) of {seeds} seeds"
+        return f"{middle} {number(estimate.point)} ({_range(estimate)}) of {seeds} seeds"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -215,11 +218,11 @@ class Compare(Claim):
             return _of_mean(lows, highs, self.expect, level, strictly=True)
         expect = Expect(at_least=_log(self.expect.at_least), at_most=_log(self.expect.at_most))
         of_logs = _of_mean([_log(each) for each in lows], [_log(each) for each in highs], expect, level, strictly=True)
-        point = _between(*(math.exp(end) for end in ends(of_logs.point)))
+        point = between(*(math.exp(end) for end in ends(of_logs.point)))
         return dataclasses.replace(of_logs, point=point, low=math.exp(of_logs.low), high=math.exp(of_logs.high))
 
     def told(self, estimate: Estimate, seeds: int) -> str:
-        return f"{self.by} {_text(estimate.point)} ({_range(estimate)}) of {seeds} seeds"
+        return f"{self.by} {number(estimate.point)} ({_range(estimate)}) of {seeds} seeds"
 
 
 def _answer(expect: Expect, value: Number) -> bool | None:
@@ -238,15 +241,11 @@ def _log(value: float) -> float:
     return math.log(value) if value > 0 else -math.inf
 
 
-def _between(low: float, high: float) -> Number:
-    return low if low == high else Bounds(low, high)
-
-
 def _of_mean(
     lows: Sequence[float], highs: Sequence[float], expect: Expect, level: float, *, strictly: bool = False
 ) -> Estimate:
     low, high = mean_ends(lows, highs, level)
-    point = _between(*(math.fsum(each) / len(each) for each in (lows, highs)))
+    point = between(*(math.fsum(each) / len(each) for each in (lows, highs)))
     holds = _inside(low, high, expect, strictly=strictly)
     more = None
     if holds is None and low > -math.inf and high < math.inf and not isinstance(point, Bounds):
@@ -271,10 +270,6 @@ def _inside(low: float, high: float, expect: Expect, *, strictly: bool = False) 
 def _distance(point: float, expect: Expect) -> float:
     """Returns how far a number is from the nearest bound."""
     return min(abs(point - bound) for bound in (expect.at_least, expect.at_most) if math.isfinite(bound))
-
-
-def _text(value: Number) -> str:
-    return str(value) if isinstance(value, Bounds) else number(value)
 
 
 def _range(estimate: Estimate) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jaxgen.bounds import number
@@ -57,17 +57,19 @@ class Experiment:
     def _all_conditions(self) -> list[Condition]:
         return [each for part in self.conditions for each in (part.conditions() if isinstance(part, Sweep) else [part])]
 
-    def decay_of(self, condition: Condition) -> str:
-        """Returns learning rate x weight decay x steps of a condition, and of the paper's own where that is another.
+    def decays(self, conditions: Iterable[Condition]) -> list[str]:
+        """Returns learning rate x weight decay x steps of conditions, and of the paper's own where that is another.
 
         What waits for weight decay to act, as grokking does, is as far as this number says. Nothing without decay.
         """
-        paper = {each.name: each for each in self._all_conditions()}.get(condition.name, condition)
-        here, there = (each.optimizer.decay_a_step() * each.steps for each in (condition, paper))
-        if not here:
-            return ""
-        same = not there or abs(here / there - 1) < 1e-9
-        return number(here) if same else f"{number(here)} (paper {number(there)})"
+        paper = {each.name: each for each in self._all_conditions()}
+        found = []
+        for condition in conditions:
+            own = paper.get(condition.name, condition)
+            here, there = (each.optimizer.decay_a_step() * each.steps for each in (condition, own))
+            same = not there or abs(here / there - 1) < 1e-9
+            found.append("" if not here else number(here) if same else f"{number(here)} (paper {number(there)})")
+        return found
 
     def at_scale(
         self,

@@ -23,10 +23,17 @@ from jaxgen.ledger.discovery import FoundPaper
 from jaxgen.ledger.index import read_index, write_index
 from jaxgen.ledger.recorded import recorded_rows
 from jaxgen.ledger.reproduce import Reproduction, withheld
-from jaxgen.ledger.results import RECORDED_SCALES, figure_file, read_results, results_file, table_file
+from jaxgen.ledger.results import (
+    RECORDED_SCALES,
+    figure_file,
+    read_results,
+    recorded_seeds,
+    results_file,
+    table_file,
+)
 from jaxgen.ledger.runs import Request, Run
 from jaxgen.ledger.stated import TUNING, Stated, now, stated_since
-from jaxgen.ledger.verdict import judge_all, verdict_json
+from jaxgen.ledger.verdict import Verdict, judge_all, verdict_json
 from jaxgen.storage.files import write_json, write_text
 from jaxgen.table import Table
 
@@ -49,10 +56,9 @@ def refuse_to_record(found: FoundPaper, experiment: Experiment, request: Request
         raise UserError(f"--record: a run of {experiment.name} is not recorded when {reason}")
     entry = read_results(found.folder, request.scale).get(experiment.name, {"conditions": {}})
     own = {each.name: set(each.seeds) for each in experiment.at_scale(request.scale)}
+    alike = _kept(entry["conditions"], conditions, {})
     for each in conditions:
-        recordings = entry["conditions"].get(each.name, [])
-        there = {int(seed) for recording in recordings for seed in recording["seeds"]}
-        kept = {int(seed) for recording in _kept(recordings, conditions, each, ()) for seed in recording["seeds"]}
+        there, kept = (recorded_seeds(of.get(each.name, [])) for of in (entry["conditions"], alike))
         if kept < there and not own[each.name] <= set(each.seeds):
             raise UserError(
                 f"--record: seeds {', '.join(map(str, sorted(there - kept)))} of '{each.name}' are recorded with other "
@@ -67,16 +73,13 @@ def record_results(found: FoundPaper, done: Reproduction) -> Path:
     fresh = _finished(done, recorded_before)
     results = read_results(found.folder, scale)
     entry = results.get(experiment.name, {"conditions": {}, "claims": []})
-    recordings = {}
-    for each in done.conditions:
-        new = [fresh[each.name]] if each.name in fresh else []
-        old = _kept(entry["conditions"].get(each.name, []), done.conditions, each, new)
-        if old + new:
-            recordings[each.name] = old + new
+    recordings = _kept(entry["conditions"], done.conditions, fresh)
+    for name, facts in fresh.items():
+        recordings[name] = [*recordings.get(name, []), facts]
     csv = table_file(found.folder, scale, experiment.name)
     old_table = Table.load(csv) if csv.exists() else Table.of([])
-    added = {name: {int(seed) for seed in facts["seeds"]} for name, facts in fresh.items()}
-    kept = {name: seeds - added.get(name, set()) for name, seeds in _seeds(recordings).items()}
+    added = {name: recorded_seeds([facts]) for name, facts in fresh.items()}
+    kept = {name: recorded_seeds(of) - added.get(name, set()) for name, of in recordings.items()}
     table = Table.concat([old_table.of_seeds(kept), done.table.of_seeds(added)])
     write_text(csv, table.csv())
     entry["conditions"] = recordings
@@ -92,28 +95,33 @@ def record_results(found: FoundPaper, done: Reproduction) -> Path:
     return path
 
 
-def _seeds(recordings: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, set[int]]:
-    """Returns the recorded seeds of every condition."""
-    return {name: {int(seed) for each in of for seed in each["seeds"]} for name, of in recordings.items()}
-
-
 def _kept(
-    recordings: Sequence[dict[str, Any]], conditions: Sequence[Condition], condition: Condition, new: Sequence[Any]
-) -> list[dict[str, Any]]:
-    """Returns of a condition's recordings the seeds that its present settings would train alike, and that are not
-    recorded anew."""
-    seeds = tuple(sorted({int(seed) for each in recordings for seed in each["seeds"]}))
+    recordings: Mapping[str, Sequence[dict[str, Any]]], conditions: Sequence[Condition], fresh: Mapping[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """Returns of every condition's recordings the seeds that its present settings would train alike, and that are not
+    recorded anew in `fresh`; conditions without any are left out."""
+    seeds = tuple(sorted({seed for of in recordings.values() for seed in recorded_seeds(of)}))
     if not seeds:
-        return []
+        return {}
     wide = trajectories([dataclasses.replace(each, seeds=seeds) for each in conditions])
-    present = {str(each.seed): each.identity for each in wide if each.condition.name == condition.name}
-    replaced = {seed for each in new for seed in each["seeds"]}
-    kept = []
-    for each in recordings:
-        alike = {seed: it for seed, it in each["seeds"].items() if present[seed] == it and seed not in replaced}
-        if alike:
-            kept.append({**each, "seeds": alike})
+    present = {(each.condition.name, str(each.seed)): each.identity for each in wide}
+    kept: dict[str, list[dict[str, Any]]] = {}
+    for name in (each.name for each in conditions):
+        replaced = fresh[name]["seeds"] if name in fresh else {}
+        for each in recordings.get(name, []):
+            alike = {
+                seed: it for seed, it in each["seeds"].items() if present[name, seed] == it and seed not in replaced
+            }
+            if alike:
+                kept.setdefault(name, []).append({**each, "seeds": alike})
     return kept
+
+
+def judge_recorded(found: FoundPaper, experiment: Experiment, scale: str, entry: Mapping[str, Any]) -> list[Verdict]:
+    """Returns the verdicts on a recorded table; `entry` is what is recorded beside it."""
+    table = Table.load(table_file(found.folder, scale, experiment.name))
+    seeds = {name: sorted(recorded_seeds(of)) for name, of in entry["conditions"].items()}
+    return judge_all(experiment.claims, table, scale, seeds=seeds, looks=entry.get("looks", 1))
 
 
 def _judged(
@@ -128,10 +136,8 @@ def _judged(
       entry: its recorded results.
       since: what a run says of its claims.
     """
-    table = Table.load(table_file(found.folder, scale, experiment.name))
     before = {each["claim"]: Stated(each.get("digest", ""), each.get("since", "")) for each in entry["claims"]}
-    seeds = {name: sorted(of) for name, of in _seeds(entry["conditions"]).items()}
-    verdicts = judge_all(experiment.claims, table, scale, seeds=seeds, looks=entry.get("looks", 1))
+    verdicts = judge_recorded(found, experiment, scale, entry)
     first = min((each["recorded"] for of in entry["conditions"].values() for each in of), default=now())
     judged = []
     for claim, verdict in zip(experiment.claims, verdicts, strict=True):

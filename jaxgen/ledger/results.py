@@ -11,6 +11,8 @@ jaxgen has neither tables nor figures.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +50,13 @@ def table_file(folder: Path, scale: str, experiment: str) -> Path:
 def figure_file(folder: Path, scale: str, experiment: str, figure: str) -> Path:
     """Returns where a figure of an experiment is recorded."""
     return folder / "results" / scale / f"{experiment}-{figure}.svg"
+
+
+def recorded_seeds(recordings: Iterable[Mapping[str, Any]]) -> set[int]:
+    """Returns the seeds in some recordings of a condition."""
+    return {int(seed) for each in recordings for seed in each["seeds"]}
+
+
+def minutes_of(recordings: Iterable[Mapping[str, Any]]) -> float:
+    """Returns the minutes that recordings took; members that trained together share theirs."""
+    return math.fsum(each["minutes"] * len(each["seeds"]) / each["trained_together"] for each in recordings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from jaxgen.condition import Condition
+from jaxgen.condition import Condition, with_parents
 from jaxgen.ledger.verdict import Verdict
 
 
@@ -33,12 +33,8 @@ def more_seeds(
     """
     unsettled = {name for each in verdicts if each.outcome == "inconclusive" for name in each.conditions}
     by_name = {each.name: each for each in conditions}
-    for name in list(unsettled):  # a child's seeds are those of its parents
-        parent = by_name[name].start.parent()
-        while parent is not None:
-            unsettled.add(parent)
-            parent = by_name[parent].start.parent()
-    wanted = {name: min(most, 2 * len(by_name[name].seeds)) for name in unsettled}
+    # A child's seeds are those of its parents.
+    wanted = {name: min(most, 2 * len(by_name[name].seeds)) for name in with_parents(conditions, unsettled)}
     if all(count <= len(by_name[name].seeds) for name, count in wanted.items()):
         return None
     return {**grown, **wanted}

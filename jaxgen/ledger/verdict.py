@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from jaxgen.bounds import Bounds, Censored, Number, ends, number
+from jaxgen.bounds import Bounds, Censored, Number, between, ends, number
 from jaxgen.experiment import Claim
 from jaxgen.experiment.claim import LEVEL
 from jaxgen.table import NotMeasured, Table
@@ -53,13 +53,9 @@ class Verdict:
             held = sum(map(bool, values))
             return {0: "no", len(values): "yes"}.get(held, f"yes in {held} of {len(values)}")
         lows, highs = zip(*map(ends, values), strict=True)
-        middle = _text(statistics.median(lows), statistics.median(highs))
+        middle = number(between(statistics.median(lows), statistics.median(highs)))
         whole = (min(lows), max(highs))
-        return middle if len(values) == 1 or math.isinf(whole[0]) else f"{middle} ({_text(*whole)})"
-
-
-def _text(low: float, high: float) -> str:
-    return number(low) if low == high else str(Bounds(low, high))
+        return middle if len(values) == 1 or math.isinf(whole[0]) else f"{middle} ({number(between(*whole))})"
 
 
 def code_failed(error: Exception) -> str:

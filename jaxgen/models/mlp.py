@@ -48,7 +48,7 @@ def dropout(x: jax.Array, rate: float | jax.Array, key: jax.Array) -> jax.Array:
 
 
 # Mesh axes for the last dimensions of each parameter. Hidden widths are sharded: the outputs of each layer, and in the
-# # last layer the inputs.
+# last layer the inputs.
 _BOTH = ("fsdp", "tensor")
 SHARDING_RULES: Rules = ((r"layer_\d+\.(kernel|bias)$", (_BOTH,)), (r"output\.kernel$", (_BOTH, None)))
 

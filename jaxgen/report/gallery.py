@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -12,9 +11,9 @@ from typing import Any
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.ledger.discovery import FoundPaper
-from jaxgen.ledger.results import RECORDED_SCALES, figure_file, read_results
+from jaxgen.ledger.results import RECORDED_SCALES, figure_file, minutes_of, read_results
+from jaxgen.ledger.verdict import OUTCOMES
 
-COUNTED = ("reproduced", "not reproduced", "inconclusive", "untestable at this scale", "not judged")
 HEAD = """# Gallery
 
 One row for each paper and scale with recorded results: its first claim, how many of its claims were
@@ -58,15 +57,15 @@ def ledger(papers: Iterable[FoundPaper], page: Path, text: str) -> str:
         raise UserError(f"{page}: got no marks '<!-- ledger: ... -->' and '<!-- /ledger -->', expected a table in them")
     mark = text[start : text.index("-->", start) + 3]
     rows = [
-        "| paper | scale | claims | " + " | ".join(COUNTED) + " |",
-        "|---" * (3 + len(COUNTED)) + "|",
+        "| paper | scale | claims | " + " | ".join(OUTCOMES) + " |",
+        "|---" * (3 + len(OUTCOMES)) + "|",
     ]
     for found in papers:
         for scale in RECORDED_SCALES:
             if results := read_results(found.folder, scale):
                 count = _outcomes(results)
                 name = f"[{found.paper.title}]({_link(found.folder / '__init__.py', page)}) `{found.paper.slug}`"
-                cells = [name, scale, count.total(), *(count[outcome] for outcome in COUNTED)]
+                cells = [name, scale, count.total(), *(count[outcome] for outcome in OUTCOMES)]
                 rows.append(f"| {' | '.join(map(str, cells))} |")
     return text[:start] + "\n".join([mark, *rows, ""]) + text[end:]
 
@@ -82,8 +81,6 @@ def _row(found: FoundPaper, scale: str, results: dict[str, Any], page: Path) -> 
     first = next(claim for each in experiments for claim in each.claims)
     count = _outcomes(results)
     conditions = [facts for entry in results.values() for of in entry["conditions"].values() for facts in of]
-    # Members that trained together share their minutes.
-    minutes = math.fsum(facts["minutes"] * len(facts["seeds"]) / facts["trained_together"] for facts in conditions)
     slug = found.paper.slug
     cells = [
         _thumbnail(found, scale, experiments, page),
@@ -91,7 +88,7 @@ def _row(found: FoundPaper, scale: str, results: dict[str, Any], page: Path) -> 
         f"[arXiv:{found.paper.arxiv}](https://arxiv.org/abs/{found.paper.arxiv}). {first.says} ({first.place})",
         ", ".join(f"{number} {outcome}" for outcome, number in count.most_common()),
         f"`jaxgen reproduce {slug} --scale {scale}`",
-        f"{minutes:.0f}",
+        f"{minutes_of(conditions):.0f}",
         "; ".join(sorted({facts["device"] for facts in conditions})),
     ]
     return f"| {' | '.join(cells)} |\n"

@@ -216,7 +216,7 @@ def _splits(table: Table) -> list[str]:
 def _condition_rows(part: ExperimentReport, splits: Sequence[str]) -> list[dict[str, Any]]:
     finals = [part.table.finals(f"accuracy/{split}").to_dict() for split in splits]
     rows = []
-    for condition in part.conditions:
+    for condition, decay in zip(part.conditions, part.experiment.decays(part.conditions), strict=True):
         measured = set(part.table.condition(condition.name).seeds())
         seeds = [seed for seed in condition.seeds if seed in measured]
         places = [(condition.name, seed) for seed in seeds]
@@ -224,7 +224,7 @@ def _condition_rows(part: ExperimentReport, splits: Sequence[str]) -> list[dict[
             {
                 "name": condition.name,
                 "steps": f"{condition.steps:,}",
-                "decay": part.experiment.decay_of(condition),
+                "decay": decay,
                 "seeds": f"{len(seeds)} of {len(condition.seeds)}",
                 "accuracies": [_spread_of([of_split.get(place) for place in places]) for of_split in finals],
             }

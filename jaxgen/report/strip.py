@@ -20,12 +20,12 @@ def strip(claim: Claim, verdict: Verdict) -> Markup:
     A dot is a seed; of one that is only known to be beyond a number, an arrow points there. What is expected is the
     shaded part, the bar below is the interval, and a diamond is the paper's value.
     """
-    if claim.kind == "every" and all(isinstance(value, bool) for value in verdict.values.values()):
+    if all(isinstance(value, bool) for value in verdict.values.values()):
         return Markup("")
     known = [end for value in verdict.values.values() for end in ends(value) if math.isfinite(end)]
     if not known:
         return Markup("")
-    interval = [end for end in (verdict.low, verdict.high) if math.isfinite(end) and claim.kind != "every"]
+    interval = [end for end in (verdict.low, verdict.high) if math.isfinite(end) and claim.in_unit_of_values]
     marks = [
         bound for bound in (claim.expect.at_least, claim.expect.at_most, claim.paper_value) if math.isfinite(bound)
     ]
@@ -40,7 +40,7 @@ def strip(claim: Claim, verdict: Verdict) -> Markup:
     if math.isfinite(claim.paper_value):
         parts.append(f'<path class="stated" d="M{place(claim.paper_value):.1f} 19l4 5l-4 5l-4 -5z"/>')
     for seed, value in verdict.values.items():
-        parts.append(_mark(value, place, f"seed {seed}: {value if isinstance(value, Bounds) else number(value)}"))
+        parts.append(_mark(value, place, f"seed {seed}: {number(value)}"))
     told = f"values of the seeds: {verdict.spread()}; expected {claim.expected()}"
     return Markup(
         f'<svg class="strip" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
