@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import socket
+import threading
 import urllib.request
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -36,8 +37,17 @@ def emulator(scheme: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _s3(bucket: str) -> Iterator[None]:
+    from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
 
+    # Amazon's looks whether an object is there and makes it in one step, this one in two.
+    put, one_at_a_time = S3Response.put_object, threading.Lock()
+
+    def put_object(self: S3Response) -> Any:
+        with one_at_a_time:
+            return put(self)
+
+    S3Response.put_object = put_object
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells of every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -50,6 +60,7 @@ def _s3(bucket: str) -> Iterator[None]:
         yield
     finally:
         server.stop()
+        S3Response.put_object = put
 
 
 @contextlib.contextmanager
