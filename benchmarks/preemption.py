@@ -57,8 +57,8 @@ PHASES = [
     ("compiling 24 layers", "deep", "jaxgen.run.loop", "_Training._compile", 1, 2.0),
     ("in a chunk of 24 layers", "deep", "jaxgen.run.reader", "Reader.read", 3, 0.5),
     ("measuring", "shallow", "jaxgen.run.loop", "_Training._measured", 9, 0.0),
-    ("saving 300 MB", "300 MB", "jaxgen.run.keeper", "Keeper.begin_save", 1, 0.2),
-    ("in a chunk, with 300 MB to save", "300 MB", "jaxgen.run.reader", "Reader.read", 9, 0.1),
+    ("saving 300 MB", "300-MB", "jaxgen.run.keeper", "Keeper.begin_save", 1, 0.2),
+    ("in a chunk, with 300 MB to save", "300-MB", "jaxgen.run.reader", "Reader.read", 9, 0.1),
     ("analysing", "shallow", "jaxgen.ledger.reproduce", "_analyse", 1, 0.0),
     ("writing the report", "shallow", "jaxgen.cli.train", "_write_report", 1, 0.0),
 ]

@@ -58,7 +58,7 @@ class Watch(SilentObserver):
 def main() -> None:
     """Print the table."""
     print(f"{'state':>8} {'saves':>6} {'blocked %':>10} {'slowed %':>9}   the run's own words")
-    for name in ("5 MB", "300 MB"):
+    for name in ("5-MB", "300-MB"):
         with tempfile.TemporaryDirectory(prefix="saving-") as root:
             os.environ["JAXGEN_EXPERIMENTS"] = str(write_survival_paper(Path(root)))
             _, (experiment,) = find(f"survival/{name}")
