@@ -12,19 +12,19 @@ means of their own label (Sec. 4.2.2, Fig. 3). The test error is then at most ex
 n^2 |mu|^2 or more, and an initialisation that is very small against the step.
 
 Command: jaxgen reproduce xor-benign
-Took: see results/, which hold minutes and device of every experiment. `figures` and `slope` are not recorded yet.
+Took: see results/, which hold minutes and device of every experiment. `alignment` and `slope` are not recorded yet.
 Came out: see the verdicts of `jaxgen show xor-benign`.
 
 Setting: x = c + N(0, I_p), c one of +-mu1 (label +1) and +-mu2 (label -1), mu1 orthogonal to mu2, both
 of length |mu|; each training label is flipped with probability 0.15. f(x) = sum of a_j ReLU(<w_j, x>)
 over m = 128 neurons, a_j = +-1/sqrt(m) fixed, no biases, w_j from N(0, 1e-5^2 I); mean logistic loss,
-full-batch gradient descent, step 0.1, 100 steps. Clean test labels. Twenty seeds. `figures` has the setting of
+full-batch gradient descent, step 0.1, 100 steps. Clean test labels. Twenty seeds. `alignment` has the setting of
 the paper's figures (App. A.7): n = 200 training and test examples, p = 40000, |mu| = 2.5 sqrt(n), m = 1000,
 labels flipped with probability 0.05, w_j from N(0, 1e-15^2 I), step 1e-12, up to step 15 (Fig. 2); `slope` has
 that network and step, and chosen n, p and |mu|. Ten seeds.
 
 Deviations, and why:
-- `paper` is the paper's own setting in `figures` alone. In the other experiments it is a chosen one: n, p, |mu|, m,
+- `paper` is the paper's own setting in `alignment` alone. In the other experiments it is a chosen one: n, p, |mu|, m,
   noise, step and initialisation differ from App. A.7, which was not known when they were run. There n = 400,
   p = 20000, |mu| = 20, and a smaller n = 100, p = 4000, |mu| = 16.
 - No p of a size for a CPU meets p >= n^2 |mu|^2; that of the paper's figures does not either.
@@ -260,9 +260,9 @@ def own_over_other(steps: int) -> Value:
     return lambda t: own(t) / other(t)
 
 
-figures = Experiment(
-    name="figures",
-    title="The figures' own setting: neurons align with their cluster means within fifteen steps",
+alignment = Experiment(
+    name="alignment",
+    title="In the setting of the paper's figures neurons align with their cluster means within fifteen steps",
     conditions=(
         of_the_paper(
             "paper", n=200, p=40_000, mu=2.5 * 200**0.5, test=200,
@@ -440,5 +440,5 @@ PAPER = Paper(
     authors="Zhiwei Xu, Yutong Wang, Spencer Frei, Gal Vardi, Wei Hu",
     year=2024,
     arxiv="2310.02541",
-    experiments=(grokking, signal, initialisation, figures, slope),
+    experiments=(grokking, signal, initialisation, alignment, slope),
 )
