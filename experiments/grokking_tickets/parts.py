@@ -1,4 +1,4 @@
-"""The network on embeddings, masks of networks before training, and starts of a ticket's norm."""
+"""The network on embeddings, masks of networks before training, starts of a ticket's norm, and a spectrum's entropy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from jaxgen.config import Positive, PositiveInt
 from jaxgen.errors import UserError
+from jaxgen.measures.config import Measure
 from jaxgen.models.config import Activation, OneAnswerConfig
 from jaxgen.starts import Mask, Transform
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from flax import linen as nn
     from jax.typing import DTypeLike
 
+    from jaxgen.measures.evaluation import Evaluation
     from jaxgen.models.sharding import Rules
     from jaxgen.starts.transforms import Examples, Start
     from jaxgen.tasks.base import TaskShape
@@ -122,3 +124,26 @@ class MatchNorm(Transform):
         other = apply_transforms(given, self.of, examples, key)
         factor = norm(other.params, self.norm) / norm(start.params, self.norm)
         return start._replace(params=scaled(start.params, factor))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FourierEntropy(Measure):
+    """How few frequencies the neurons of an `EmbeddingMLPConfig` read their numbers with: `fourier_entropy`.
+
+    The weights from the V numbers to a neuron, through the embedding, have the amplitudes |F(k)|, k from 1 to V // 2;
+    p is these over their sum. The entropy -sum p log p, in nats, is averaged over the neurons that are not cut off: 0
+    where each has one frequency (arXiv 2310.19470v3, Sec. 5.2). `fourier_entropy_softmax` is what the authors' code
+    computes in its place: -sum p log softmax(p), over all frequencies but the last.
+    """
+
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from .measures import fourier_entropy
+
+        return fourier_entropy(evaluation)
+
+    def keys(self, condition: Any) -> frozenset[str]:
+        return frozenset({"fourier_entropy", "fourier_entropy_softmax"})
+
+    def check(self, condition: Any) -> None:
+        if not isinstance(condition.model, EmbeddingMLPConfig):
+            raise UserError(f"FourierEntropy: got {type(condition.model).__name__}, expected an EmbeddingMLPConfig")

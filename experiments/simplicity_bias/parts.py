@@ -1,11 +1,12 @@
-"""Ensembles of networks, and the accuracy on attacked examples."""
+"""Ensembles of networks, convolutional and recurrent ones, and the accuracy on attacked examples."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from jaxgen.config import Range, added
+from jaxgen.config import PositiveInt, Range, added
 from jaxgen.errors import UserError, nearest
 from jaxgen.measures.config import Analysis, Row
 from jaxgen.models.config import MLPConfig, OneAnswerConfig
@@ -48,6 +49,68 @@ class EnsembleConfig(OneAnswerConfig):
         from .network import Ensemble
 
         return Ensemble(self, shape, compute_dtype)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _FeatureConfig(OneAnswerConfig):
+    """A network that reads features alone, without dropout."""
+
+    def validate(self) -> None:
+        if self.dropout:
+            raise UserError(f"model.dropout: got {self.dropout}, a {type(self).__name__} has none; use an MLPConfig")
+
+    def check_shape(self, shape: TaskShape) -> None:
+        super().check_shape(shape)
+        if not shape.features:
+            raise UserError(f"model: a {type(self).__name__} reads features, the task gives tokens; use an MLPConfig")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvolutionalConfig(_FeatureConfig):
+    """The authors' `CNNClassifier`: S features as one channel of length S.
+
+    One convolution of `kernel` taps to `channels`, padded to the same length, ReLU; then a linear layer back to width
+    S, ReLU, and the output. Weights and biases are uniform(+-1/sqrt(fan_in)), as in torch.
+    """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"channels": 2}
+
+    channels: PositiveInt
+    kernel: PositiveInt
+
+    def validate(self) -> None:
+        super().validate()
+        if self.kernel % 2 == 0:
+            raise UserError(f"model.kernel: got {self.kernel}, expected an odd number: as much padding on either side")
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from .network import Convolutional
+
+        return Convolutional(self, shape, compute_dtype)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecurrentConfig(_FeatureConfig):
+    """The authors' `GRUClassifier`: S features as a sequence of S / `chunk` steps.
+
+    One GRU of `hidden` units from a state of 0; the output reads its last state. All weights and biases of the GRU are
+    uniform(+-1/sqrt(hidden)), as in torch.
+    """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"hidden": 8, "chunk": 1}
+
+    hidden: PositiveInt
+    chunk: PositiveInt = 1
+
+    def check_shape(self, shape: TaskShape) -> None:
+        super().check_shape(shape)
+        if shape.length % self.chunk:
+            raise UserError(f"model.chunk: got {self.chunk}, expected a divisor of the {shape.length} features")
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from .network import Recurrent
+
+        return Recurrent(self, shape, compute_dtype)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

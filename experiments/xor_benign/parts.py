@@ -1,4 +1,4 @@
-"""The paper's two-layer network, and how near it is to a linear function."""
+"""The paper's two-layer network, how near it is to a linear function, and where its neurons point."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxgen.config import Positive, PositiveInt
 from jaxgen.errors import UserError
 from jaxgen.measures.config import Measure, check_two_classes
 from jaxgen.models.config import MLPConfig, OneAnswerConfig
-from jaxgen.tasks import TaskShape
+from jaxgen.tasks import TaskShape, XORClusterTask
 
 if TYPE_CHECKING:
     import jax
@@ -84,4 +84,28 @@ class LinearFit(Measure):
             raise UserError(
                 f"LinearFit: got {type(condition.model).__name__}, expected a TwoLayerConfig, or an MLPConfig of one "
                 "ReLU layer with neither biases nor BatchNorm, on features"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Alignment(Measure):
+    """Where the neurons of a `TwoLayerConfig` point: `alignment.own` and `alignment.other`.
+
+    The mean over the neurons of |cos| of the angle between w_j and a cluster mean: `own` is mu1 for neurons of
+    a_j > 0 and mu2 for those of a_j < 0, the clusters that such a neuron should answer to; `other` the other one.
+    """
+
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from .measures import alignment
+
+        return alignment(evaluation)
+
+    def keys(self, condition: Any) -> frozenset[str]:
+        return frozenset({"alignment.own", "alignment.other"})
+
+    def check(self, condition: Any) -> None:
+        if not isinstance(condition.model, TwoLayerConfig) or not isinstance(condition.task, XORClusterTask):
+            raise UserError(
+                f"Alignment: got {type(condition.model).__name__} on {type(condition.task).__name__}, expected a "
+                "TwoLayerConfig on an XORClusterTask"
             )
