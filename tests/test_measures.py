@@ -12,9 +12,9 @@ import pytest
 from jaxgen.condition import Condition, Stop
 from jaxgen.errors import UserError
 from jaxgen.experiments.corrupted_modadd.measures import inverse_participation_ratio
-from jaxgen.experiments.corrupted_modadd.parts import NeuronIPR, PruneNeurons
-from jaxgen.experiments.nanda_modadd.measures import explained_variance, fourier_norms, gini
-from jaxgen.experiments.nanda_modadd.parts import ProgressMeasures
+from jaxgen.experiments.corrupted_modadd.parts import NeuronIPR, NormByIPR, PruneNeurons
+from jaxgen.experiments.nanda_modadd.measures import components, explained_variance, fourier_norms, gini
+from jaxgen.experiments.nanda_modadd.parts import AblateFrequencies, ProgressMeasures
 from jaxgen.measures.config import Accuracy, Analysis, Loss, Measure, WeightNorm
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots, Variables
 from jaxgen.models.config import MLPConfig, ModelConfig, TransformerConfig
@@ -246,6 +246,46 @@ def test_a_neuron_s_ratio_is_the_mean_of_its_three_weights() -> None:
     assert numbers(NeuronIPR(threshold=0.8), evaluation)["low_ipr_fraction"] == pytest.approx(2 / 3)
 
 
+def normed(*steps: tuple[list[np.ndarray], list[float]], **bounds: float) -> dict[tuple[int, str], float]:
+    """The rows of `NormByIPR` of networks at steps 0, 10, ...: neurons of one vector each, and their scales."""
+    variables: list[Variables] = []
+    for neurons, scales in steps:
+        vectors = np.array(neurons)
+        params = {"layer_0": {"kernel": np.stack([vectors.T] * 2)}, "output": {"kernel": vectors}}
+        variables.append({"params": {**params, "norm_0": {"scale": np.array(scales)}}})
+    config = dataclasses.replace(squared_mlp(len(steps[0][1])), batch_norm=True)
+    as_arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), variables)
+    return table_of(NormByIPR(**bounds), members(addition(13), config, as_arrays))
+
+
+WAVE, SPIKE = np.cos(2 * np.pi * 2 * np.arange(13) / 13), np.eye(13)[3]  # of IPR 1 and 1/7
+CORRELATION, PERIODIC, APERIODIC = "norm_ipr_correlation", "norm_scale.periodic", "norm_scale.aperiodic"
+
+
+def test_batch_norm_scales_are_averaged_by_size_over_each_kind_of_neuron() -> None:
+    found = normed(([WAVE, WAVE, SPIKE, SPIKE], [3.0, -5.0, 0.5, -1.5]))
+    # Two values of IPR at a distance d, scales 4 -+ 1 and 1 -+ 0.5: covariance 0.75 d, variances d^2 / 4 and 2.875.
+    correlation = 0.75 / (0.25 * 2.875) ** 0.5
+    expected = {(0, CORRELATION): correlation, (0, PERIODIC): 4, (0, APERIODIC): 1}
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_every_snapshot_has_rows_and_a_kind_without_neurons_has_none() -> None:
+    both = [WAVE + 2 * SPIKE] * 2  # between the two bounds
+    one = ([WAVE, SPIKE], [2.0, 1.0])
+    found = normed(one, ([WAVE, SPIKE], [1.0, 2.0]), ([WAVE, WAVE], [2.0, 1.0]), (both, [1.0, 2.0]))
+    kinds = [(0, PERIODIC), (0, APERIODIC), (10, PERIODIC), (10, APERIODIC), (20, PERIODIC)]
+    assert set(found) == {*kinds, *((step, CORRELATION) for step in (0, 10, 20, 30))}
+    assert [found[step, CORRELATION] for step in (0, 10, 20, 30)] == pytest.approx([1, -1, 0, 0])
+    assert (0, APERIODIC) not in normed(one, low=0.1)
+    assert (0, PERIODIC) not in normed(one, high=1.1)
+
+
+def test_scales_by_ipr_need_batch_norm() -> None:
+    with pytest.raises(UserError, match=r"NormByIPR: .* expected model\.batch_norm=true"):
+        condition(addition(7), squared_mlp(4), analyses=(NormByIPR(),))
+
+
 def memoriser(p: int, noise: int, seed: int = 0) -> Variables:
     """Returns a network of 25 periodic neurons, which add, beside `noise` random ones of small weight."""
     params = trigonometric(p, {3: 5.0}, {3: 5})["params"]
@@ -341,6 +381,66 @@ def test_a_component_that_is_not_key_leaves_the_restricted_loss_alone() -> None:
     every = table_of(ProgressMeasures(neurons=0.1), mixed)
     assert every[0, "key_frequencies"] == 3
     assert every[0, "key_variance"] == pytest.approx(1, rel=1e-4)
+
+
+def test_a_network_without_its_key_frequencies_is_at_chance() -> None:
+    p = 13
+    phases = {2: 5, 5: 5, 3: 3}
+    amplitudes = {2: 3.0, 5: 2.0, 3: 4.0}
+
+    def loss(*frequencies: int) -> float:
+        chosen = {k: amplitudes[k] for k in frequencies}
+        width = sum(phases[k] ** 2 for k in frequencies)
+        return numbers(Loss(), member(addition(p), squared_mlp(width), [trigonometric(p, chosen, phases)]))["loss/test"]
+
+    def ablated(neurons: float, *frequencies: int) -> dict[str, float]:
+        chosen = {k: amplitudes[k] for k in frequencies}
+        width = sum(phases[k] ** 2 for k in frequencies)
+        snapshots = members(addition(p), squared_mlp(width), [{"params": {}}, trigonometric(p, chosen, phases)])
+        found = table_of(AblateFrequencies(neurons=neurons), snapshots)
+        assert {step for step, _ in found} == {10}
+        return {key.removeprefix("ablated_loss."): value for (_, key), value in found.items()}
+
+    chance = math.log(p)
+    assert ablated(0.5, 2, 5) == pytest.approx(
+        {
+            "nothing/test": loss(2, 5),
+            "keys/test": chance,
+            "others/test": loss(2, 5),
+            "one_key/test": loss(2),  # the smaller of two amplitudes matters least
+            "one_other/test": loss(2, 5),
+            "chance": chance,
+        },
+        rel=1e-4,
+    )
+    # The frequency 3 has too few neurons to be key.
+    assert ablated(0.3, 2, 5, 3) == pytest.approx(
+        {
+            "nothing/test": loss(2, 5, 3),
+            "keys/test": loss(3),
+            "others/test": loss(2, 5),
+            "one_key/test": min(loss(2, 3), loss(5, 3)),
+            "one_other/test": max(loss(2, 5), loss(2, 5, 3)),
+            "chance": chance,
+        },
+        rel=1e-4,
+    )
+    assert ablated(1.0, 2, 5)["one_key/test"] == pytest.approx(loss(2, 5), rel=1e-4)  # there is none
+
+
+@pytest.mark.parametrize("p", [7, 8])
+def test_the_components_of_a_frequency_are_projections_on_eight_waves(p: int) -> None:
+    logits = np.random.default_rng(0).normal(size=(p, p, 3))
+    a, b = np.meshgrid(np.arange(p), np.arange(p), indexing="ij")
+    chosen = np.arange(p // 2 + 1) == 2
+    expected = np.zeros_like(logits)
+    w = 2 * np.pi * 2 / p
+    of_a, of_b = (np.cos(w * a), np.sin(w * a)), (np.cos(w * b), np.sin(w * b))
+    for wave in [*of_a, *of_b, *(x * y for x in of_a for y in of_b)]:
+        direction = wave / np.linalg.norm(wave)
+        expected += direction[..., None] * np.einsum("ab,abv->v", direction, logits)
+    found = components(jnp.asarray(logits, jnp.float32), jnp.asarray(chosen))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_key_frequencies_are_those_of_the_last_snapshot() -> None:
@@ -497,9 +597,10 @@ def test_neurons_need_one_hidden_layer_on_two_tokens(task: Task, model: ModelCon
         (ModularTask(p=7, operation="x*y", train_fraction=0.5), TRANSFORMER, "operation 'x\\+y'"),
     ],
 )
-def test_progress_measures_need_one_layer_and_addition(task: Task, model: ModelConfig, problem: str) -> None:
-    with pytest.raises(UserError, match=f"ProgressMeasures: .*{problem}"):
-        condition(task, model, analyses=(ProgressMeasures(),))
+def test_analyses_of_frequencies_need_one_layer_and_addition(task: Task, model: ModelConfig, problem: str) -> None:
+    for analysis in (ProgressMeasures(), AblateFrequencies()):
+        with pytest.raises(UserError, match=f"{type(analysis).__name__}: .*{problem}"):
+            condition(task, model, analyses=(analysis,))
 
 
 def test_a_stopping_rule_looks_at_what_is_measured() -> None:

@@ -1,4 +1,4 @@
-"""How periodic the hidden neurons of a one-hidden-layer MLP are, and what is left after pruning them.
+"""How periodic the hidden neurons of a one-hidden-layer MLP are, how they are scaled, and what pruning leaves.
 
 Shape letters: N neurons, V vocabulary, S the two inputs a and b, K frequencies, F fractions.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from jaxgen.measures.accuracy import accuracy
 from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
 
-from .parts import NeuronIPR, PruneNeurons
+from .parts import NeuronIPR, NormByIPR, PruneNeurons
 
 
 def inverse_participation_ratio(rows_XV: jax.Array) -> jax.Array:
@@ -52,6 +52,21 @@ def prune_neurons(config: PruneNeurons, snapshots: MemberSnapshots) -> list[tupl
         for i, fraction in enumerate(config.fractions)
         for key, values_F in values.items()
     ]
+
+
+def norm_by_ipr(config: NormByIPR, snapshots: MemberSnapshots) -> list[tuple[int, str, float]]:
+    """Returns how BatchNorm scales periodic and aperiodic neurons at every snapshot; see `NormByIPR`."""
+    rows = []
+    for step in sorted(snapshots.variables_by_step):
+        evaluation = snapshots.evaluation(step)
+        ipr_N = np.asarray(_ipr(evaluation), np.float64)
+        scale_N = np.abs(np.asarray(evaluation.variables["params"]["norm_0"]["scale"], np.float64))
+        varied = min(np.ptp(ipr_N), np.ptp(scale_N)) > 0
+        rows.append((step, "norm_ipr_correlation", float(np.corrcoef(ipr_N, scale_N)[0, 1]) if varied else 0.0))
+        for name, of_N in (("periodic", ipr_N > config.high), ("aperiodic", ipr_N < config.low)):
+            if of_N.any():
+                rows.append((step, f"norm_scale.{name}", float(scale_N[of_N].mean())))
+    return rows
 
 
 @functools.partial(jax.jit, static_argnames="lowest")

@@ -68,3 +68,26 @@ class PruneNeurons(Analysis):
 
     def check(self, condition: Any) -> None:
         _check_neurons(self, condition)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NormByIPR(Analysis):
+    """How the BatchNorm after the hidden neurons scales them, by their IPR (To grok or not to grok, Fig. 5).
+
+    For every snapshot `norm_ipr_correlation`, Pearson's between a neuron's IPR and the size of its scale (0 where one
+    of them is constant); and the mean size of the scale of neurons with IPR above `high`, `norm_scale.periodic`, and
+    below `low`, `norm_scale.aperiodic`, where there are such neurons.
+    """
+
+    low: Positive = 0.2
+    high: Positive = 0.8
+
+    def rows(self, snapshots: MemberSnapshots) -> list[Row]:
+        from .measures import norm_by_ipr
+
+        return norm_by_ipr(self, snapshots)
+
+    def check(self, condition: Any) -> None:
+        _check_neurons(self, condition)
+        if not condition.model.batch_norm:
+            raise UserError("NormByIPR: got a model without BatchNorm, expected model.batch_norm=true")

@@ -1,4 +1,4 @@
-"""Progress measures for modular addition (Nanda et al., arXiv 2301.05217, Sec. 5), by FFTs over sums.
+"""Progress measures and ablations for modular addition (Nanda et al., arXiv 2301.05217, Sec. 5 and 4.4), by FFTs.
 
 The projections on cos(w(a + b)) and sin(w(a + b)) keep of a function of (a, b) its mean over the
 pairs of each sum s = a + b mod p, and of that the frequency w. So p x p inputs become p sums, and
@@ -20,7 +20,7 @@ from jaxgen.measures.evaluation import Evaluation, MemberSnapshots
 from jaxgen.models.taps import capture
 from jaxgen.tasks.base import TaskShape
 
-from .parts import ProgressMeasures
+from .parts import AblateFrequencies, ProgressMeasures
 
 
 class SumSpectrum(NamedTuple):
@@ -37,15 +37,45 @@ class SumSpectrum(NamedTuple):
 
 def progress_measures(config: ProgressMeasures, snapshots: MemberSnapshots) -> list[tuple[int, str, float]]:
     """Returns the progress measures of every snapshot; see `ProgressMeasures`."""
-    last = snapshots.evaluation(snapshots.last())
-    followed_KN = jax.device_get(_followed(last))
-    # The slack is for fractions such as 0.06 of 50 neurons, which is not 3 in floats.
-    key_K = _paired(_numbers(snapshots.shape)) & (followed_KN.mean(axis=1) >= config.neurons - 1e-9)
+    key_K = _key_frequencies(config.neurons, snapshots)
     rows = []
     for step in sorted(snapshots.variables_by_step):
         values = jax.device_get(_progress(snapshots.evaluation(step), key_K))
         rows += [(step, key, float(value)) for key, value in values.items()]
     return rows
+
+
+def ablated_losses(config: AblateFrequencies, snapshots: MemberSnapshots) -> list[tuple[int, str, float]]:
+    """Returns the test losses of the last snapshot without some frequencies; see `AblateFrequencies`."""
+    step, p = snapshots.last(), _numbers(snapshots.shape)
+    key_K = _key_frequencies(config.neurons, snapshots)
+    other_K = _paired(p) & ~key_K
+    chosen_XK = jnp.asarray(np.stack([np.zeros_like(key_K), key_K, *np.eye(len(key_K), dtype=bool)]))
+    without_X, alone_X = jax.device_get(_losses_by_frequency(snapshots.evaluation(step), chosen_XK))
+    (whole, keys, *each), others = without_X.tolist(), alone_X.tolist()[1]
+    losses = {
+        "nothing/test": whole,
+        "keys/test": keys,
+        "others/test": others,
+        "one_key/test": min(np.array(each)[key_K].tolist(), default=whole),
+        "one_other/test": max(np.array(each)[other_K].tolist(), default=whole),
+        "chance": float(np.log(p)),
+    }
+    return [(step, f"ablated_loss.{what}", loss) for what, loss in losses.items()]
+
+
+def components(logits_ABV: jax.Array, chosen_K: jax.Array) -> jax.Array:
+    """Returns (A, B, V): the part of the logits in the eight Fourier components of each frequency k chosen.
+
+    They are cos ka, sin ka, cos kb, sin kb, and the four products of one of a and one of b.
+    """
+    p = logits_ABV.shape[0]
+    folded = np.minimum(np.arange(p), p - np.arange(p))
+    a_A1, b_1B = folded[:, None], folded[None]
+    of_one_AB = (a_A1 == b_1B) | (a_A1 == 0) | (b_1B == 0)
+    chosen_AB = of_one_AB & chosen_K[np.maximum(a_A1, b_1B)]
+    spectrum_ABV = jnp.fft.fft2(logits_ABV, axes=(0, 1))
+    return jnp.fft.ifft2(jnp.where(chosen_AB[..., None], spectrum_ABV, 0.0), axes=(0, 1)).real
 
 
 def sum_spectrum(logits_ABV: jax.Array) -> SumSpectrum:
@@ -98,6 +128,14 @@ def fourier_norms(embedding_VD: jax.Array) -> jax.Array:
     return jnp.concatenate([cosines_K, sines_K[_paired(p)]]) / p**0.5
 
 
+def _key_frequencies(neurons: float, snapshots: MemberSnapshots) -> np.ndarray:
+    """Returns (K,) bool: the frequencies that at least the fraction `neurons` of the last snapshot's neurons follow."""
+    followed_KN = jax.device_get(_followed(snapshots.evaluation(snapshots.last())))
+    # The slack is for fractions such as 0.06 of 50 neurons, which is not 3 in floats.
+    key_K: np.ndarray = _paired(_numbers(snapshots.shape)) & (followed_KN.mean(axis=1) >= neurons - 1e-9)
+    return key_K
+
+
 @jax.jit
 def _followed(evaluation: Evaluation) -> jax.Array:
     """Returns (K, N) bool: whether the frequency is the one that explains most of the neuron's variance.
@@ -109,6 +147,25 @@ def _followed(evaluation: Evaluation) -> jax.Array:
     p = _numbers(shape)
     explained_KN = explained_variance(hidden.reshape(p, p, -1).astype(jnp.float32))
     return jax.nn.one_hot(jnp.argmax(explained_KN, axis=0), explained_KN.shape[0], axis=0, dtype=jnp.bool_)
+
+
+@jax.jit
+def _losses_by_frequency(evaluation: Evaluation, chosen_XK: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the test losses (X,) without the frequencies chosen, and of these and the mean over the inputs alone."""
+    p = _numbers(evaluation.shape)
+    inputs_BS, _, targets_BK, _ = (jnp.asarray(column) for column in evaluation.splits["test"])
+    a_B, b_B = inputs_BS[:, 0], inputs_BS[:, 1]
+    logits_ABV = evaluation.logits(_all_inputs(evaluation.shape))[:, 0, :p].reshape(p, p, p)
+    mean_1V = jnp.mean(logits_ABV, axis=(0, 1))[None]
+
+    def losses(chosen_K: jax.Array) -> tuple[jax.Array, jax.Array]:
+        part_BV = components(logits_ABV, chosen_K)[a_B, b_B]
+        both = logits_ABV[a_B, b_B] - part_BV, mean_1V + part_BV
+        without, alone = (jnp.mean(evaluation.loss(of_BV[:, None], targets_BK)) for of_BV in both)
+        return without, alone
+
+    # One after another: side by side, the spectra would not fit into memory.
+    return jax.lax.map(losses, chosen_XK)
 
 
 @jax.jit

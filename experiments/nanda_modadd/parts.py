@@ -1,4 +1,4 @@
-"""Progress measures of modular addition."""
+"""Progress measures of modular addition, and ablations."""
 
 from __future__ import annotations
 
@@ -40,14 +40,46 @@ class ProgressMeasures(Analysis):
         return progress_measures(self, snapshots)
 
     def check(self, condition: Any) -> None:
-        model, task = condition.model, condition.task
-        one_layer = (isinstance(model, TransformerConfig) and model.layers == 1) or (
-            isinstance(model, MLPConfig) and len(model.hidden) == 1
+        _check_addition(self, condition)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AblateFrequencies(Analysis):
+    """Test loss of the last snapshot without some frequencies of its logits (Nanda et al., arXiv 2301.05217, Sec. 4.4).
+
+    A frequency k has eight Fourier components over the p x p inputs: cos and sin of 2 pi k a / p and 2 pi k b / p, and
+    the products of one of a and one of b. Key frequencies are those of `ProgressMeasures`.
+
+    - `ablated_loss.nothing/test`: of the whole network, over its p number outputs;
+    - `ablated_loss.keys/test`: without the components of all key frequencies;
+    - `ablated_loss.others/test`: of these and the mean over the inputs alone;
+    - `ablated_loss.one_key/test`: without the one key frequency that matters least;
+    - `ablated_loss.one_other/test`: without the one other frequency that matters most;
+    - `ablated_loss.chance`: ln p.
+
+    Where there is no such frequency, nothing is left out.
+    """
+
+    neurons: Fraction = 0.02
+
+    def rows(self, snapshots: MemberSnapshots) -> list[Row]:
+        from .measures import ablated_losses
+
+        return ablated_losses(self, snapshots)
+
+    def check(self, condition: Any) -> None:
+        _check_addition(self, condition)
+
+
+def _check_addition(part: Analysis, condition: Any) -> None:
+    name = type(part).__name__
+    model, task = condition.model, condition.task
+    one_layer = (isinstance(model, TransformerConfig) and model.layers == 1) or (
+        isinstance(model, MLPConfig) and len(model.hidden) == 1
+    )
+    if not one_layer:
+        raise UserError(
+            f"{name}: got {model}, expected a TransformerConfig of one layer or an MLPConfig of one hidden layer"
         )
-        if not one_layer:
-            raise UserError(
-                f"ProgressMeasures: got {model}, expected a TransformerConfig of one layer or an MLPConfig of one "
-                "hidden layer"
-            )
-        if not isinstance(task, ModularTask) or task.operation != "x+y" or task.format not in ("a b", "a b ="):
-            raise UserError("ProgressMeasures: expected a ModularTask of operation 'x+y' and format 'a b' or 'a b ='")
+    if not isinstance(task, ModularTask) or task.operation != "x+y" or task.format not in ("a b", "a b ="):
+        raise UserError(f"{name}: expected a ModularTask of operation 'x+y' and format 'a b' or 'a b ='")
