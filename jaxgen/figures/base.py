@@ -12,6 +12,7 @@ from jaxgen.errors import UserError, nearest
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
+    from jaxgen.figures.chart import Chart
     from jaxgen.table import Table
 
 
@@ -42,6 +43,10 @@ class Figure:
           width: the width of the drawing in inches; a narrow one has fewer panels side by side.
         """
         raise NotImplementedError
+
+    def chart(self, table: Table, conditions: Sequence[Condition]) -> Chart | None:
+        """Returns what `draw` draws as data, for the page's interactive chart; None: the drawing alone is shown."""
+        return None
 
     def keys_drawn(self) -> tuple[str, ...]:
         """Returns the table's keys that the figure draws, if its fields name them."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
     from jaxgen.bounds import Number
+    from jaxgen.figures.chart import Chart
     from jaxgen.table import SeedTable, Table
 
 
@@ -36,6 +37,11 @@ class Curves(Figure):
         from jaxgen.figures.lines import draw_curves
 
         return draw_curves(self, table, conditions, width)
+
+    def chart(self, table: Table, conditions: Sequence[Condition]) -> Chart | None:
+        from jaxgen.figures.lines import curves_chart
+
+        return curves_chart(self, table, conditions)
 
     def keys_drawn(self) -> tuple[str, ...]:
         return self.keys
@@ -105,9 +111,24 @@ class BySetting(Figure):
 
         return draw_by_setting(self, table, conditions, width)
 
+    def chart(self, table: Table, conditions: Sequence[Condition]) -> Chart | None:
+        from jaxgen.figures.by_setting import by_setting_chart
+
+        return by_setting_chart(self, table, conditions)
+
     def reading(self) -> str:
         text = "A dot is a seed; line: median over the seeds; band: from the lowest to the highest seed."
-        return text + (" Hollow diamonds: the paper's values." if any(self.paper.values()) else "")
+        return text + (" Hollow: the paper's values." if any(self.paper.values()) else "")
+
+    def for_page(self, table: Table, conditions: Sequence[Condition]) -> tuple[Figure, Table, list[str]]:
+        from jaxgen.figures.by_setting import values_of
+
+        values = values_of(self, table, conditions)
+        rule = "finite and positive" if self.log_y else "finite"
+        said = [f"{values.undrawn} values are not {rule}, and not drawn."] if values.undrawn else []
+        if not values.found and values.why:
+            said.append(f"No condition has a number: {values.why}.")
+        return self, table, said
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
