@@ -29,6 +29,7 @@ from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, repro
 from jaxgen.ledger.runs import Request, Run, load_run, run_directory
 from jaxgen.ledger.settling import more_seeds, planned_looks
 from jaxgen.ledger.stated import TUNING, keep_claims
+from jaxgen.machine import device_name
 from jaxgen.report.mathematics import plain
 from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
 from jaxgen.run.directory import PopulationDirectory
@@ -384,7 +385,7 @@ def _write_report(
         scale=request.scale,
         created=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         command=" ".join(["jaxgen reproduce", ids, f"--scale {request.scale}", *options]),
-        device=environment.device_name(about),
+        device=device_name(about),
         versions=about["versions"],
         commit=_commit(about),
         time=goodput({activity: sum(each.seconds[activity] for each in done) for activity in ACTIVITIES}),

@@ -115,7 +115,7 @@ def step_text(step: float) -> str:
 
 def log_label(text: str) -> str:
     """Returns the label of a logarithmic axis."""
-    return f"{text} (log scale)"
+    return f"{text[:-1]}, log scale)" if text.endswith(")") else f"{text} (log scale)"
 
 
 def accuracy_axis(axes: Sequence[Axes]) -> None:

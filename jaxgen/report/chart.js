@@ -169,7 +169,7 @@
           return low > 0 ? logTicks(low, high, room) : [0, ...logTicks(least, high, Math.max(2, room - 1))];
         },
       } : { space: size };
-      const title = (text, log) => log ? `${text} (log scale)` : text;
+      const title = (text, log) => !log ? text : text.endsWith(")") ? `${text.slice(0, -1)}, log scale)` : `${text} (log scale)`;
       const plot = new uPlot({
         width, height: this.height(width),
         legend: { show: false },

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 from jaxgen.condition import Condition, trajectories
-from jaxgen.config import to_json
 from jaxgen.experiment import Claim, Experiment, Paper
 from jaxgen.figures.axes import NARROW, WIDE
 from jaxgen.figures.draw import draw
+from jaxgen.ledger.settings import differing_settings
 from jaxgen.ledger.verdict import OUTCOMES, Verdict, code_failed, unjudged
 from jaxgen.report.page import chart_json, render_page
 from jaxgen.report.strip import strip
@@ -217,41 +217,11 @@ def _figures(part: ExperimentReport, prefix: str) -> tuple[list[dict[str, Any]],
     return shown, failed, empty
 
 
-def differing_settings(conditions: Sequence[Condition]) -> dict[str, list[str]]:
-    """Returns the settings that differ between the conditions: one text a condition, by dotted key.
-
-    What only looks at a run (snapshots, analyses) is left out.
-    """
-    apart = ("kind", "name", "seeds", "steps", "snapshots", "analyses")
-    flat = [_flatten(to_json(each, complete=True)) for each in conditions]
-    keys = dict.fromkeys(key for fields in flat for key in fields if key not in apart)
-    found = {key: [fields.get(key, "–") for fields in flat] for key in keys}
-    return {key: values for key, values in found.items() if len(set(values)) > 1}
-
-
 def _short(keys: Iterable[str]) -> dict[str, str]:
     """Returns the last part of each dotted key, or the whole key where that is not enough."""
     tails = {key: key.rpartition(".")[2] for key in keys}
     count = Counter(tails.values())
     return {key: tail if count[tail] == 1 else key for key, tail in tails.items()}
-
-
-def _flatten(value: Any, path: str = "") -> dict[str, str]:
-    if isinstance(value, dict):
-        prefix = f"{path}." if path else ""
-        return {inner: text for key, each in value.items() for inner, text in _flatten(each, prefix + key).items()}
-    return {path.removesuffix(".kind"): _text(value)}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_text, value)) or "none"
-    if isinstance(value, dict):
-        inner = ", ".join(f"{key} {_text(each)}" for key, each in value.items() if key != "kind")
-        return f"{value['kind']}({inner})" if "kind" in value else inner
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "none" if value is None else str(value)
 
 
 def _splits(table: Table) -> list[str]:

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 _MATHEMATICS = re.compile(r"\$(?!\s)([^$\n]+)(?<!\s)\$(?!\d)")
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\?.")
 _ROOT = re.compile(r"\\sqrt\{([^{}]*)\}")
-# HTML has a character of most of TeX's names (mu, Omega, ge, pm), and these have others. Other names are words: exp, log.
+# HTML has characters of most of TeX's names (mu, Omega, ge); these have others there. All else is a word: exp, log.
 _NAMES = {"cdot": "·", "infty": "∞", "to": "→", "ldots": "…"}
 _IN_TERMINALS = {"le": "<=", "leq": "<=", "ge": ">=", "geq": ">=", "cdot": "*", "times": "x", "to": "->", "pm": "+-"}
 
