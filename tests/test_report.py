@@ -139,9 +139,7 @@ def test_hostile_text_is_escaped(page):
 
 
 def test_page_loads_nothing(page):
-    assert not re.search(
-        r'<(img|link|iframe|object|embed)\b|\bsrc=|@import|url\((?!#)|href="(?!#|https://arxiv)', page
-    )
+    assert not re.search(r'<(img|link|iframe|object|embed)\b|\bsrc=|@import|url\((?!#)|href="(?!#|https://arxiv)', page)
 
 
 def test_ids_of_the_page_are_unique(page):

@@ -56,7 +56,7 @@ def _print(comparison: Comparison, chosen: Sequence[int]) -> None:
     settings = [(row.name, row.values) for row in comparison.settings()]
     alone = [(row.name, row.values) for row in comparison.alone()]
     claims = [
-        (name, tuple(f"{each.outcome} {each.estimate}" if each else NOTHING for each in verdicts))
+        (name, tuple(f"{each.outcome} {each.estimate}".strip() if each else NOTHING for each in verdicts))
         for name, verdicts in comparison.claims()
     ]
     parts = [("what differs", facts), ("settings", settings), ("conditions", alone), ("claims", claims)]

@@ -369,9 +369,7 @@ def _shown(path: Path) -> str:
     return shlex.quote(objects.url(path))
 
 
-def _write_report(
-    path: Path, found: FoundPaper, done: Sequence[Reproduction], copy: Path | None = None
-) -> list[str]:
+def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction], copy: Path | None = None) -> list[str]:
     # Here and not above, since a run that is restarted should train before it knows how to draw.
     from jaxgen.report.html import ExperimentReport, Report, write_report
 

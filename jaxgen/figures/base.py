@@ -67,3 +67,23 @@ def check_names(figure: Figure, names: Sequence[str] | None, conditions: Sequenc
     for name in names or ():
         if name not in there:
             raise UserError(f"figure '{figure.name}': no condition '{name}'{nearest(name, there)}")
+
+
+def check_keys(figure: Figure, names: Sequence[str] | None, conditions: Sequence[Condition]) -> None:
+    """Raises `UserError` if a figure draws a key that none of its conditions measures.
+
+    Nothing is known before training of the keys of analyses, nor of measures that do not tell theirs.
+    """
+    there: set[str] = set()
+    for condition in conditions:
+        if names is not None and condition.name not in names:
+            continue
+        known = [each.keys(condition) for each in condition.measures]
+        if condition.analyses or None in known:
+            return
+        there.update(key for keys in known for key in keys or ())
+        if there.issuperset(figure.keys_drawn()):
+            return
+    for key in figure.keys_drawn():
+        if key not in there:
+            raise UserError(f"figure '{figure.name}': no key '{key}'{nearest(key, there)}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jaxgen.condition import Condition
-from jaxgen.figures.base import Figure, check_names
+from jaxgen.figures.base import Figure, check_keys, check_names
 from jaxgen.figures.settings import check_setting
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Curves(Figure):
 
     def check(self, conditions: Sequence[Condition]) -> None:
         check_names(self, self.conditions, conditions)
+        check_keys(self, self.conditions, conditions)
 
     def draw(self, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
         from jaxgen.figures.lines import draw_curves

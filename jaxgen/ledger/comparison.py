@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxgen.bounds import Number, number
+from jaxgen.bounds import between, number
 from jaxgen.config import to_json
 from jaxgen.errors import UserError, nearest, shown
 from jaxgen.ledger import sources
@@ -90,7 +91,7 @@ class ComparedRun:
             "seeds": _ranges({each.seed for each in self.run.members}),
             "extended to": f"{request.extend:,}" if request.extend else NOTHING,
             "state": self._state(),
-            "time": goodput(self._seconds()),
+            "time": goodput(self._seconds()).partition(",")[0],
         }
         with reading(self.run.path / sources.FOLDER):
             found["paper's code"] = sources.code_digest(self.run.path / sources.FOLDER)[:8] or "not kept"
@@ -158,7 +159,9 @@ class Comparison:
         if len({run.run.request.paper for run in self.runs}) == 1:
             changed = [sources.changed_files(first.run.path, run.run.path / sources.FOLDER) for run in self.runs]
             if any(changed):
-                rows.append(Row(f"files not as in {first.label}", tuple(", ".join(each) or NOTHING for each in changed)))
+                rows.append(
+                    Row(f"files not as in {first.label}", tuple(", ".join(each) or NOTHING for each in changed))
+                )
         return rows
 
     def settings(self) -> list[Row]:
@@ -274,11 +277,10 @@ def _commit(about: Mapping[str, Any]) -> str:
 
 def _verdict(recorded: Mapping[str, Any]) -> Verdict:
     point, low, high = recorded["point"], recorded["low"], recorded["high"]
-    estimate = NOTHING
-    if point is not None:
-        known: Number = number_of(point)
-        ends = [NOTHING if end is None else number(float(end)) for end in (low, high)]
-        estimate = number(known) if low is None and high is None else f"{number(known)} ({' to '.join(ends)})"
+    estimate = "" if point is None else number(number_of(point))
+    if low is not None or high is not None:
+        ends = between(-math.inf if low is None else low, math.inf if high is None else high)
+        estimate += f" ({number(low)} to {number(high)})" if None not in (low, high) else f" ({number(ends)})"
     return Verdict(str(recorded["outcome"]), str(recorded["reason"]), estimate)
 
 
