@@ -198,6 +198,18 @@ def test_keys_that_only_training_knows_are_not_refused_before_it() -> None:
         Curves(name="c", caption="", keys=("loss/test",)).check((dataclasses.replace(BASE, measures=(Accuracy(),)),))
 
 
+def test_functions_of_a_figure_that_ask_for_what_is_not_measured_are_refused_before_training() -> None:
+    with pytest.raises(UserError, match="no measure 'acuracy/test'; did you mean 'accuracy/test'"):
+        by_decay(lambda t, name: t.first_step(name, "acuracy/test", at_least=0.5)).check_asked(SWEEP)
+    with pytest.raises(UserError, match="figure 'decay': no condition 'wd5'"):
+        by_decay(lambda t, name: t.final("wd5", "accuracy/test")).check_asked(SWEEP)
+    # What one condition has, what is there, and what fails on made-up values only.
+    by_decay(lambda t, name: t.final(name, "x" if name == SWEEP[0].name else "loss/train")).check_asked(SWEEP)
+    by_decay(lambda t, name: 1 / (t.max(name, "accuracy/test") - t.min(name, "accuracy/test"))).check_asked(SWEEP)
+    unknown = tuple(dataclasses.replace(each, measures=(ByPosition(),)) for each in SWEEP)
+    by_decay(lambda t, name: t.final(name, "loss.7/test")).check_asked(unknown)
+
+
 def test_two_figures_or_claims_of_one_name_are_refused() -> None:
     with pytest.raises(UserError, match="got two figures named 'curves'"):
         experiment_with(figures=(CURVES, CURVES))

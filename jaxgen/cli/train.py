@@ -145,6 +145,8 @@ def reproduce_command(
         for name in experiment.scales:  # a mistyped name in another scale is told now, not when that is trained
             experiment.at_scale(name)
         conditions = request.conditions(experiment)
+        for figure in experiment.figures:
+            figure.check_asked(experiment.at_scale("paper"))
         if until_settled:
             request = dataclasses.replace(request, looks=planned_looks(conditions, at_most))
         if record:

@@ -34,6 +34,9 @@ class Figure:
     def check(self, conditions: Sequence[Condition]) -> None:
         """Raises `UserError` if the figure names something that the experiment's conditions do not have."""
 
+    def check_asked(self, conditions: Sequence[Condition]) -> None:
+        """Raises `UserError` if a function of the figure asks for what no condition measures; needs pandas."""
+
     def draw(self, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
         """Returns the drawing, or None if the table has no rows for it.
 
@@ -69,19 +72,24 @@ def check_names(figure: Figure, names: Sequence[str] | None, conditions: Sequenc
             raise UserError(f"figure '{figure.name}': no condition '{name}'{nearest(name, there)}")
 
 
-def check_keys(figure: Figure, names: Sequence[str] | None, conditions: Sequence[Condition]) -> None:
-    """Raises `UserError` if a figure draws a key that none of its conditions measures.
+def keys_measured(condition: Condition) -> frozenset[str] | None:
+    """Returns the keys that a condition measures; None: they are known only afterwards, as of analyses."""
+    known = [each.keys(condition) for each in condition.measures]
+    if condition.analyses or None in known:
+        return None
+    return frozenset(key for keys in known for key in keys or ())
 
-    Nothing is known before training of the keys of analyses, nor of measures that do not tell theirs.
-    """
+
+def check_keys(figure: Figure, names: Sequence[str] | None, conditions: Sequence[Condition]) -> None:
+    """Raises `UserError` if a figure draws a key that none of its conditions measures."""
     there: set[str] = set()
     for condition in conditions:
         if names is not None and condition.name not in names:
             continue
-        known = [each.keys(condition) for each in condition.measures]
-        if condition.analyses or None in known:
+        keys = keys_measured(condition)
+        if keys is None:
             return
-        there.update(key for keys in known for key in keys or ())
+        there |= keys
         if there.issuperset(figure.keys_drawn()):
             return
     for key in figure.keys_drawn():

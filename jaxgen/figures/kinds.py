@@ -107,6 +107,11 @@ class BySetting(Figure):
         check_names(self, self.conditions, conditions)
         check_setting(self, self.x, conditions)
 
+    def check_asked(self, conditions: Sequence[Condition]) -> None:
+        from jaxgen.figures.asked import check_asked
+
+        check_asked(self, conditions)
+
     def draw(self, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
         from jaxgen.figures.by_setting import draw_by_setting
 

@@ -109,8 +109,8 @@ class ComparedRun:
     def finals(self, key: str) -> Mapping[str, tuple[float, ...]]:
         """Returns the final values of a key by condition, one a seed."""
         found: dict[str, list[float]] = {}
-        for (name, _), value in self.table.finals(key).items():  # type: ignore[misc]
-            found.setdefault(str(name), []).append(float(value))
+        for place, value in self.table.finals(key).to_dict().items():
+            found.setdefault(place[0], []).append(value)
         return {name: tuple(values) for name, values in found.items()}
 
     def settings(self, *, complete: bool) -> Mapping[str, dict[str, str]]:
