@@ -109,8 +109,9 @@ class ComparedRun:
     def finals(self, key: str) -> Mapping[str, tuple[float, ...]]:
         """Returns the final values of a key by condition, one a seed."""
         found: dict[str, list[float]] = {}
-        for place, value in self.table.finals(key).to_dict().items():
-            found.setdefault(place[0], []).append(value)
+        values = self.table.finals(key)
+        for name, value in zip(values.index.get_level_values("condition"), values, strict=True):
+            found.setdefault(str(name), []).append(float(value))
         return {name: tuple(values) for name, values in found.items()}
 
     def settings(self, *, complete: bool) -> Mapping[str, dict[str, str]]:
