@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.distributed.environment import describe, device_name
+from jaxgen.distributed.environment import describe
+from jaxgen.machine import device_name
 from jaxgen.models.config import TransformerConfig
 from jaxgen.models.decoding import greedy
 from jaxgen.tasks.base import IGNORED, TaskShape

@@ -1,10 +1,11 @@
-"""The memory of this machine. Imports no jax."""
+"""The memory of this machine, and how a device is called. Imports no jax."""
 
 from __future__ import annotations
 
 import os
 import resource
 from pathlib import Path
+from typing import Any
 
 from jaxgen.errors import UserError
 
@@ -32,3 +33,11 @@ def check_memory(needed: int, what: str) -> None:
 
 def _size(count: int) -> str:
     return f"{count / 1e9:,.1f} GB"
+
+
+def device_name(about: dict[str, Any]) -> str:
+    """Describes the device of a recorded environment: the accelerator, or the processor and its cores."""
+    if about["devices"]["platform"] == "cpu":
+        cores = about["cores"]
+        return f"{about['cpu']}, {cores} core{'' if cores == 1 else 's'}"
+    return f"{about['devices']['count']} x {about['devices']['kind']}"

@@ -187,7 +187,7 @@ def never(name: str, conditions: Callable[[Any, str], Sequence[str]], **words) -
             raise Censored("x + y is not generalised either")
         return best(t, "x3+xy2+y")
 
-    says = "x^3 + xy^2 + y mod p is not generalised at any fraction that is trained, in a budget in which x + y is"
+    says = "$x^3 + xy^2 + y$ mod p is not generalised at any fraction that is trained, in a budget in which x + y is"
     return EverySeed(name=name, says=says, value=value, expect=at_most(0.5), **words)
 
 

@@ -104,7 +104,7 @@ def phases(name: str) -> tuple[Claim, ...]:
         ),
         EverySeed(
             name=f"{name}: one step is linear",
-            says="After one step the network is nearly linear: R^2 of a linear fit on the test set",
+            says="After one step the network is nearly linear: $R^2$ of a linear fit on the test set",
             place="abstract, Sec. 3: 'a non-generalizable linear classifier' (the bound of 0.95 is ours)",
             paper="nearly linear",
             value=after(1, name, "linear_r2/test"),
@@ -114,7 +114,7 @@ def phases(name: str) -> tuple[Claim, ...]:
             name=f"{name}: generalises later",
             says="After 100 steps the test accuracy is near-optimal",
             place=PLACE,
-            paper="1 - exp(-Omega(n |mu|^4 / p))",
+            paper=r"$1 - \exp(-\Omega(n |\mu|^4 / p))$",
             value=after(100, name),
             expect=at_least(0.93),
         ),
@@ -148,16 +148,16 @@ grokking = Experiment(
         ACCURACY,
         Curves(
             name="linear",
-            caption="R^2 of the best linear fit to the network on the test set: 1 for a linear network.",
+            caption="$R^2$ of the best linear fit to the network on the test set: 1 for a linear network.",
             keys=("linear_r2/test",),
             together=True,
-            y_label="R^2 of a linear fit",
+            y_label="R² of a linear fit",
         ),
     ),
 )
 
 SIGNALS = tuple(f"mu={mu}" for mu in (8, 12, 16, 20))
-ERROR = "Theorem 3.1: the test error is exp(-Omega(n^0.99 |mu|^4 / p))"
+ERROR = r"Theorem 3.1: the test error is $\exp(-\Omega(n^{0.99} |\mu|^4 / p))$"
 
 signal = Experiment(
     name="signal",
@@ -167,18 +167,18 @@ signal = Experiment(
         rises(
             [after(100, name) for name in SIGNALS],
             name="larger signal, higher accuracy",
-            says="From each |mu| to the next, the final test accuracy rises",
+            says=r"From each $|\mu|$ to the next, the final test accuracy rises",
             place=ERROR,
-            paper="rises with |mu|",
+            paper=r"rises with $|\mu|$",
         ),
         differs(
             after(100, SIGNALS[-1]),
             after(100, SIGNALS[0]),
             at_least(0.1),
             name="signal matters",
-            says="The final test accuracy rises by more than 0.1 from the least to the largest |mu|",
+            says=r"The final test accuracy rises by more than 0.1 from the least to the largest $|\mu|$",
             place=ERROR,
-            paper="rises with |mu|",
+            paper=r"rises with $|\mu|$",
         ),
     ),
     figures=(

@@ -14,6 +14,7 @@ from jaxgen.cli.console import Console
 from jaxgen.condition import Trajectory
 from jaxgen.distributed import environment
 from jaxgen.ledger.discovery import find
+from jaxgen.machine import device_name
 from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Layout, Program
 
@@ -28,7 +29,7 @@ def bench(seconds: float) -> None:
     _, (experiment,) = find(EXPERIMENT)
     (condition,) = (each for each in experiment.at_scale("paper") if each.name == CONDITION)
     console.print(f"{EXPERIMENT}, '{CONDITION}': full batch of {dict(condition.task.shape().sizes)['train']} examples")
-    console.print(environment.device_name(environment.describe()), markup=False)
+    console.print(device_name(environment.describe()), markup=False)
     table = Table("members", "layout", "member-steps/s", "ms a member-step", box=None)
     cases: list[tuple[int, Layout]] = [(1, "sequential"), (4, "sequential"), (4, "vmap")]
     for members, layout in cases:

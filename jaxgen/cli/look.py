@@ -14,6 +14,7 @@ from jaxgen.errors import UserError, nearest, shown
 from jaxgen.ledger.discovery import FoundPaper, find, listing
 from jaxgen.ledger.index import ListedExperiment
 from jaxgen.ledger.results import read_results
+from jaxgen.report.mathematics import plain
 
 if TYPE_CHECKING:
     from jaxgen.condition import Condition
@@ -103,8 +104,8 @@ def _show_claims(found: FoundPaper, experiment: Experiment) -> None:
             recorded.setdefault(verdict["claim"], []).append((scale, verdict))
     for claim in experiment.claims:
         role = "" if claim.role == "paper" else f" [{claim.role}]"
-        _say(f"  {claim.name}{role}: {claim.says}")
-        _say(f"      paper: {claim.paper} ({claim.place}); {claim.kind}, expected {claim.expected()}")
+        _say(f"  {claim.name}{role}: {plain(claim.says)}")
+        _say(f"      paper: {plain(claim.paper)} ({plain(claim.place)}); {claim.kind}, expected {claim.expected()}")
         for scale, verdict in recorded.get(claim.name, []):
             outcome = _styled(verdict["outcome"], fg=MARKS[verdict["outcome"]])
             _say(f"      at scale {scale}: ", outcome, f", {verdict['reason']}", CHANGED if verdict["changed"] else "")

@@ -444,6 +444,17 @@ def report(run: Path, to: Path | None) -> None:
 
 
 @main.command()
+@click.argument("runs", nargs=-1, required=True, type=Location(), metavar="RUN RUN ...")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="Show this key, such as accuracy/test. Repeatable.")
+@click.option("--to", type=LocalPath(), metavar="FILE", help="Also write a page with the curves to this file.")
+def compare(runs: tuple[Path, ...], keys: tuple[str, ...], to: Path | None) -> None:
+    """Compare runs: what differs, their verdicts, values and curves."""
+    from jaxgen.cli.compare import compare_command
+
+    compare_command(runs, keys, to)
+
+
+@main.command()
 @click.argument("slug")
 @click.option("--into", type=LocalPath(), default="experiments", show_default=True,
               help="The folder of papers.")  # fmt: skip

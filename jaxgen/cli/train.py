@@ -29,6 +29,8 @@ from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, repro
 from jaxgen.ledger.runs import Request, Run, load_run, run_directory
 from jaxgen.ledger.settling import more_seeds, planned_looks
 from jaxgen.ledger.stated import TUNING, keep_claims
+from jaxgen.machine import device_name
+from jaxgen.report.mathematics import plain
 from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
 from jaxgen.run.directory import PopulationDirectory
 from jaxgen.run.goodput import ACTIVITIES, goodput
@@ -36,7 +38,7 @@ from jaxgen.run.mirrors import Mirror, TensorBoard, WeightsAndBiases, check_wand
 from jaxgen.run.profile import Profile
 from jaxgen.run.rows import read_rows
 from jaxgen.storage import objects
-from jaxgen.storage.files import make_directory, write_text
+from jaxgen.storage.files import make_directory
 from jaxgen.train.savings import Remat
 
 Resume = Literal["must", "may", "never"]
@@ -143,6 +145,8 @@ def reproduce_command(
         for name in experiment.scales:  # a mistyped name in another scale is told now, not when that is trained
             experiment.at_scale(name)
         conditions = request.conditions(experiment)
+        for figure in experiment.figures:
+            figure.check_asked(experiment.at_scale("paper"))
         if until_settled:
             request = dataclasses.replace(request, looks=planned_looks(conditions, at_most))
         if record:
@@ -218,9 +222,8 @@ def report_command(run_path: Path, to: Path | None) -> None:
     console = Console()
     if changed := sources.changed_files(run.path, found.folder):
         _say(console, f"  note: it was trained by other code: {', '.join(changed)} in {found.folder} changed since")
-    _conclude(found, done, console)
+    _conclude(found, done, console, copy=to)
     if to is not None:
-        write_text(to, (done.path / "report.html").read_text(encoding="utf-8"))
         _say(console, f"report: {_shown(to)}")
 
 
@@ -317,8 +320,8 @@ def _more_seeds(done: Reproduction | None, at_most: int) -> dict[str, int] | Non
     return more_seeds(done.conditions, done.verdicts, dict(done.request.grown), at_most)
 
 
-def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> list[str]:
-    """Prints a run's verdicts and writes its report; returns which claims' and figures' code failed."""
+def _conclude(found: FoundPaper, done: Reproduction, console: Console, copy: Path | None = None) -> list[str]:
+    """Prints a run's verdicts and writes its report, also to `copy`; returns which claims' and figures' code failed."""
     broken = [f"claim '{each.claim}': {each.reason}" for each in done.verdicts if each.code_failed]
     unjudged: dict[str, list[str]] = {}
     for claim, verdict in zip(done.experiment.claims, done.verdicts, strict=True):
@@ -326,7 +329,7 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> list[s
             unjudged.setdefault(verdict.reason, []).append(claim.name)
             continue
         console.print(f"  [{MARKS[verdict.outcome]}]{verdict.outcome:>14}[/]  ", end="")
-        _say(console, f"{claim.name}: paper {claim.paper}; ours {verdict.reason}")
+        _say(console, f"{claim.name}: paper {plain(claim.paper)}; ours {verdict.reason}")
     for reason, names in unjudged.items():
         claims = f"'{names[0]}'" if len(names) == 1 else f"{len(names)} claims"
         _say(console, f"  not judged: {claims}: {reason}")
@@ -342,7 +345,7 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> list[s
             )
             _say(console, f"  speed: a step{several} takes {milliseconds['50']} ms in the median, "
                           f"{milliseconds['99']} at 99 %; {longest.rate()} of matrix products")  # fmt: skip
-    undrawn = _write_report(done.path / "report.html", found, [done])
+    undrawn = _write_report(done.path / "report.html", found, [done], copy)
     for each in undrawn:
         _say(console, f"  note: {each}")
     _say(console, f"report: {_shown(done.path / 'report.html')}")
@@ -368,7 +371,7 @@ def _shown(path: Path) -> str:
     return shlex.quote(objects.url(path))
 
 
-def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -> list[str]:
+def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction], copy: Path | None = None) -> list[str]:
     # Here and not above, since a run that is restarted should train before it knows how to draw.
     from jaxgen.report.html import ExperimentReport, Report, write_report
 
@@ -382,7 +385,7 @@ def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -
         scale=request.scale,
         created=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         command=" ".join(["jaxgen reproduce", ids, f"--scale {request.scale}", *options]),
-        device=environment.device_name(about),
+        device=device_name(about),
         versions=about["versions"],
         commit=_commit(about),
         time=goodput({activity: sum(each.seconds[activity] for each in done) for activity in ACTIVITIES}),
@@ -390,8 +393,9 @@ def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -
         settings=request.settings,
         experiments=tuple(
             ExperimentReport(experiment=each.experiment, conditions=each.conditions, table=each.table,
-                             verdicts=each.verdicts, notes=each.notes, timings=each.timings)
+                             verdicts=each.verdicts, notes=each.notes, timings=each.timings, folder=each.path,
+                             time=goodput(each.seconds))
             for each in done
         ),
     )  # fmt: skip
-    return write_report(path, report)
+    return write_report(path, report, copy)

@@ -99,14 +99,6 @@ def cpu_name() -> str:
     return platform.machine()
 
 
-def device_name(about: dict[str, Any]) -> str:
-    """Describes the device of a recorded environment: the accelerator, or the processor and its cores."""
-    if about["devices"]["platform"] == "cpu":
-        cores = about["cores"]
-        return f"{about['cpu']}, {cores} core{'' if cores == 1 else 's'}"
-    return f"{about['devices']['count']} x {about['devices']['kind']}"
-
-
 def source(here: Path = Path(__file__), *, keep_diff: bool = False) -> dict[str, Any]:
     """Returns the git commit of jaxgen's own checkout, and whether and how the source differs from it.
 

@@ -17,6 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from jaxgen.figures.palette import AXIS, GRID, INK, MUTED, PAGE, Shade
 
 WIDE, NARROW = 10.0, 3.75  # inches: a desktop page, and a phone
+ACCURACY_RANGE = (-0.03, 1.04)  # of an axis
 
 STYLE: Any = {
     "font.size": 9,
@@ -112,10 +113,15 @@ def step_text(step: float) -> str:
     return f"{step:g}"
 
 
+def log_label(text: str) -> str:
+    """Returns the label of a logarithmic axis."""
+    return f"{text[:-1]}, log scale)" if text.endswith(")") else f"{text} (log scale)"
+
+
 def accuracy_axis(axes: Sequence[Axes]) -> None:
     """Shows the whole range of an accuracy, so that panels and figures can be compared at a glance."""
     for each in axes:
-        each.set_ylim(-0.03, 1.04)
+        each.set_ylim(*ACCURACY_RANGE)
         each.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
         each.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 

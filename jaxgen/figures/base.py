@@ -12,6 +12,7 @@ from jaxgen.errors import UserError, nearest
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
+    from jaxgen.figures.chart import Chart
     from jaxgen.table import Table
 
 
@@ -33,6 +34,9 @@ class Figure:
     def check(self, conditions: Sequence[Condition]) -> None:
         """Raises `UserError` if the figure names something that the experiment's conditions do not have."""
 
+    def check_asked(self, conditions: Sequence[Condition]) -> None:
+        """Raises `UserError` if a function of the figure asks for what no condition measures; needs pandas."""
+
     def draw(self, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
         """Returns the drawing, or None if the table has no rows for it.
 
@@ -42,6 +46,10 @@ class Figure:
           width: the width of the drawing in inches; a narrow one has fewer panels side by side.
         """
         raise NotImplementedError
+
+    def chart(self, table: Table, conditions: Sequence[Condition]) -> Chart | None:
+        """Returns what `draw` draws as data, for the page's interactive chart; None: the drawing alone is shown."""
+        return None
 
     def keys_drawn(self) -> tuple[str, ...]:
         """Returns the table's keys that the figure draws, if its fields name them."""
@@ -62,3 +70,28 @@ def check_names(figure: Figure, names: Sequence[str] | None, conditions: Sequenc
     for name in names or ():
         if name not in there:
             raise UserError(f"figure '{figure.name}': no condition '{name}'{nearest(name, there)}")
+
+
+def keys_measured(condition: Condition) -> frozenset[str] | None:
+    """Returns the keys that a condition measures; None: they are known only afterwards, as of analyses."""
+    known = [each.keys(condition) for each in condition.measures]
+    if condition.analyses or None in known:
+        return None
+    return frozenset(key for keys in known for key in keys or ())
+
+
+def check_keys(figure: Figure, names: Sequence[str] | None, conditions: Sequence[Condition]) -> None:
+    """Raises `UserError` if a figure draws a key that none of its conditions measures."""
+    there: set[str] = set()
+    for condition in conditions:
+        if names is not None and condition.name not in names:
+            continue
+        keys = keys_measured(condition)
+        if keys is None:
+            return
+        there |= keys
+        if there.issuperset(figure.keys_drawn()):
+            return
+    for key in figure.keys_drawn():
+        if key not in there:
+            raise UserError(f"figure '{figure.name}': no key '{key}'{nearest(key, there)}")

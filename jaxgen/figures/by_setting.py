@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -14,51 +15,111 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from jaxgen.bounds import Censored, Number
 from jaxgen.condition import Condition
 from jaxgen.figures import BySetting
-from jaxgen.figures.axes import log_axis, name_axes, name_lines, panels, step_text
+from jaxgen.figures.axes import log_axis, log_label, name_axes, name_lines, panels, step_text
+from jaxgen.figures.chart import Chart, Panel, Series, median_and_range
 from jaxgen.figures.palette import Shade, split_shades
 from jaxgen.figures.settings import setting, setting_text
 from jaxgen.table import NotMeasured, SeedTable, Table
 
 
-def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
-    """Draws one panel; the paper's values are hollow diamonds."""
-    places = {
+@dataclasses.dataclass(frozen=True)
+class _Values:
+    """What a `BySetting` draws."""
+
+    places: Mapping[str, float]  # the setting of each condition that has it
+    found: Mapping[str, pd.DataFrame]  # of each line the finite numbers: index the setting, one column a seed
+    undrawn: int  # numbers that are not finite, or not positive on a log axis
+    why: str  # of the first condition and seed without a number, what it lacks
+
+
+def values_of(figure: BySetting, table: Table, conditions: Sequence[Condition]) -> _Values:
+    """Calls the figure's functions for every condition and seed."""
+    settings = {
         each.name: setting(each, figure.x)
         for each in conditions
         if figure.conditions is None or each.name in figure.conditions
     }
-    places = {name: x for name, x in places.items() if x is not None}
-    found = {line: _numbers(value, table, places) for line, value in figure.values.items()}
-    found = {line: numbers for line, numbers in found.items() if not numbers.empty}
-    if not found:
+    places = {name: x for name, x in settings.items() if x is not None}
+    found, undrawn, missing = {}, 0, []
+    for line, value in figure.values.items():
+        numbers, lacking = _numbers(value, table, places)
+        shown = numbers.where(np.isfinite(numbers) & ((numbers > 0) | (not figure.log_y)))
+        undrawn += int(numbers.notna().sum().sum() - shown.notna().sum().sum())
+        missing += lacking
+        shown = shown.dropna(axis="columns", how="all")
+        if not shown.empty:
+            found[line] = shown
+    return _Values(places, found, undrawn, missing[0] if missing else "")
+
+
+def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
+    """Draws one panel; the paper's values are hollow diamonds."""
+    values = values_of(figure, table, conditions)
+    if not values.found:
         return None
     drawing, (axes,) = panels([""], min(width, 7.0))
-    stated = {line: pd.Series(figure.paper.get(line, {}), dtype=float).sort_index() for line in found}
+    stated = {line: _stated(figure, line) for line in values.found}
     if figure.log_y:
-        shown = np.concatenate([np.ravel(each) for each in (*found.values(), *stated.values())])
+        shown = np.concatenate([np.ravel(each) for each in (*values.found.values(), *stated.values())])
         shown = shown[(shown > 0) & np.isfinite(shown)]
-        if shown.size:
-            log_axis([axes], low=float(shown.min()), high=float(shown.max()))
+        log_axis([axes], low=float(shown.min()), high=float(shown.max()))
     else:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: step_text(value)))
-    _setting_axis(axes, sorted(set(places.values())), figure.log_x)
-    shades = split_shades(list(found))
-    handles = [_line(axes, numbers, stated[line], shades[line], line) for line, numbers in found.items()]
-    name_axes(drawing, figure.x_label or setting_text(figure.x), figure.y_label)
+    _setting_axis(axes, sorted(set(values.places.values())), figure.log_x)
+    shades = split_shades(list(values.found))
+    handles = [_line(axes, numbers, stated[line], shades[line], line) for line, numbers in values.found.items()]
+    x_label = figure.x_label or setting_text(figure.x)
+    name_axes(
+        drawing,
+        log_label(x_label) if figure.log_x else x_label,
+        log_label(figure.y_label) if figure.log_y else figure.y_label,
+    )
     name_lines(drawing, [axes], handles)
     return drawing
 
 
-def _numbers(value: Callable[[SeedTable, str], Number], table: Table, places: Mapping[str, float]) -> pd.DataFrame:
-    """Returns the known numbers: index the setting, one column a seed."""
+def by_setting_chart(figure: BySetting, table: Table, conditions: Sequence[Condition]) -> Chart | None:
+    """Returns what `draw_by_setting` draws, as data."""
+    values = values_of(figure, table, conditions)
+    if not values.found:
+        return None
+    shades = split_shades(list(values.found))
+    series: list[Series] = []
+    for line, numbers in values.found.items():
+        shade = shades[line].name
+        # All seeds are drawn as dots, so that a single one needs no line of its own.
+        series += [each for each in median_and_range(numbers, line, shade) if each.kind != "thin"]
+        series += [
+            Series(name=line, kind="dots", shade=shade, x=list(seed.index), y=list(seed)) for _, seed in numbers.items()
+        ]
+        if len(stated := _stated(figure, line)):
+            series.append(Series(name=line, kind="diamonds", shade=shade, x=list(stated.index), y=list(stated)))
+    return Chart(
+        panels=[Panel(title="", series=series)],
+        x_label=figure.x_label or setting_text(figure.x),
+        y_label=figure.y_label,
+        log_x=figure.log_x,
+        log_y=figure.log_y,
+    )
+
+
+def _stated(figure: BySetting, line: str) -> pd.Series:
+    return pd.Series(figure.paper.get(line, {}), dtype=float).sort_index()
+
+
+def _numbers(
+    value: Callable[[SeedTable, str], Number], table: Table, places: Mapping[str, float]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Returns the known numbers (index the setting, one column a seed), and why others are not known."""
     columns: dict[int, dict[float, float]] = {}
+    missing = []
     for seed in table.seeds():
         for name, x in places.items():
             try:
                 columns.setdefault(seed, {})[x] = float(value(table.seed(seed), name))
-            except (NotMeasured, Censored):
-                continue
-    return pd.DataFrame(columns).dropna(axis="columns", how="all").sort_index()
+            except (NotMeasured, Censored) as absence:
+                missing.append(str(absence))
+    return pd.DataFrame(columns, dtype=float).dropna(axis="columns", how="all").sort_index(), missing
 
 
 def _line(axes: Axes, numbers: pd.DataFrame, stated: pd.Series, shade: Shade, text: str) -> Line2D:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jaxgen.condition import Condition
-from jaxgen.figures.base import Figure, check_names
+from jaxgen.figures.base import Figure, check_keys, check_names
 from jaxgen.figures.settings import check_setting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
     from jaxgen.bounds import Number
+    from jaxgen.figures.chart import Chart
     from jaxgen.table import SeedTable, Table
 
 
@@ -31,11 +32,17 @@ class Curves(Figure):
 
     def check(self, conditions: Sequence[Condition]) -> None:
         check_names(self, self.conditions, conditions)
+        check_keys(self, self.conditions, conditions)
 
     def draw(self, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
         from jaxgen.figures.lines import draw_curves
 
         return draw_curves(self, table, conditions, width)
+
+    def chart(self, table: Table, conditions: Sequence[Condition]) -> Chart | None:
+        from jaxgen.figures.lines import curves_chart
+
+        return curves_chart(self, table, conditions)
 
     def keys_drawn(self) -> tuple[str, ...]:
         return self.keys
@@ -100,14 +107,34 @@ class BySetting(Figure):
         check_names(self, self.conditions, conditions)
         check_setting(self, self.x, conditions)
 
+    def check_asked(self, conditions: Sequence[Condition]) -> None:
+        from jaxgen.figures.asked import check_asked
+
+        check_asked(self, conditions)
+
     def draw(self, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
         from jaxgen.figures.by_setting import draw_by_setting
 
         return draw_by_setting(self, table, conditions, width)
 
+    def chart(self, table: Table, conditions: Sequence[Condition]) -> Chart | None:
+        from jaxgen.figures.by_setting import by_setting_chart
+
+        return by_setting_chart(self, table, conditions)
+
     def reading(self) -> str:
         text = "A dot is a seed; line: median over the seeds; band: from the lowest to the highest seed."
-        return text + (" Hollow diamonds: the paper's values." if any(self.paper.values()) else "")
+        return text + (" Hollow: the paper's values." if any(self.paper.values()) else "")
+
+    def for_page(self, table: Table, conditions: Sequence[Condition]) -> tuple[Figure, Table, list[str]]:
+        from jaxgen.figures.by_setting import values_of
+
+        values = values_of(self, table, conditions)
+        rule = "finite and positive" if self.log_y else "finite"
+        said = [f"{values.undrawn} values are not {rule}, and not drawn."] if values.undrawn else []
+        if not values.found and values.why:
+            said.append(f"No condition has a number: {values.why}.")
+        return self, table, said
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

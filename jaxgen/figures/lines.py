@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,18 @@ from matplotlib.ticker import FuncFormatter
 
 from jaxgen.condition import Condition
 from jaxgen.figures import Curves, Profile, palette
-from jaxgen.figures.axes import accuracy_axis, log_axis, name_axes, name_lines, panels, paper_lines, step_axis
+from jaxgen.figures.axes import (
+    ACCURACY_RANGE,
+    accuracy_axis,
+    log_axis,
+    log_label,
+    name_axes,
+    name_lines,
+    panels,
+    paper_lines,
+    step_axis,
+)
+from jaxgen.figures.chart import Chart, Panel, Series, median_and_range
 from jaxgen.figures.palette import Shade
 from jaxgen.table import Table, split_key
 
@@ -23,8 +35,24 @@ Stroke = str | tuple[int, tuple[float, ...]]
 STROKES: tuple[Stroke, ...] = ("-", (0, (1, 1.6)), (0, (6, 1.5, 1, 1.5)))
 
 
-def draw_curves(figure: Curves, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
-    """Draws values against the step: one panel a condition, or one a key with `together`."""
+@dataclasses.dataclass(frozen=True)
+class _Lines:
+    """What a `Curves` draws: the series that were measured, in their panels, and how each line looks."""
+
+    found: Mapping[tuple[str, str], pd.DataFrame]  # by condition and key
+    panels: Sequence[str]  # conditions, or keys
+    titles: Sequence[str]
+    looks: Mapping[str, tuple[Shade, Stroke]]  # by what tells the lines of a panel apart: key, or condition
+    texts: Mapping[str, str]
+    together: bool
+
+    def place(self, pair: tuple[str, str]) -> tuple[str, str]:
+        """Returns the panel and the line of a condition and a key."""
+        name, key = pair
+        return (key, name) if self.together else (name, key)
+
+
+def _lines(figure: Curves, table: Table, conditions: Sequence[Condition]) -> _Lines | None:
     names = _chosen(figure.conditions, conditions)
     found = {(name, key): table.series(name, key) for name in names for key in figure.keys}
     found = {pair: series for pair, series in found.items() if series.notna().any(axis=None)}
@@ -33,38 +61,83 @@ def draw_curves(figure: Curves, table: Table, conditions: Sequence[Condition], w
     names = [name for name in names if any(name == pair[0] for pair in found)]
     keys = [key for key in figure.keys if any(key == pair[1] for pair in found)]
     key_texts = dict(zip(keys, _key_texts(keys), strict=True))
-    looks: dict[str, tuple[Shade, Stroke]]
-    if figure.together:
-        drawing, axes = panels([key_texts[key] for key in keys], width)
-        looks = {name: (shade, STROKES[0]) for name, shade in zip(names, palette.series(len(names)), strict=True)}
-        texts = {name: name for name in names}
-    else:
-        drawing, axes = panels(names, width)
-        looks, texts = _key_looks(keys), key_texts
+    if not figure.together:
+        return _Lines(found, names, names, _key_looks(keys), key_texts, False)
+    looks = {name: (shade, STROKES[0]) for name, shade in zip(names, palette.series(len(names)), strict=True)}
+    return _Lines(found, keys, list(key_texts.values()), looks, {name: name for name in names}, True)
+
+
+def draw_curves(figure: Curves, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
+    """Draws values against the step: one panel a condition, or one a key with `together`."""
+    lines = _lines(figure, table, conditions)
+    if lines is None:
+        return None
+    drawing, axes = panels(lines.titles, width)
+    at = dict(zip(lines.panels, axes, strict=True))
     if figure.log_y:
-        stated = [figure.paper.get(name, {}).get(key, np.nan) for name, key in found]
-        values = np.concatenate([stated, *(series.to_numpy().ravel() for series in found.values())])
+        stated = [figure.paper.get(name, {}).get(key, np.nan) for name, key in lines.found]
+        values = np.concatenate([stated, *(series.to_numpy().ravel() for series in lines.found.values())])
         values = values[(values > 0) & np.isfinite(values)]
         if values.size:
             log_axis(axes, low=float(values.min()), high=float(values.max()))
-    elif _are_accuracies(keys):
+    elif _are_accuracies([key for _, key in lines.found]):
         accuracy_axis(axes)
-    step_axis(drawing, axes, last=max(series.index[-1] for series in found.values()))
+    step_axis(drawing, axes, last=max(series.index[-1] for series in lines.found.values()))
     handles: dict[str, Line2D] = {}
-    for (name, key), series in found.items():
-        panel, line = (key, name) if figure.together else (name, key)
-        at = axes[(keys if figure.together else names).index(panel)]
-        shade, stroke = looks[line]
-        handles[line] = _band(at, series, shade, stroke, texts[line])
-    for at, panel in zip(axes, keys if figure.together else names, strict=True):
-        pairs = [(name, panel) for name in names] if figure.together else [(panel, key) for key in keys]
-        pairs = [(name, key) for name, key in pairs if key in figure.paper.get(name, {})]
-        shades = [looks[name if figure.together else key][0] for name, key in pairs]
-        paper_lines(at, [(figure.paper[name][key], shade) for (name, key), shade in zip(pairs, shades, strict=True)])
-    measures = dict.fromkeys(split_key(key)[0].replace("_", " ") for key in figure.keys)
-    name_axes(drawing, "step", figure.y_label or ", ".join(measures))
-    name_lines(drawing, axes, [handles[line] for line in looks])
+    paper: dict[str, list[tuple[float, Shade]]] = {panel: [] for panel in lines.panels}
+    for pair, series in lines.found.items():
+        panel, line = lines.place(pair)
+        shade, stroke = lines.looks[line]
+        handles[line] = _band(at[panel], series, shade, stroke, lines.texts[line])
+        if (value := _stated(figure, pair)) is not None:
+            paper[panel].append((value, shade))
+    for panel, stated_there in paper.items():
+        paper_lines(at[panel], stated_there)
+    name_axes(drawing, log_label("step"), _y_label(figure, lines))
+    name_lines(drawing, axes, [handles[line] for line in lines.looks])
     return drawing
+
+
+def curves_chart(figure: Curves, table: Table, conditions: Sequence[Condition]) -> Chart | None:
+    """Returns what `draw_curves` draws, as data."""
+    lines = _lines(figure, table, conditions)
+    if lines is None:
+        return None
+    series: dict[str, list[Series]] = {panel: [] for panel in lines.panels}
+    for pair, measured in lines.found.items():
+        panel, line = lines.place(pair)
+        shade, stroke = lines.looks[line]
+        name = lines.texts[line] if len(lines.looks) > 1 else ""
+        dash = stroke[1] if isinstance(stroke, tuple) else ()
+        series[panel] += median_and_range(measured, name, shade.name, dash)
+        if (value := _stated(figure, pair)) is not None:
+            ends = [measured.index[0], measured.index[-1]]
+            series[panel].append(Series(name=name, kind="paper", shade=shade.name, x=ends, y=[value, value]))
+    accuracies = _are_accuracies([key for _, key in lines.found])
+    return Chart(
+        panels=[Panel(title=title, series=series[panel]) for panel, title in zip(series, lines.titles, strict=True)],
+        x_label="step",
+        y_label=_y_label(figure, lines, log=False),
+        log_x=True,
+        log_y=figure.log_y,
+        y_range=ACCURACY_RANGE if accuracies else None,
+    )
+
+
+def _stated(figure: Curves, pair: tuple[str, str]) -> float | None:
+    name, key = pair
+    return figure.paper.get(name, {}).get(key)
+
+
+def _y_label(figure: Curves, lines: _Lines, *, log: bool = True) -> str:
+    """Returns what is measured; where all lines are of one split, and no title says so, of which."""
+    pairs = [split_key(key) for key in dict.fromkeys(key for _, key in lines.found)]
+    measures = ", ".join(dict.fromkeys(measure.replace("_", " ") for measure, _ in pairs))
+    splits = {split for _, split in pairs}
+    titled = lines.together and len(lines.titles) > 1
+    split = splits.pop().replace("_", " ") if len(splits) == 1 and not titled else ""
+    text = figure.y_label or f"{split} {measures}".strip()
+    return log_label(text) if log and figure.log_y else text
 
 
 def draw_profile(figure: Profile, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:

@@ -49,13 +49,13 @@ def fewer_steps(keys: Sequence[str], table: Table, names: Sequence[str]) -> tupl
         return table, []
     rows: list[tuple[str, Any, Any, str, float]] = []
     for (name, key), series in found.items():
-        kept = series if len(series) <= MOST_STEPS else series.loc[_steps_that_show(series, last)]
+        kept = series if len(series) <= MOST_STEPS else series.loc[steps_that_show(series, last)]
         for seed, column in kept.items():
             rows += [(name, seed, step, key, value) for step, value in column.items()]
     return Table.of(rows), ["Lines are thinned to their extremes; table.csv has every step."]
 
 
-def _steps_that_show(series: pd.DataFrame, last: float) -> list[int]:
+def steps_that_show(series: pd.DataFrame, last: float) -> list[int]:
     """Returns the steps at which the median or the range over the seeds is extreme within its part of the axis."""
     shared = series.dropna()
     ends = {series.index[0], series.index[-1], *(column.last_valid_index() for _, column in series.items())}

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from jaxgen.condition import Condition, trajectories
-from jaxgen.distributed import environment
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.experiment.digests import claim_digest
@@ -34,6 +33,7 @@ from jaxgen.ledger.results import (
 from jaxgen.ledger.runs import Request, Run
 from jaxgen.ledger.stated import TUNING, Stated, now, stated_since
 from jaxgen.ledger.verdict import Verdict, judge_all, verdict_json
+from jaxgen.machine import device_name
 from jaxgen.storage.files import write_json, write_text
 from jaxgen.table import Table
 
@@ -211,7 +211,7 @@ def _finished(done: Reproduction, recorded_before: Collection[str]) -> dict[str,
                 "steps": wanted.condition.steps,
                 "commit": run["commit"],
                 "modified": bool(run["modified"]),
-                "device": environment.device_name(run),
+                "device": device_name(run),
                 "versions": run["versions"],
                 "minutes": round(sum(status["seconds"].values()) / 60, 1),
                 "trained_together": len(run["members"]),

@@ -11,6 +11,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxgen.config import digest
 from jaxgen.errors import UserError
 from jaxgen.storage import links
 from jaxgen.storage.files import make_directory, write_text
@@ -73,3 +74,9 @@ def _computing(folder: Path) -> dict[str, str]:
         if body:
             found[name] = "\n".join(ast.dump(each) for each in body)
     return found
+
+
+def code_digest(folder: Path) -> str:
+    """Returns the digest of what training may depend on of a paper's code; nothing where there is no code."""
+    computing = _computing(folder)
+    return digest(computing) if computing or (folder / NOTEBOOK).exists() else ""

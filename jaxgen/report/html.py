@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
+from urllib.parse import quote
 
 from jaxgen.condition import Condition, trajectories
-from jaxgen.config import to_json
 from jaxgen.experiment import Claim, Experiment, Paper
-from jaxgen.figures import palette
 from jaxgen.figures.axes import NARROW, WIDE
 from jaxgen.figures.draw import draw
+from jaxgen.ledger.settings import differing_settings
 from jaxgen.ledger.verdict import OUTCOMES, Verdict, code_failed, unjudged
+from jaxgen.report.page import chart_json, render_page
 from jaxgen.report.strip import strip
-from jaxgen.report.svg import inline_svg
+from jaxgen.report.svg import inline_svg, svg_text
 from jaxgen.run.goodput import goodput
 from jaxgen.run.throughput import Timing
 from jaxgen.storage.files import write_text
@@ -44,6 +43,8 @@ class ExperimentReport:
     verdicts: tuple[Verdict, ...] = ()
     notes: tuple[str, ...] = ()
     timings: tuple[Timing, ...] = ()
+    folder: Path | None = None  # the run's, to which the page refers
+    time: str = ""  # how long it trained, in words
 
     def judged(self) -> list[tuple[Claim, Verdict]]:
         """Returns every claim with its verdict; a claim without one is not judged."""
@@ -70,50 +71,83 @@ class Report:
     settings: tuple[str, ...] = ()  # overrides `KEY=VALUE`
     experiments: tuple[ExperimentReport, ...] = ()
 
+    def title(self) -> str:
+        """Returns the experiment's title where one of several ran, else the paper's."""
+        alone = len(self.experiments) == 1 and len(self.paper.experiments) > 1
+        return self.experiments[0].experiment.title if alone else self.paper.title
+
+    def id(self) -> str:
+        """Returns the paper's slug, with the experiment's name where one of several ran."""
+        alone = len(self.experiments) == 1 and len(self.paper.experiments) > 1
+        return f"{self.paper.slug}/{self.experiments[0].experiment.name}" if alone else self.paper.slug
+
+    def of_the_paper(self) -> str:
+        """Returns how many of the paper's experiments these are, where they are not all."""
+        ran, there = len(self.experiments), len(self.paper.experiments)
+        return f"{ran} of the paper's {there} experiments" if ran < there else ""
+
     def outcomes(self) -> Counter[str]:
         """Returns how many claims of the paper have each outcome; controls and sanity checks are not counted."""
         judged = [each for part in self.experiments for each in part.judged()]
         return Counter(verdict.outcome for claim, verdict in judged if claim.role == "paper")
 
 
-def write_report(path: Path, report: Report) -> list[str]:
-    """Writes the page whole or not at all: a reader never sees half of it. Returns which figures' code failed."""
-    page, failed = render(report)
-    write_text(path, page)
+def write_report(path: Path, report: Report, copy: Path | None = None) -> list[str]:
+    """Writes the page whole or not at all: a reader never sees half of it. Returns which figures' code failed.
+
+    Args:
+      path: of the page. What the run's folder lacks of its figures is written there, if that is where the page is.
+      report: what it says.
+      copy: where the page is wanted, too, without what refers to the run's folder.
+    """
+    failed: list[str] = []
+    parts = [_part(part, number, failed) for number, part in enumerate(report.experiments)]
+    for part, shown in zip(report.experiments, parts, strict=True):
+        if part.folder == path.parent:
+            for figure in shown["figures"]:
+                write_text(path.parent / figure["file"], figure["drawn"])
+    folders = [_relative(part.folder, path.parent) for part in report.experiments]
+    write_text(path, _page(report, parts, folders))
+    if copy is not None:
+        write_text(copy, _page(report, parts, [""] * len(parts)))
     return failed
 
 
 def render(report: Report) -> tuple[str, list[str]]:
     """Returns the page as text, and which figures' code failed: the page is without them, and says so."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    outcomes = report.outcomes()
     failed: list[str] = []
     parts = [_part(part, number, failed) for number, part in enumerate(report.experiments)]
-    page = environment.get_template("report.html").render(
-        report=report,
-        parts=parts,
-        total=sum(outcomes.values()),
-        spread=_spread,
-        strip=strip,
-        some=_some,
-        tally=[(outcome, outcomes[outcome]) for outcome in OUTCOMES if outcomes[outcome]],
-        light=Markup(palette.variables("light")),
-        dark=Markup(palette.variables("dark")),
+    return _page(report, parts, [""] * len(parts)), failed
+
+
+def _relative(folder: Path | None, start: Path) -> str:
+    """Returns the address of a folder relative to a page's; nothing of none."""
+    return f"{quote(Path(os.path.relpath(folder, start)).as_posix())}/" if folder else ""
+
+
+def _page(report: Report, parts: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> str:
+    outcomes = report.outcomes()
+    charts = any(figure["chart"] for part in parts for figure in part["figures"])
+    return render_page(
+        "report.html",
+        charts,
+        {
+            "report": report,
+            "parts": [{**part, "folder": folder} for part, folder in zip(parts, folders, strict=True)],
+            "total": sum(outcomes.values()),
+            "spread": _spread,
+            "strip": strip,
+            "some": _some,
+            "tally": [(outcome, outcomes[outcome]) for outcome in OUTCOMES if outcomes[outcome]],
+        },
     )
-    return page, failed
 
 
 def _part(part: ExperimentReport, number: int, failed: list[str]) -> dict[str, Any]:
     """Returns what the template shows of one experiment; adds to `failed` which figures' code failed."""
-    figures, undrawn = _figures(part, f"e{number}")
+    figures, undrawn, empty = _figures(part, f"e{number}")
     failed += undrawn
-    notes = (*part.notes, *undrawn)
+    notes = (*part.notes, *undrawn, *empty)
     settings = differing_settings(part.conditions)
     measured = set(part.table.conditions())
     waiting = [each.name for each in part.conditions if each.name not in measured]
@@ -131,6 +165,7 @@ def _part(part: ExperimentReport, number: int, failed: list[str]) -> dict[str, A
         "splits": splits,
         "conditions": _condition_rows(part, splits),
         "identities": _identities(part.conditions),
+        "time": part.time,
         "timings": [(each, goodput(each.seconds)) for each in part.timings if each.milliseconds()],
     }
 
@@ -147,8 +182,9 @@ def _some(names: Sequence[str], separator: str) -> str:
     return separator.join([*names[:LISTED], *more])
 
 
-def _figures(part: ExperimentReport, prefix: str) -> tuple[list[dict[str, Any]], list[str]]:
-    shown, failed = [], []
+def _figures(part: ExperimentReport, prefix: str) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """Returns the figures, which figures' code failed, and why others draw nothing."""
+    shown, failed, empty = [], [], []
     for number, whole in enumerate(part.experiment.figures):
         try:
             figure, table, said = whole.for_page(part.table, part.conditions)
@@ -157,29 +193,28 @@ def _figures(part: ExperimentReport, prefix: str) -> tuple[list[dict[str, Any]],
                 for name, width in (("wide", WIDE), ("narrow", NARROW))
                 if (drawing := draw(figure, table, part.conditions, width=width)) is not None
             }
-            images = {name: inline_svg(drawing, f"{prefix}f{number}{name[0]}") for name, drawing in drawings.items()}
+            texts = {name: svg_text(drawing) for name, drawing in drawings.items()}
+            chart = figure.chart(table, part.conditions) if drawings else None
+            data = chart_json(chart) if chart else None
         except Exception as error:
             # The rest of the page must still be shown.
             failed.append(f"figure '{whole.name}': {code_failed(error)}")
             continue
         if drawings:
-            share = round(100 * drawings["wide"].get_figwidth() / WIDE)
             shown.append(
-                {"figure": figure, "images": images, "share": share, "reading": " ".join([figure.reading(), *said])}
+                {
+                    "figure": figure,
+                    "images": {name: inline_svg(text, f"{prefix}f{number}{name[0]}") for name, text in texts.items()},
+                    "chart": data,
+                    "share": round(100 * drawings["wide"].get_figwidth() / WIDE),
+                    "reading": " ".join([figure.reading(), *said]),
+                    "file": f"figures/{whole.name}.svg",
+                    "drawn": texts["wide"],
+                }
             )
-    return shown, failed
-
-
-def differing_settings(conditions: Sequence[Condition]) -> dict[str, list[str]]:
-    """Returns the settings that differ between the conditions: one text a condition, by dotted key.
-
-    What only looks at a run (snapshots, analyses) is left out.
-    """
-    apart = ("kind", "name", "seeds", "steps", "snapshots", "analyses")
-    flat = [_flatten(to_json(each, complete=True)) for each in conditions]
-    keys = dict.fromkeys(key for fields in flat for key in fields if key not in apart)
-    found = {key: [fields.get(key, "–") for fields in flat] for key in keys}
-    return {key: values for key, values in found.items() if len(set(values)) > 1}
+        elif said:
+            empty.append(f"figure '{whole.name}' draws nothing: {' '.join(said)}")
+    return shown, failed, empty
 
 
 def _short(keys: Iterable[str]) -> dict[str, str]:
@@ -187,24 +222,6 @@ def _short(keys: Iterable[str]) -> dict[str, str]:
     tails = {key: key.rpartition(".")[2] for key in keys}
     count = Counter(tails.values())
     return {key: tail if count[tail] == 1 else key for key, tail in tails.items()}
-
-
-def _flatten(value: Any, path: str = "") -> dict[str, str]:
-    if isinstance(value, dict):
-        prefix = f"{path}." if path else ""
-        return {inner: text for key, each in value.items() for inner, text in _flatten(each, prefix + key).items()}
-    return {path.removesuffix(".kind"): _text(value)}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_text, value)) or "none"
-    if isinstance(value, dict):
-        inner = ", ".join(f"{key} {_text(each)}" for key, each in value.items() if key != "kind")
-        return f"{value['kind']}({inner})" if "kind" in value else inner
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "none" if value is None else str(value)
 
 
 def _splits(table: Table) -> list[str]:

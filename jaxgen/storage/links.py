@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jaxgen.errors import UserError
 
-_FOLDERS = {"populations", "job", "recovery", "snapshots", "profile", "wandb", "claims", "paper"}
+_FOLDERS = {"populations", "job", "recovery", "snapshots", "profile", "wandb", "claims", "paper", "figures"}
 _FILES = {
     "run.json", "table.csv", "results.json", "report.html",
     "metrics.jsonl", "status.json", "events.jsonl", "analyses.json", "owner.json", "lock",
