@@ -11,6 +11,7 @@ import threading
 import types
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -116,6 +117,12 @@ def test_a_wrong_request_is_one_line_and_leaves_nothing(tiny: Path, call, told: 
         call()
     assert told in str(refusal.value)
     assert "\n" not in str(refusal.value)
+    assert not (tiny / "runs").exists()
+
+
+def test_numbers_of_another_width_are_refused(tiny: Path) -> None:
+    with jax.enable_x64(True), pytest.raises(UserError, match="jax_enable_x64 is on here"):
+        reproduce()
     assert not (tiny / "runs").exists()
 
 

@@ -283,7 +283,7 @@ def _reproduce_all(
     for experiment, request, path in todo:
         sources.check_unchanged(path, found.folder, accept=how.accept_changed_code)
         check(request.conditions(experiment), path, arguments)
-    done = [_reproduce(found, *each, arguments, progress=how.progress) for each in todo]
+    done = [_reproduce(found, *each, arguments, how) for each in todo]
     if len(done) > 1:
         _write_page(done[0].path.parents[1] / f"{done[0].path.name}.html", found, done)
     defined = not found.sources
@@ -291,13 +291,14 @@ def _reproduce_all(
 
 
 def _reproduce(
-    found: FoundPaper, experiment: Experiment, request: Request, path: Path, arguments: RunArguments, *, progress: bool
+    found: FoundPaper, experiment: Experiment, request: Request, path: Path, arguments: RunArguments, how: _How
 ) -> Reproduction:
-    with _display(progress) as display, Stopping(display) as observer:
+    with _display(how.progress) as display, Stopping(display) as observer:
         try:
             done = reproduce_kept(found, experiment, request, path, observer=observer, arguments=arguments)
         except Interrupted as interruption:
-            raise Interrupted(f"{interruption}; the same call goes on") from None
+            again = "the same call without fresh=True" if how.fresh else "the same call"
+            raise Interrupted(f"{interruption}; {again} goes on") from None
         for note in done.notes:
             observer.note(f"note: {note}")
         undrawn = _write_page(done.path / "report.html", found, [done])

@@ -29,7 +29,7 @@ def code_of(conditions: Iterable[Condition]) -> str:
     found: dict[str, str] = {}
     for condition in conditions:
         for part in nested(condition):
-            if not part.__class__.__module__.startswith(("jaxgen.", "jaxgen_experiments_")):
+            if not type(part).__module__.startswith(("jaxgen.", "jaxgen_experiments_")):
                 _add(type(part), found)
     return "\n\n".join(found[name] for name in sorted(found))
 

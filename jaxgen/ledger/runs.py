@@ -192,17 +192,20 @@ class Member:
         return found
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Run:
     """A run on disk."""
 
     path: Path
     # Where it was defined in Python; else the experiment is found by its ID when it is needed.
-    defined: Experiment | None = dataclasses.field(default=None, repr=False, compare=False)
+    defined: Experiment | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         objects.fetch(self.path, leave=NOT_FETCHED)
         links.confine(self.path)
+
+    def __repr__(self) -> str:
+        return f"Run({objects.url(self.path)!r})"
 
     @functools.cached_property
     def _about(self) -> dict[str, Any]:
