@@ -236,10 +236,14 @@ def _id_of(what: Experiment | Paper) -> str | None:
     for name, module in list(sys.modules.items()):
         if name.startswith(("jaxgen.experiments.", "jaxgen_experiments_")):
             paper = getattr(module, "PAPER", None)
-            if paper is what:
+            if isinstance(paper, Paper) and paper is what:
                 return paper.slug
-            if isinstance(paper, Paper) and any(each is what for each in paper.experiments):
-                return f"{paper.slug}/{what.name}" if isinstance(what, Experiment) else None
+            if (
+                isinstance(paper, Paper)
+                and isinstance(what, Experiment)
+                and any(it is what for it in paper.experiments)
+            ):
+                return f"{paper.slug}/{what.name}"
     return None
 
 
@@ -265,7 +269,7 @@ def _reproduce_all(
     if processes.count() > 1:
         raise UserError("these calls are for one process; `jaxgen reproduce` trains with several")
     environment.check_devices()
-    if jax.config.jax_enable_x64 and not os.environ.get("JAX_ENABLE_X64"):
+    if jax.dtypes.canonicalize_dtype(float) != "float32" and not os.environ.get("JAX_ENABLE_X64"):
         raise UserError("jax_enable_x64 is on here, which changes a run's numbers: turn it off before this call")
     todo = []
     for experiment in experiments:
@@ -278,7 +282,7 @@ def _reproduce_all(
         path = run_directory(how.root(), request, fresh=how.fresh)
         todo.append((experiment, request, path))
     arguments = how.arguments()
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.read("jax_compilation_cache_dir") is None:
         environment.enable_compile_cache()
     for experiment, request, path in todo:
         sources.check_unchanged(path, found.folder, accept=how.accept_changed_code)

@@ -29,13 +29,13 @@ class Mirror(Protocol):
 
     def write(self, rows: Iterable[Row]) -> None: ...
 
+    def close(self) -> None: ...
+
 
 def tensorboard(directory: PopulationDirectory, members: Sequence[str]) -> dict[str, Callable[[], Mirror]]:
     """Returns the mirror that every run has, as `RunArguments.mirrors` gives them."""
     folder = directory.path / "tensorboard"
     return {"TensorBoard": lambda: TensorBoard(folder, members, read_rows(directory.metrics_file))}
-
-    def close(self) -> None: ...
 
 
 class TensorBoard:
