@@ -282,7 +282,7 @@ def _reproduce_all(
         path = run_directory(how.root(), request, fresh=how.fresh)
         todo.append((experiment, request, path))
     arguments = how.arguments()
-    if jax.config.read("jax_compilation_cache_dir") is None:
+    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         environment.enable_compile_cache()
     for experiment, request, path in todo:
         sources.check_unchanged(path, found.folder, accept=how.accept_changed_code)
