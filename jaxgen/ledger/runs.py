@@ -19,6 +19,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import sys
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -410,6 +411,12 @@ class Run:
         drawing = draw(by_name[name], Table.of(rows), conditions, width=width)
         if drawing is None:
             raise UserError(f"figure '{name}': {self.path} has no values for it yet")
+        if "ipykernel" in sys.modules:
+            import matplotlib
+            from matplotlib.backends import backend_registry
+
+            # A notebook shows a returned figure once its backend has been loaded, which pyplot puts off.
+            backend_registry.load_backend_module(matplotlib.get_backend())
         return drawing
 
     @property
