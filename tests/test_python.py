@@ -128,9 +128,9 @@ def test_numbers_of_another_width_are_refused(tiny: Path) -> None:
 
 def test_one_process_at_a_time(tiny: Path) -> None:
     run = reproduce(scale="smoke")
-    with PopulationDirectory(run.populations()[0].path).lock(print), pytest.raises(UserError, match="another process"):
+    held = PopulationDirectory(run.populations()[0].path).lock(print)
+    with held, pytest.raises(UserError, match="is being trained by process"):
         reproduce(scale="smoke", extend=20)
-    reproduce(scale="smoke", extend=20)
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, times: int) -> None:
