@@ -22,6 +22,7 @@ from jaxgen.condition import Condition
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment, Paper
 from jaxgen.ledger.discovery import find
+from jaxgen.ledger.sources import check_unchanged
 from jaxgen.models.config import MLPConfig
 from jaxgen.optimizers import AdamW
 from jaxgen.run.directory import PopulationDirectory
@@ -193,7 +194,7 @@ def test_conditions_of_ones_own_train_without_a_paper(tiny: Path) -> None:
     assert run.verdicts == []
     assert run.notes == []
     assert run.figures() == ["accuracy", "loss"]
-    assert [axes.get_title() for axes in run.figure("accuracy").axes] == ["decay, strong", "free"]
+    assert [axes.get_title("left") for axes in run.figure("accuracy").axes] == ["decay, strong", "free"]
     with pytest.raises(UserError, match="no figure 'acuracy'; did you mean 'accuracy'"):
         run.figure("acuracy")
     more = jaxgen.fit(DECAY, free, seeds=3, steps=20, progress=False)
@@ -319,7 +320,7 @@ def test_parts_of_a_script_are_kept_and_changed_ones_are_refused(tiny: Path) -> 
 
     kind = "{'kind': 'notebook/Summed', 'dropout': 0.0, 'width': 4} True {'hidden': (1, 8)}"
     assert said(SCRIPT) == kind
-    assert "was trained by other code: cells.py" in said(SCRIPT.replace("nn.relu", "nn.gelu"))
+    assert "was trained by other code: Network.py" in said(SCRIPT.replace("nn.relu", "nn.gelu"))
     (run,) = (tiny / "runs").glob("notebook/own/paper")
     read = jaxgen.load_run(run)  # where the class is not
     assert read.table.seeds() == [0]
@@ -329,7 +330,7 @@ def test_parts_of_a_script_are_kept_and_changed_ones_are_refused(tiny: Path) -> 
 
 
 def test_the_code_of_a_cell_is_known_with_what_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    def code(text: str) -> str:
+    def code(text: str) -> dict[str, str]:
         # As a notebook runs a cell: no module has the code, and linecache knows it by the cell's name.
         cell, namespace = text.partition("try:")[0], types.ModuleType("__main__")
         monkeypatch.setitem(linecache.cache, "<cell>", (len(cell), None, cell.splitlines(keepends=True), "<cell>"))
@@ -338,13 +339,27 @@ def test_the_code_of_a_cell_is_known_with_what_it_uses(monkeypatch: pytest.Monke
         return code_of([namespace.condition])
 
     plain = code(SCRIPT)
-    for used in ("class Summed(", "class Network(", "def widened(", "SCALE = 1.0"):
-        assert used in plain
+    assert set(plain) == {"Summed", "Network", "widened", "SCALE"}
+    assert plain["SCALE"] == "SCALE = 1.0"
     assert code(SCRIPT.replace("SCALE = 1.0", "# A comment.\nSCALE = 1.0")) == plain
     assert code(SCRIPT + "\nunused = 3") == plain
-    for old, new in (("return 2 *", "return 3 *"), ("SCALE = 1.0", "SCALE = 2.0"), ("nn.relu", "nn.gelu")):
-        assert code(SCRIPT.replace(old, new)) != plain
-    assert code_of([DECAY]) == ""
+    edits = {"widened": ("return 2 *", "return 3 *"), "SCALE": ("1.0", "2.0"), "Network": ("nn.relu", "nn.gelu")}
+    for name, (old, new) in edits.items():
+        changed = code(SCRIPT.replace(old, new))
+        assert [each for each in plain if changed[each] != plain[each]] == [name]
+    assert code_of([DECAY]) == {}
+
+
+def test_of_a_notebook_only_what_is_asked_for_now_and_then_is_compared(tmp_path: Path) -> None:
+    kept, now = tmp_path / "run" / "paper", tmp_path / "now"
+    for folder, names in ((kept, {"A": "1", "B": "1"}), (now, {"B": "1", "C": "1"})):
+        folder.mkdir(parents=True)
+        for name, value in names.items():
+            (folder / f"{name}.py").write_text(f"{name} = {value}")
+    check_unchanged(kept.parent, now, accept=False, of_both=True)
+    (now / "B.py").write_text("B = 2")
+    with pytest.raises(UserError, match=r"other code: B\.py in"):
+        check_unchanged(kept.parent, now, accept=False, of_both=True)
 
 
 def test_a_paper_that_is_edited_meanwhile_is_read_anew(tiny: Path) -> None:

@@ -227,23 +227,25 @@ def _found(what: str | Experiment | Paper) -> Iterator[tuple[FoundPaper, tuple[E
         )
     with tempfile.TemporaryDirectory(prefix="jaxgen-") as folder:
         conditions = [each for experiment in paper.experiments for each in experiment.at_scale("paper")]
-        (Path(folder) / "cells.py").write_text(code_of(conditions) + "\n", encoding="utf-8")
+        for name, text in code_of(conditions).items():
+            (Path(folder) / f"{name}.py").write_text(text, encoding="utf-8")
         yield FoundPaper(paper, Path(folder), "", ""), paper.experiments
 
 
 def _id_of(what: Experiment | Paper) -> str | None:
     """Returns the ID of what was imported from a paper's folder; None where it was made elsewhere."""
     for name, module in list(sys.modules.items()):
-        if name.startswith(("jaxgen.experiments.", "jaxgen_experiments_")):
-            paper = getattr(module, "PAPER", None)
-            if isinstance(paper, Paper) and paper is what:
-                return paper.slug
-            if (
-                isinstance(paper, Paper)
-                and isinstance(what, Experiment)
-                and any(it is what for it in paper.experiments)
-            ):
-                return f"{paper.slug}/{what.name}"
+        paper = (
+            getattr(module, "PAPER", None) if name.startswith(("jaxgen.experiments.", "jaxgen_experiments_")) else None
+        )
+        if isinstance(paper, Paper) and what is paper:
+            return paper.slug
+        if (
+            isinstance(paper, Paper)
+            and isinstance(what, Experiment)
+            and any(what is each for each in paper.experiments)
+        ):
+            return f"{paper.slug}/{what.name}"
     return None
 
 
@@ -266,6 +268,7 @@ def _reproduce_all(
 ) -> dict[str, Run]:
     """Does what the command does, but for what it prints."""
     scale, settings, seeds, extend, first_seed = asked
+    defined = not found.sources  # in Python, not in a paper's folder
     if processes.count() > 1:
         raise UserError("these calls are for one process; `jaxgen reproduce` trains with several")
     environment.check_devices()
@@ -285,18 +288,19 @@ def _reproduce_all(
     if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         environment.enable_compile_cache()
     for experiment, request, path in todo:
-        sources.check_unchanged(path, found.folder, accept=how.accept_changed_code)
+        sources.check_unchanged(path, found.folder, accept=how.accept_changed_code, of_both=defined)
         check(request.conditions(experiment), path, arguments)
     done = [_reproduce(found, *each, arguments, how) for each in todo]
     if len(done) > 1:
         _write_page(done[0].path.parents[1] / f"{done[0].path.name}.html", found, done)
-    defined = not found.sources
     return {each.experiment.name: Run(each.path, each.experiment if defined else None) for each in done}
 
 
 def _reproduce(
     found: FoundPaper, experiment: Experiment, request: Request, path: Path, arguments: RunArguments, how: _How
 ) -> Reproduction:
+    if not found.sources:
+        _carry_over(path, found.folder)
     with _display(how.progress) as display, Stopping(display) as observer:
         try:
             done = reproduce_kept(found, experiment, request, path, observer=observer, arguments=arguments)
@@ -312,6 +316,13 @@ def _reproduce(
     if broken:
         raise UserError(f"{'; '.join(broken)}; what is trained is kept: mend it, and give the same call again")
     return done
+
+
+def _carry_over(run: Path, folder: Path) -> None:
+    """Adds to a notebook's code what a run keeps of conditions that are not asked for now."""
+    for kept in (run / sources.FOLDER).glob("*.py"):
+        if not (folder / kept.name).exists():
+            (folder / kept.name).write_bytes(kept.read_bytes())
 
 
 @contextlib.contextmanager

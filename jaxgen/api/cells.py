@@ -20,9 +20,9 @@ from jaxgen.config import nested
 _PLAIN = (bool, int, float, str, tuple, type(None))
 
 
-def code_of(conditions: Iterable[Condition]) -> str:
-    """Returns the text of the classes in conditions that neither jaxgen nor a paper defines, and of what these use of
-    their own notebook or file, by name.
+def code_of(conditions: Iterable[Condition]) -> dict[str, str]:
+    """Returns by name the text of the classes in conditions that neither jaxgen nor a paper defines, and of what these
+    use of their own notebook or file.
 
     A class whose text Python does not know (typed at a plain prompt) is left out.
     """
@@ -31,11 +31,11 @@ def code_of(conditions: Iterable[Condition]) -> str:
         for part in nested(condition):
             if not type(part).__module__.startswith(("jaxgen.", "jaxgen_experiments_")):
                 _add(type(part), found)
-    return "\n\n".join(found[name] for name in sorted(found))
+    return found
 
 
 def _add(thing: Any, found: dict[str, str]) -> None:
-    name = f"{thing.__module__}.{thing.__qualname__}"
+    name = thing.__qualname__
     if name in found or (text := _text(thing)) is None:
         return
     found[name] = text
@@ -45,7 +45,7 @@ def _add(thing: Any, found: dict[str, str]) -> None:
         if (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__ == thing.__module__:
             _add(value, found)
         elif used in there and isinstance(value, _PLAIN):
-            found[f"{thing.__module__}.{used}"] = f"{used} = {value!r}"
+            found[used] = f"{used} = {value!r}"
 
 
 def _text(thing: Any) -> str | None:
