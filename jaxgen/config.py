@@ -19,7 +19,12 @@ from jaxgen.errors import UserError, nearest, shown, suggestion
 
 
 class UnknownKind(UserError):
-    """Saved settings name an unknown kind of config; it may belong to a paper that is missing."""
+    """Saved settings name an unknown kind of config; it may belong to a paper that is missing: `slug`, if its name
+    says so."""
+
+    def __init__(self, message: str, slug: str | None = None):
+        super().__init__(message)
+        self.slug = slug
 
 
 # Limits of the device's types: steps, seeds, rows and sizes are int32 there, and numbers float32.
@@ -74,6 +79,9 @@ Rate = Annotated[float, Range(at_least=0, below=1)]
 # The package names under which discovery imports papers: those of the wheel, and those of a user's folders.
 _PAPER_MODULE = re.compile(r"jaxgen(\.experiments\.|_experiments_)([A-Za-z0-9_]+)")
 
+# In the place of a paper's slug: what is defined in a notebook's cell or a script, and what is trained without a paper.
+NOTEBOOK = "notebook"
+
 _field_types: dict[type, dict[str, Any]] = {}
 
 
@@ -100,10 +108,10 @@ class Config:
 
     kinds: ClassVar[dict[str, type[Config]]] = {}
     is_family: ClassVar[bool] = True
-    # Its name in saved settings: the class name, with the prefix `slug/` if a paper's folder defines it. A part that #
-    # has moved keeps its old name by `saved_as: ClassVar[str] = "..."`.
+    # Its name in saved settings: the class name, with the prefix `slug/` if a paper's folder defines it, or #
+    # `notebook/` if a cell or script does. A part that has moved keeps its old name: `saved_as: ClassVar[str] = "..."`.
     saved_as: ClassVar[str]
-    # The slug of the paper that defines it; None: the engine.
+    # The slug of the paper that defines it, or `notebook`; None: the engine.
     of_paper: ClassVar[str | None] = None
     # Whether it receives fields marked `PerMember`, with each member's own value.
     takes_scalars: ClassVar[bool] = False
@@ -116,8 +124,9 @@ class Config:
         super().__init_subclass__(**kwargs)
         cls.is_family = family
         paper = _PAPER_MODULE.match(cls.__module__)
-        cls.of_paper = paper[2].replace("_", "-") if paper else None
-        cls.saved_as = cls.__dict__.get("saved_as", f"{cls.of_paper}/{cls.__name__}" if paper else cls.__name__)
+        cls.of_paper = paper[2].replace("_", "-") if paper else NOTEBOOK if cls.__module__ == "__main__" else None
+        own = f"{cls.of_paper}/{cls.__name__}" if cls.of_paper else cls.__name__
+        cls.saved_as = cls.__dict__.get("saved_as", own)
         # A paper of the wheel may keep old names of the engine. A user's copy of the paper would claim them too.
         if paper and paper[1] == "_experiments_" and "/" not in cls.saved_as:
             raise TypeError(
@@ -319,7 +328,12 @@ def _from_json(data: Any) -> Any:
         if not isinstance(kind, str) or kind not in Config.kinds:
             if isinstance(kind, str) and "/" in kind:
                 slug = kind.partition("/")[0]
-                raise UnknownKind(f"unknown kind of config {shown(kind)}: the paper '{slug}' is not there, or lacks it")
+                where = (
+                    "a notebook or script defined it; define it again (run that cell), and read the run anew"
+                    if slug == NOTEBOOK
+                    else f"the paper '{slug}' is not there, or lacks it"
+                )
+                raise UnknownKind(f"unknown kind of config {shown(kind)}: {where}", slug)
             if not isinstance(kind, str):
                 raise UnknownKind(f"unknown kind of config {shown(kind)}, expected its name")
             raise UnknownKind(

@@ -29,6 +29,7 @@ MAY = {
 for upper in ("report", "plan", "launch"):
     MAY[upper] = MAY["ledger"] | {"ledger"}
 MAY["cli"] = MAY["report"] | {"report", "plan", "launch"}
+MAY["api"] = MAY["cli"] | {"cli"}
 PAPERS = ABOVE_PARTS | {"experiment", "figures", "experiments"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import functools
 import os
 import shlex
@@ -23,18 +22,17 @@ from jaxgen.distributed.mesh import MeshSizes
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.ledger import sources
+from jaxgen.ledger.ask import choose_scale, reproduce_kept
 from jaxgen.ledger.discovery import FoundPaper, find
 from jaxgen.ledger.recorded import Recorded, recorded_rows
-from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, reproduce, train_all
+from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, train_all
 from jaxgen.ledger.runs import Request, Run, load_run, run_directory
 from jaxgen.ledger.settling import more_seeds, planned_looks
-from jaxgen.ledger.stated import TUNING, keep_claims
-from jaxgen.machine import device_name
 from jaxgen.report.mathematics import plain
 from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
 from jaxgen.run.directory import PopulationDirectory
-from jaxgen.run.goodput import ACTIVITIES, goodput
-from jaxgen.run.mirrors import Mirror, TensorBoard, WeightsAndBiases, check_wandb
+from jaxgen.run.goodput import goodput
+from jaxgen.run.mirrors import Mirror, WeightsAndBiases, check_wandb, tensorboard
 from jaxgen.run.profile import Profile
 from jaxgen.run.rows import read_rows
 from jaxgen.storage import objects
@@ -89,11 +87,7 @@ class HowToRun:
         return dataclasses.replace(run_arguments(vars(self)), mirrors=self._mirrors, resume=resume)
 
     def _mirrors(self, directory: PopulationDirectory, members: Sequence[str]) -> dict[str, Callable[[], Mirror]]:
-        made: dict[str, Callable[[], Mirror]] = {
-            "TensorBoard": lambda: TensorBoard(
-                directory.path / "tensorboard", members, read_rows(directory.metrics_file)
-            )
-        }
+        made = tensorboard(directory, members)
         if self.wandb:
             made["WeightsAndBiases"] = functools.partial(
                 WeightsAndBiases, self.wandb, directory.wandb_id(), directory.path, members,
@@ -134,7 +128,7 @@ def reproduce_command(
     todo = []
     skipped = []
     for experiment in experiments:
-        chosen = _choose_scale(experiment, scale, alone=len(experiments) == 1)
+        chosen = choose_scale(experiment, scale, alone=len(experiments) == 1)
         if chosen is None:
             skipped.append(experiment.name)
             continue
@@ -231,24 +225,6 @@ def _recorded(found: FoundPaper, experiment: Experiment, request: Request) -> Re
     return recorded_rows(found.folder, request.scale, experiment.name) if request.recorded else NOTHING
 
 
-def _choose_scale(experiment: Experiment, scale: str | None, *, alone: bool) -> str | None:
-    """Returns the scale to run; None where a whole paper's run leaves this experiment out."""
-    has_accelerator = jax.default_backend() != "cpu"
-    if scale is not None:
-        too_large = scale == "paper" and experiment.accelerator and not has_accelerator
-        return None if too_large and not alone else scale
-    if has_accelerator or not experiment.accelerator:
-        return "paper"
-    if "mini" in experiment.scales:
-        return "mini"
-    if alone:
-        raise UserError(
-            f"the paper scale of {experiment.name} wants an accelerator and jax finds none (see `jaxgen doctor`); "
-            "with --scale paper it trains here all the same"
-        )
-    return None
-
-
 def _run_all(
     found: FoundPaper, todo: Sequence[tuple[Experiment, Request, Path]], arguments: RunArguments, *, record: bool,
     at_most: int, accept_changed_code: bool, console: Console, preemption: Preemption,
@@ -278,12 +254,10 @@ def _run_all(
                             recorded=recorded,
                         )  # fmt: skip
                     else:
-                        sources.keep(path, found.folder)
-                        if any(seed < TUNING for each in following.conditions(experiment) for seed in each.seeds):
-                            keep_claims(path, experiment)
-                        last = reproduce(
-                            experiment, following, path, observer=display, arguments=arguments, recorded=recorded
-                        )
+                        last = reproduce_kept(
+                            found, experiment, following, path, observer=display, arguments=arguments,
+                            recorded=recorded,
+                        )  # fmt: skip
                     grown = processes.told(functools.partial(_more_seeds, last, at_most))
                     following = None if grown is None else following.with_seeds(grown)
         except Interrupted as interruption:
@@ -352,12 +326,6 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console, copy: Pat
     return broken + undrawn
 
 
-def _commit(about: dict[str, Any]) -> str:
-    if about["commit"] is None:
-        return "installed from a wheel"
-    return f"{about['commit']}{' and uncommitted changes' if about['modified'] else ''}"
-
-
 def _console() -> Console:
     """Returns where the first process speaks; the others are silent."""
     return Console(quiet=not processes.is_first())
@@ -373,29 +341,6 @@ def _shown(path: Path) -> str:
 
 def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction], copy: Path | None = None) -> list[str]:
     # Here and not above, since a run that is restarted should train before it knows how to draw.
-    from jaxgen.report.html import ExperimentReport, Report, write_report
+    from jaxgen.report.reproduced import write_page
 
-    first = done[0]
-    request = first.request
-    ids = found.paper.slug if len(done) > 1 else f"{found.paper.slug}/{request.experiment}"
-    options = [shlex.quote(each) for each in request.options()]
-    about = environment.describe()
-    report = Report(
-        paper=found.paper,
-        scale=request.scale,
-        created=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        command=" ".join(["jaxgen reproduce", ids, f"--scale {request.scale}", *options]),
-        device=device_name(about),
-        versions=about["versions"],
-        commit=_commit(about),
-        time=goodput({activity: sum(each.seconds[activity] for each in done) for activity in ACTIVITIES}),
-        flags=tuple(f"{name}={value}" for name, value in about["flags"].items()),
-        settings=request.settings,
-        experiments=tuple(
-            ExperimentReport(experiment=each.experiment, conditions=each.conditions, table=each.table,
-                             verdicts=each.verdicts, notes=each.notes, timings=each.timings, folder=each.path,
-                             time=goodput(each.seconds))
-            for each in done
-        ),
-    )  # fmt: skip
-    return write_report(path, report, copy)
+    return write_page(path, found, done, copy)

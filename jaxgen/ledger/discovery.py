@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import jaxgen.experiments
+from jaxgen.config import NOTEBOOK
 from jaxgen.errors import UserError, nearest
 from jaxgen.ledger.index import ListedPaper, listed, read_index, sources_digest
 
@@ -119,6 +120,8 @@ def _by_number(wanted: str) -> FoundPaper:
 
 def _by_slug(slug: str) -> FoundPaper:
     found, broken = folders()
+    if slug == NOTEBOOK and slug not in found:
+        raise UserError(f"'{slug}' is no paper: Python asked for that run, and the same call there goes on with it")
     if slug not in found:
         where = f"(folders of more papers: {FOLDERS_VARIABLE})"
         raise UserError(f"no paper '{slug}'{nearest(slug, found)} {where}{_left_out(broken)}")
@@ -164,10 +167,17 @@ def folders() -> tuple[dict[str, Path], dict[Path, str]]:
     return found, broken
 
 
+# Of the papers that this process has imported, the digest of their Python files then.
+_imported: dict[Path, str] = {}
+
+
 def _read(slug: str, folder: Path) -> FoundPaper:
     try:
         sources = sources_digest(folder)  # before the import: an edit in between must not count as imported
+        if _imported.get(folder, sources) != sources:
+            _forget(_module_name(folder))  # in a notebook, which outlives an edit
         module = _import(folder)
+        _imported[folder] = sources
         paper = module.PAPER
         if paper.slug != slug:
             expected = paper.slug.replace("-", "_")
@@ -186,14 +196,25 @@ def _told(error: BaseException, folder: Path) -> str:
     return place + (str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
 
 
-def _import(folder: Path) -> ModuleType:
+def _module_name(folder: Path) -> str:
     if folder.parent == Path(jaxgen.experiments.__path__[0]).resolve():
-        return importlib.import_module(f"jaxgen.experiments.{folder.name}")
-    name = f"jaxgen_experiments_{folder.name}"
+        return f"jaxgen.experiments.{folder.name}"
+    return f"jaxgen_experiments_{folder.name}"
+
+
+def _forget(module: str) -> None:
+    """Makes the next import of a paper read its files anew."""
+    for name in [each for each in sys.modules if each == module or each.startswith(f"{module}.")]:
+        del sys.modules[name]
+
+
+def _import(folder: Path) -> ModuleType:
+    name = _module_name(folder)
+    if name.startswith("jaxgen.experiments."):
+        return importlib.import_module(name)
     there = sys.modules.get(name)
     if there is not None and there.__file__ != str(folder / "__init__.py"):
-        for each in [each for each in sys.modules if each.split(".")[0] == name]:
-            del sys.modules[each]
+        _forget(name)
     spec = importlib.util.spec_from_file_location(
         name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )

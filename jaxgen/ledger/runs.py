@@ -19,15 +19,16 @@ import dataclasses
 import functools
 import itertools
 import math
+import sys
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxgen.condition import Condition, identity_of
-from jaxgen.config import UnknownKind, digest, from_json
-from jaxgen.errors import UserError
-from jaxgen.ledger.discovery import import_parts
+from jaxgen.condition import Condition, identity_of, trajectories
+from jaxgen.config import NOTEBOOK, UnknownKind, digest, from_json
+from jaxgen.errors import UserError, nearest
+from jaxgen.ledger.discovery import find, import_parts
 from jaxgen.run.directory import CONSTANT, NOT_FETCHED, PopulationDirectory
 from jaxgen.storage import links, objects
 from jaxgen.storage.files import make_directory, read_sealed, reading, write_sealed
@@ -35,8 +36,10 @@ from jaxgen.table import Table
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure as Drawing
 
     from jaxgen.experiment import Experiment
+    from jaxgen.ledger.network import TrainedNetwork
     from jaxgen.run.checkpoint import CheckpointStore
 
     Load = Callable[[CheckpointStore, int], Mapping[str, np.ndarray]]
@@ -146,6 +149,21 @@ class Member:
         params: dict[str, Any] = self.variables(step)["params"]
         return params
 
+    def network(self, step: int | None = None) -> TrainedNetwork:
+        """Returns its network at a kept step (the last one by default): logits, activations by name, patching.
+
+        Raises:
+          UserError: the step was not kept; or a paper that is not there brings parts of the condition.
+        """
+        from jaxgen.ledger.network import TrainedNetwork
+
+        steps = self.steps()
+        chosen = max(steps, default=None) if step is None else step
+        if chosen not in steps:
+            kept = ", ".join(map(str, steps)) or "none yet"
+            raise UserError(f"step: got {step}, expected one whose parameters are kept: {kept}")
+        return TrainedNetwork(self.condition, self.seed, chosen, self.variables(chosen))
+
     def _snapshots(self) -> CheckpointStore:
         # Here, for jax is not needed to look at the rest of a run.
         from jaxgen.run.checkpoint import CheckpointStore
@@ -175,15 +193,20 @@ class Member:
         return found
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Run:
     """A run on disk."""
 
     path: Path
+    # Where it was defined in Python; else the experiment is found by its ID when it is needed.
+    defined: Experiment | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         objects.fetch(self.path, leave=NOT_FETCHED)
         links.confine(self.path)
+
+    def __repr__(self) -> str:
+        return f"Run({objects.url(self.path)!r})"
 
     @functools.cached_property
     def _about(self) -> dict[str, Any]:
@@ -307,20 +330,107 @@ class Run:
         except UserError:
             return None
 
-    def member(self, index: int) -> Member:
-        """Returns a member by its number in `members`."""
-        if not 0 <= index < len(self.members):
-            raise UserError(f"member: got {index}, expected 0 to {len(self.members) - 1}")
-        return self.members[index]
+    def member(self, index: int | None = None, *, condition: str | None = None, seed: int | None = None) -> Member:
+        """Returns one member.
+
+        Args:
+          index: its number in `members`; or, instead:
+          condition: the name of its condition; None: there is only one.
+          seed: its seed; None: the condition has only one.
+
+        Raises:
+          UserError: there is none such, or there are several.
+        """
+        if index is not None:
+            if condition is not None or seed is not None:
+                raise UserError("member: got a number beside condition or seed, expected one of the two ways")
+            if not 0 <= index < len(self.members):
+                raise UserError(f"member: got {index}, expected 0 to {len(self.members) - 1}")
+            return self.members[index]
+        names = {each.name for each in self.members}
+        if condition is not None and condition not in names:
+            raise UserError(f"no condition '{condition}'{nearest(condition, names)}")
+        found = [each for each in self.members if condition in (None, each.name) and seed in (None, each.seed)]
+        if len(found) != 1:
+            there = found or [each for each in self.members if condition in (None, each.name)]
+            some = ", ".join(f"'{each.name}' seed {each.seed}" for each in there[:8]) or "none, as none has begun"
+            more = f" and {len(there) - 8} more" if len(there) > 8 else ""
+            what = "several fit, name condition and seed" if found else f"got seed {seed}"
+            raise UserError(f"member: {what}; there is: {some}{more}")
+        return found[0]
 
     @functools.cached_property
     def table(self) -> Table:
         """The tidy table of everything trained in this run, as far as it has come."""
         return Table.of([row for member in self.members for row in member.rows()])
 
+    @functools.cached_property
+    def experiment(self) -> Experiment:
+        """The experiment that it is of, from its paper's folder.
+
+        Raises:
+          UserError: the paper is not there, or was defined in another Python process.
+        """
+        if self.defined is not None:
+            return self.defined
+        if self.request.paper == NOTEBOOK:
+            raise UserError(
+                f"{self.path} was asked for from Python, and its experiment is there alone: give the same call again, "
+                "and read what it returns"
+            )
+        return find(f"{self.request.paper}/{self.request.experiment}")[1][0]
+
+    def figures(self) -> list[str]:
+        """Returns the names of the experiment's figures."""
+        return [each.name for each in self.experiment.figures]
+
+    def figure(self, name: str, width: float = 10.0) -> Drawing:
+        """Draws a figure of the experiment, as the report has it, from the steps trained so far.
+
+        Args:
+          name: one of `figures()`.
+          width: of the drawing, in inches; the height follows.
+
+        Returns:
+          A matplotlib figure: `.savefig("accuracy.png")`, `.axes`; a notebook shows it.
+
+        Raises:
+          UserError: there is no such figure, or nothing has been measured for it yet.
+        """
+        from jaxgen.figures.draw import draw
+
+        by_name = {each.name: each for each in self.experiment.figures}
+        if name not in by_name:
+            raise UserError(f"no figure '{name}'{nearest(name, by_name)}")
+        conditions = self.request.conditions(self.experiment)
+        begun, rows = self.begun(), []
+        for each in trajectories(conditions):
+            if (member := begun.get(each.identity)) is not None:
+                at = each.condition.measure_at.steps(each.condition.steps)
+                rows += member.rows(each.condition.name, at=at)
+        drawing = draw(by_name[name], Table.of(rows), conditions, width=width)
+        if drawing is None:
+            raise UserError(f"figure '{name}': {self.path} has no values for it yet")
+        if "ipykernel" in sys.modules:
+            import matplotlib
+            from matplotlib.backends import backend_registry
+
+            # A notebook shows a returned figure once its backend has been loaded, which pyplot puts off.
+            backend_registry.load_backend_module(matplotlib.get_backend())
+        return drawing
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know beside the verdicts last written: seeds that failed or were not trained."""
+        return [str(each) for each in self._results().get("notes", [])]
+
     @property
     def verdicts(self) -> list[dict[str, Any]]:
-        """The verdicts last written to results.json."""
+        """The verdicts last written to results.json; `pandas.DataFrame(run.verdicts)` has one row a claim.
+
+        Of each claim: `claim` (its name), `outcome`, `reason`, `values` by seed, the estimate `point` with its interval
+        `low` to `high`, and what else results.json has.
+        """
         results = self.path / "results.json"
         if not results.exists():
             raise UserError(f"{self.path} has no verdicts yet; `jaxgen resume {self.path}` finishes it")
@@ -332,7 +442,7 @@ class Run:
 
 
 def load_run(path: str | Path) -> Run:
-    """Opens a run: `load_run(path).table.rows`, `.verdicts`, `.member(3).params(step)`.
+    """Opens a run: `load_run(path).table.rows`, `.verdicts`, `.member(condition="decay", seed=0).params(step)`.
 
     Args:
       path: the run's directory, or that of one of its populations; also gs://... and s3://...
@@ -351,14 +461,19 @@ def load_run(path: str | Path) -> Run:
 
 def _condition(settings: Mapping[str, Any], paper: str) -> Condition | None:
     """Returns the condition of saved settings; None where the paper that brings parts of it is not there."""
-    for _ in range(2):
+    asked: set[str] = set()
+    while True:
         try:
             condition: Condition = from_json(settings)
-        except UnknownKind:
-            import_parts(paper)
+        except UnknownKind as unknown:
+            # A part may be of another paper than the run; an old name says no paper.
+            slug = next((each for each in (unknown.slug, paper) if each and each not in asked), None)
+            if slug is None:
+                return None
+            asked.add(slug)
+            import_parts(slug)
         else:
             return condition
-    return None
 
 
 def _members(directory: PopulationDirectory, members: Sequence[Mapping[str, Any]], paper: str) -> Iterator[Member]:
@@ -407,7 +522,10 @@ def begin_run(path: Path, request: Request, identities: Sequence[str]) -> None:
     objects.fetch(path, [file.name])
     kept = read_sealed(file, _FIELDS) if file.exists() else {"id": uuid.uuid4().hex, "begun": []}
     make_directory(path / "populations")
-    write_sealed(file, {**kept, **dataclasses.asdict(request), "members": list(identities)})
+    facts = dataclasses.asdict(request)
+    # Its populations know the settings in the order of the first request.
+    facts["settings"] = kept.get("settings", facts["settings"])
+    write_sealed(file, {**kept, **facts, "members": list(identities)})
 
 
 def run_directory(root: Path, request: Request, *, fresh: bool) -> Path:

@@ -22,11 +22,20 @@ NOTEBOOK = "__init__.py"
 _MOST_BYTES = 2**20
 
 
-def check_unchanged(run: Path, folder: Path, *, accept: bool) -> None:
-    """Raises `UserError` where a paper's code is another than what trained a run, unless that is accepted."""
+def check_unchanged(run: Path, folder: Path, *, accept: bool, of_both: bool = False) -> None:
+    """Raises `UserError` where a paper's code is another than what trained a run, unless that is accepted.
+
+    Args:
+      run: the run's directory.
+      folder: the paper's.
+      accept: whether that is accepted.
+      of_both: whether only files that both have count: the code of a notebook is that of the conditions asked for.
+    """
     if accept or not (run / FOLDER).is_dir():
         return
     changed = changed_files(run, folder)
+    if of_both:
+        changed = [name for name in changed if all((each / name).exists() for each in (run / FOLDER, folder))]
     if changed:
         raise UserError(
             f"{run} was trained by other code: {', '.join(changed)} in {folder} changed since; start beside it with "

@@ -1,6 +1,6 @@
 """Captures and patches the activations of a model by name, for mechanistic measures.
 
-A name is the module path of a `Tap`: `block_0/mlp/hidden`. Both functions are pure, so they work under `jit` and
+A name is the module path of a `Tap`: `block_0/mlp/hidden`. The functions are pure, so they work under `jit` and
 `vmap`. They evaluate the model (no dropout, running statistics).
 
 The last layer computes only the read-out positions, so its taps have K positions, while the taps of earlier layers have
@@ -34,6 +34,16 @@ class Tap(nn.Module):
         return x
 
 
+def taps(module: nn.Module, variables: Mapping[str, Any], tokens_BS: jax.Array) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shape and dtype of the activation at every tap of the model; computes none."""
+
+    def kept(variables: Mapping[str, Any], tokens_BS: jax.Array) -> Any:
+        return _apply(module, variables, tokens_BS, None, _keep)[1].get(TAPPED, {})
+
+    flat = traverse_util.flatten_dict(jax.eval_shape(kept, variables, tokens_BS), sep="/")
+    return {name.removesuffix("/x"): shape for name, shape in flat.items()}
+
+
 def capture(
     module: nn.Module, variables: Mapping[str, Any], tokens_BS: jax.Array, names: Collection[str]
 ) -> dict[str, jax.Array]:
@@ -42,12 +52,7 @@ def capture(
     Raises:
       UserError: the model has no such tap (the nearest is named).
     """
-
-    def keep(tap: nn.Module, name: str, x: jax.Array) -> jax.Array:
-        tap.put_variable(TAPPED, "x", x)
-        return x
-
-    _, state = _apply(module, variables, tokens_BS, names, keep)
+    _, state = _apply(module, variables, tokens_BS, names, _keep)
     flat = traverse_util.flatten_dict(state[TAPPED], sep="/") if names else {}
     return {name: flat[f"{name}/x"] for name in names}
 
@@ -64,11 +69,16 @@ def patch(
     return logits_BKV
 
 
+def _keep(tap: nn.Module, name: str, x: jax.Array) -> jax.Array:
+    tap.put_variable(TAPPED, "x", x)
+    return x
+
+
 def _apply(
     module: nn.Module,
     variables: Mapping[str, Any],
     tokens_BS: jax.Array,
-    names: Collection[str],
+    names: Collection[str] | None,  # None: all
     at_tap: Callable[[nn.Module, str, jax.Array], jax.Array],
 ) -> tuple[jax.Array, Mapping[str, Any]]:
     met: set[str] = set()
@@ -79,11 +89,11 @@ def _apply(
             return output
         name = "/".join(context.module.path)
         met.add(name)
-        return at_tap(context.module, name, output) if name in names else output
+        return at_tap(context.module, name, output) if names is None or name in names else output
 
     with nn.intercept_methods(intercept):
         logits_BKV, state = module.apply(variables, tokens_BS, mutable=[TAPPED])
-    for name in names:
+    for name in names or ():
         if name not in met:
             raise UserError(f"no tap '{name}' in this model{nearest(name, met)}")
     return logits_BKV, state

@@ -6,7 +6,7 @@ import importlib.util
 import socket
 import struct
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,8 @@ from tensorboardX.record_writer import masked_crc32c
 from tensorboardX.summary import scalar
 
 from jaxgen.errors import UserError
-from jaxgen.run.rows import Row
+from jaxgen.run.directory import PopulationDirectory
+from jaxgen.run.rows import Row, read_rows
 from jaxgen.storage import links, objects
 from jaxgen.storage.files import remove_path
 
@@ -29,6 +30,12 @@ class Mirror(Protocol):
     def write(self, rows: Iterable[Row]) -> None: ...
 
     def close(self) -> None: ...
+
+
+def tensorboard(directory: PopulationDirectory, members: Sequence[str]) -> dict[str, Callable[[], Mirror]]:
+    """Returns the mirror that every run has, as `RunArguments.mirrors` gives them."""
+    folder = directory.path / "tensorboard"
+    return {"TensorBoard": lambda: TensorBoard(folder, members, read_rows(directory.metrics_file))}
 
 
 class TensorBoard:

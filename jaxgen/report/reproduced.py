@@ -1,0 +1,56 @@
+"""The report of experiments that have just been reproduced, with where and how they were made."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxgen.config import NOTEBOOK
+from jaxgen.distributed import environment
+from jaxgen.ledger.discovery import FoundPaper
+from jaxgen.ledger.reproduce import Reproduction
+from jaxgen.machine import device_name
+from jaxgen.report.html import ExperimentReport, Report, write_report
+from jaxgen.run.goodput import ACTIVITIES, goodput
+
+
+def write_page(path: Path, found: FoundPaper, done: Sequence[Reproduction], copy: Path | None = None) -> list[str]:
+    """Writes the report of a paper's experiments, and a copy of it elsewhere if asked. Returns which figures' code failed."""
+    request = done[0].request
+    about = environment.describe()
+    report = Report(
+        paper=found.paper,
+        scale=request.scale,
+        created=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        command=_command(found, done),
+        device=device_name(about),
+        versions=about["versions"],
+        commit=_commit(about),
+        time=goodput({activity: sum(each.seconds[activity] for each in done) for activity in ACTIVITIES}),
+        flags=tuple(f"{name}={value}" for name, value in about["flags"].items()),
+        settings=request.settings,
+        experiments=tuple(
+            ExperimentReport(experiment=each.experiment, conditions=each.conditions, table=each.table,
+                             verdicts=each.verdicts, notes=each.notes, timings=each.timings, folder=each.path,
+                             time=goodput(each.seconds))
+            for each in done
+        ),
+    )  # fmt: skip
+    return write_report(path, report, copy)
+
+
+def _command(found: FoundPaper, done: Sequence[Reproduction]) -> str:
+    request = done[0].request
+    if request.paper == NOTEBOOK:
+        return "the same call in Python"
+    ids = found.paper.slug if len(done) > 1 else f"{found.paper.slug}/{request.experiment}"
+    return " ".join(["jaxgen reproduce", ids, f"--scale {request.scale}", *map(shlex.quote, request.options())])
+
+
+def _commit(about: dict[str, Any]) -> str:
+    if about["commit"] is None:
+        return "installed from a wheel"
+    return f"{about['commit']}{' and uncommitted changes' if about['modified'] else ''}"
