@@ -249,12 +249,19 @@ def test_pruning_says_what_it_frees_and_keeps_what_is_read(runs: Path) -> None:
     said("report", str(path))
     assert_equal(everything(path), before)
     request = (path / "run.json").read_bytes()
+    shutil.rmtree(runs / f"{RUN}.2")  # the newest run of the experiment, which can be extended
     refused = said("reproduce", "tiny-paper/main", "--extend", "50", code=2)
     assert "'dense' has ended at step 40 and cannot be trained on to step 50" in refused
     assert "train it anew with --fresh" in refused
     assert (path / "run.json").read_bytes() == request
-    # The newest run of the experiment is the other one.
-    shutil.rmtree(runs / f"{RUN}.2")
+
+
+@pytest.mark.long
+def test_a_pruned_run_is_shown_and_gets_more_seeds(runs: Path) -> None:
+    path = runs / RUN
+    shutil.rmtree(runs / f"{RUN}.2")  # the newest of the experiment
+    said("prune", "--yes")
+    before = everything(path)
     rows = [(each / "metrics.jsonl").read_bytes() for each in sorted((path / "populations").iterdir())]
     said("reproduce", "tiny-paper/main")
     assert [(each / "metrics.jsonl").read_bytes() for each in sorted((path / "populations").iterdir())] == rows
@@ -412,3 +419,11 @@ def test_a_run_that_is_extended_keeps_the_seeds_it_was_asked_for(tiny: Path) -> 
     assert seeds() == [0] * 2
     said(*command)  # the paper's own two
     assert seeds() == [0, 1] * 2
+
+
+def test_a_refused_start_beside_a_run_leaves_nothing_behind(runs: Path) -> None:
+    then = contents(runs)
+    refused = said("reproduce", "tiny-paper/main", "--fresh", "--mesh", "member=4", code=2)
+    assert "2 members cannot be spread over member=4" in refused
+    assert contents(runs) == then
+    assert sorted(each.name for each in (runs / "tiny-paper/main").iterdir()) == ["paper", "paper.2"]

@@ -17,6 +17,7 @@ from jaxgen.errors import UserError
 from jaxgen.launch.back_ends import BACK_ENDS
 from jaxgen.launch.job import Job, State, read_job
 from jaxgen.ledger.runs import Run, load_run
+from jaxgen.ledger.survey import summary
 from jaxgen.run import lease
 from jaxgen.run.directory import PopulationDirectory
 from jaxgen.storage import objects
@@ -49,7 +50,7 @@ def status_command(run: Path) -> None:
         run_.check_whole()
     holder = _holder(run_)
     if state is None or (holder and not state.alive):
-        echo(_named(holder[1]) if holder else _ended(run_))
+        echo(_named(holder[1]) if holder else summary(path).state)
     for directory in run_.populations():
         status = directory.status()
         conditions = dict.fromkeys(each["condition"] for each in directory.run()["members"])
@@ -62,17 +63,10 @@ def status_command(run: Path) -> None:
     if (path / "report.html").exists() and not run.is_file():
         echo(f"report: {shown_path(path / 'report.html')}")
     if state is None:
-        if not holder and not run.is_file() and _ended(run_) != "finished":
+        if not holder and not run.is_file() and summary(path).state != "finished":
             echo(f"go on with: jaxgen resume {shown_path(path)}")
     elif not state.alive and state.word != "finished" and not holder:
         echo(f"go on with: jaxgen resume --as-submitted {shown_path(path)}")
-
-
-def _ended(run: Run) -> str:
-    """Returns the state of a run that no process works on."""
-    from jaxgen.ledger.survey import summary
-
-    return summary(run.path).state
 
 
 def _holder(run: Run) -> tuple[Path, dict[str, Any]] | None:

@@ -10,7 +10,7 @@ import contextlib
 from pathlib import Path
 
 from jaxgen.errors import UserError
-from jaxgen.run import manifest
+from jaxgen.run import lease, manifest
 from jaxgen.run.directory import PopulationDirectory
 from jaxgen.storage import links
 from jaxgen.storage.files import remove_path
@@ -63,4 +63,6 @@ def remove_run(run: Path) -> None:
     with contextlib.ExitStack() as held:
         for directory in populations(run):
             held.enter_context(directory.lock(lambda _: None))
+        if lease.holder(run) is not None:
+            raise UserError(f"{run} is being judged; wait for it")
         remove_path(run)

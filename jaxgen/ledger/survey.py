@@ -22,7 +22,8 @@ from jaxgen.storage import links, objects
 from jaxgen.storage.files import read_sealed, reading
 
 # What makes a folder a run, whole or damaged.
-_SIGNS = ("run.json", "populations", "results.json", "job")
+_SIGNS = ("run.json", "populations", "results.json")
+_SIGN_OF_JOB = "job/job.json"
 # <paper>/<experiment>/<scale> below the folder of runs.
 _DEPTH = 3
 # Of a run in a store, only these are fetched.
@@ -89,7 +90,7 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
     """Yields the runs at a folder or below it."""
     with contextlib.suppress(OSError):
         entries = sorted(os.listdir(folder))
-        if any(each in entries for each in _SIGNS):
+        if any(each in entries for each in _SIGNS) or (folder / _SIGN_OF_JOB).exists():
             yield folder
         elif depth:
             for each in entries:
@@ -108,7 +109,7 @@ def _in_store(root: Path) -> list[Path]:
 def _depth_of_run(parts: list[str]) -> int | None:
     """Returns how many parts of a file's name lead to its run."""
     for at, part in enumerate(parts[: _DEPTH + 1]):
-        if part in _SIGNS:
+        if part in _SIGNS or "/".join(parts[at:]) == _SIGN_OF_JOB:
             return at
     return None
 
@@ -152,7 +153,7 @@ def _extent(path: Path) -> tuple[int, float]:
 
 
 def _read(found: Summary) -> None:
-    if not (found.path / "run.json").exists() and (found.path / "job" / "job.json").exists():
+    if not (found.path / "run.json").exists() and (found.path / _SIGN_OF_JOB).exists():
         found.state = "gone"  # a job keeps it elsewhere
         return
     about = read_sealed(found.path / "run.json", REQUEST)
