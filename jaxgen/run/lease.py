@@ -200,7 +200,7 @@ def this_process() -> dict[str, Any]:
     return {"pid": os.getpid(), "host": platform.node(), "since": since}
 
 
-def name(facts: dict[str, Any]) -> str:
+def name(facts: Mapping[str, Any]) -> str:
     """Describes, for a message, the process that holds or held a population."""
     return f"process {facts['pid']} on {facts['host']} since {facts['since']}"
 
