@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import jaxgen
+from jaxgen.config import Config
 from jaxgen.errors import UserError
 from jaxgen.ledger.archive import unpacked
 from jaxgen.run.arguments import Interrupted
@@ -419,6 +420,22 @@ def test_a_run_that_is_extended_keeps_the_seeds_it_was_asked_for(tiny: Path) -> 
     assert seeds() == [0] * 2
     said(*command)  # the paper's own two
     assert seeds() == [0, 1] * 2
+
+
+def test_a_run_whose_parts_are_not_here_is_read_and_says_what_is_missing(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = jaxgen.load_run(runs / RUN)
+    table, verdicts = before.table.csv(), before.verdicts
+    assert before.missing() == []
+    monkeypatch.delenv("JAXGEN_EXPERIMENTS")
+    monkeypatch.delitem(Config.kinds, "ModularTask")
+    without = jaxgen.load_run(runs / RUN)
+    assert_equal((without.table.csv(), without.verdicts), (table, verdicts))
+    (missing,) = without.missing()
+    assert missing.startswith("unknown kind of config 'ModularTask'")
+    assert f"not found here: {missing}" in said("status", str(runs / RUN))
+    assert without.members[0].settings["task"]["kind"] == "ModularTask"
 
 
 def test_a_refused_start_beside_a_run_leaves_nothing_behind(runs: Path) -> None:
