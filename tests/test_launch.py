@@ -470,7 +470,7 @@ def test_slurm_is_not_everywhere(tiny: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_run_without_a_job_and_a_damaged_one(tiny: Path, login_node: Path) -> None:
     done = invoke("status", str(tiny))
     assert done.exit_code == 2
-    assert f"no job at {tiny}: expected a run that `jaxgen submit` made" in done.stderr
+    assert f"no run at {tiny}: expected a directory with run.json and populations/" in done.stderr
     invoke("submit", "tiny-paper/main", "--to", "slurm")
     file = jobs(tiny)[0].directory / "job.json"
     data = read_sealed(file)

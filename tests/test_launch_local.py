@@ -109,7 +109,7 @@ def test_a_job_that_is_cancelled_ends_and_does_not_come_again(tmp_path: Path) ->
     assert Local().state(started) == State("running", f"process {started.number}")
     done = invoke("cancel", str(run))
     assert done.exit_code == 0, done.output
-    assert wait(started).word == "failed"
+    assert wait(started).word == "cancelled"
     assert starts(started) == [75]
 
 

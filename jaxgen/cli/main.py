@@ -384,20 +384,37 @@ def submit(context: click.Context, experiment_id: str, to: str, **how: Any) -> N
 
 
 @main.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--state", "states", multiple=True, metavar="STATE", help="Only runs in this state. Repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list for programs (docs/runs.md).")
+@runs_option
+def runs(ids: tuple[str, ...], states: tuple[str, ...], as_json: bool, runs: Path) -> None:
+    """List the runs in a folder: state, step, verdicts, size and age.
+
+    With IDs, only those of these papers or experiments.
+    """
+    from jaxgen.cli.runs import STATES, runs_command
+
+    if unknown := [each for each in states if each not in STATES]:
+        raise UserError(f"--state: got '{unknown[0]}'{nearest(unknown[0], STATES)}")
+    runs_command(runs, ids, states, as_json=as_json)
+
+
+@main.command()
 @run_argument
 def status(run: Path) -> None:
-    """Show the state of a run's job, and how far the run has trained."""
-    from jaxgen.cli.submit import status_command
+    """Show the state of a run, and of its job, and how far it has trained."""
+    from jaxgen.cli.jobs import status_command
 
     status_command(run)
 
 
 @main.command()
 @run_argument
-@click.option("--follow", is_flag=True, help="Keep printing until the job has ended.")
+@click.option("--follow", is_flag=True, help="Keep printing until the run has ended.")
 def logs(run: Path, follow: bool) -> None:
-    """Print the output of a run's job."""
-    from jaxgen.cli.submit import logs_command
+    """Print the output of a run's job; of a run without a job, what happened when."""
+    from jaxgen.cli.jobs import logs_command
 
     logs_command(run, follow=follow)
 
@@ -405,8 +422,8 @@ def logs(run: Path, follow: bool) -> None:
 @main.command()
 @run_argument
 def cancel(run: Path) -> None:
-    """Ask a run's job to save and end."""
-    from jaxgen.cli.submit import cancel_command
+    """Ask the job or the process that trains a run to save and end."""
+    from jaxgen.cli.jobs import cancel_command
 
     cancel_command(run)
 
@@ -434,9 +451,42 @@ def checkpoints(run: Path) -> None:
 
 @main.command()
 @run_argument
+@click.option("--to", required=True, type=LocalPath(), metavar="FILE", help="The file to write, a zip.")
+def export(run: Path, to: Path) -> None:
+    """Write a run to one file, for somebody who has jaxgen alone.
+
+    It has all but what training goes on from: table, verdicts, settings, kept parameters, report.
+    """
+    from jaxgen.cli.export import export_command
+
+    export_command(run, to)
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[RUN]...", type=Location())
+@click.option("--older-than", metavar="AGE", help="Only runs that nothing has changed for so long: 12h, 30d, 8w.")
+@click.option("--all", "whole", is_flag=True, help="Remove the whole runs, finished or not, not only what they spare.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@runs_option
+def prune(names: tuple[Path, ...], older_than: str | None, whole: bool, yes: bool, runs: Path) -> None:
+    """Remove the recovery states of finished runs, or old runs with --all.
+
+    Says what it would remove, and asks. Without RUN it looks at all runs in the folder. Runs that are being trained are
+    left alone. Of a finished run all that reports, verdicts and Python read is kept.
+    """
+    from jaxgen.cli.prune import prune_command
+
+    prune_command(runs, names, older_than, whole=whole, yes=yes)
+
+
+@main.command()
+@run_argument
 @click.option("--to", type=LocalPath(), metavar="FILE", help="Also write the page to this file.")
 def report(run: Path, to: Path | None) -> None:
-    """Judge a run by the steps trained so far, and write its report.html."""
+    """Judge a run by the steps trained so far, and write its report.html.
+
+    RUN may be a file of `jaxgen export`: then the page is written beside it.
+    """
     import_jax()
     from jaxgen.cli import train
 

@@ -1,10 +1,9 @@
-"""`submit`, `status`, `logs` and `cancel`: jobs on other machines, or in the background here. Imports no jax."""
+"""`submit`: jobs on other machines, or in the background here. Imports no jax."""
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,23 +12,19 @@ from typing import Any
 import click
 
 from jaxgen.cli.backend import import_jax
-from jaxgen.cli.text import echo
+from jaxgen.cli.jobs import find_job
+from jaxgen.cli.text import echo, shown_path
 from jaxgen.condition import Trajectory, populations, trajectories
 from jaxgen.config import coerce
 from jaxgen.distributed import variables
 from jaxgen.errors import UserError
+from jaxgen.launch.back_ends import BACK_ENDS
 from jaxgen.launch.job import BackEnd, Job, job_directory, read_job
-from jaxgen.launch.kubeflow import Kubeflow
-from jaxgen.launch.kubernetes import Kubernetes
-from jaxgen.launch.local import Local
-from jaxgen.launch.skypilot import SkyPilot
-from jaxgen.launch.slurm import Slurm
 from jaxgen.launch.spec import JobSpec, Secret, Selector, Variable, Volume, job_name, pair, read_devices
 from jaxgen.ledger.discovery import FOLDERS_VARIABLE, find
-from jaxgen.ledger.runs import Request, Run, begin_run, run_directory
+from jaxgen.ledger.runs import Request, asked_before, begin_run, run_directory
 from jaxgen.storage import objects
 
-BACK_ENDS: dict[str, BackEnd] = {each.name: each for each in (Local(), Slurm(), Kubernetes(), Kubeflow(), SkyPilot())}
 # Options that `submit` shares with `reproduce` and `resume`, and passes to the job's command.
 TRAINING = (
     "save_every",
@@ -60,6 +55,8 @@ def submit_command(context: click.Context, experiment_id: str, to: str, options:
     for experiment in experiments:
         request = Request(found.paper.slug, experiment.name, options["scale"], tuple(options["settings"]),
                           options["seeds"], options["extend"], options["first_seed"])  # fmt: skip
+        if options["seeds"] is None and not objects.is_remote(options["runs"]):
+            request = request.with_seeds_of(asked_before(_run_path(options, request)), experiment)
         members = trajectories(request.conditions(experiment))
         if options["fresh"] and not back_end.shares_files:
             raise UserError(
@@ -120,80 +117,24 @@ def _check_training(options: Mapping[str, Any], members: Sequence[Trajectory], *
 
 def submit_again(run: Path) -> None:
     """Submits the job of a run again, unchanged."""
-    path, job = _job(run)
+    path, job = find_job(run)
+    if job is None:
+        raise UserError(f"no job at {run}: expected a run that `jaxgen submit` made; go on with: jaxgen resume {run}")
     _refuse_alive(path)
     _say_submitted(path, BACK_ENDS[job.back_end].start(path, job.spec))
-
-
-def status_command(run: Path) -> None:
-    """Prints the state of a run's job, and how far the run is saved."""
-    path, job = _job(run)
-    state = BACK_ENDS[job.back_end].state(job)
-    echo(f"{job.back_end} job {job.number}, submitted {job.submitted} on {job.host}: {state}")
-    run_ = Run(path)
-    if objects.exists(path / "run.json"):  # otherwise it has not begun, or is kept elsewhere
-        run_.trained()  # checks that the trajectories match their identities
-        run_.check_whole()
-    for directory in run_.populations():
-        status = directory.status()
-        conditions = dict.fromkeys(each["condition"] for each in directory.run()["members"])
-        saved = (
-            f"step {status['step']:,} of {status['horizon']:,} saved" if status["step"] is not None else "nothing saved"
-        )
-        echo(f"  {', '.join(conditions)}: {saved}{', finished' if status['finished'] else ''}")
-    if (path / "report.html").exists():
-        echo(f"report: {_shown(path / 'report.html')}")
-    if not state.alive and state.word != "finished":
-        echo(f"go on with: jaxgen resume --as-submitted {_shown(path)}")
-
-
-def logs_command(run: Path, *, follow: bool) -> None:
-    """Prints the output of a run's job."""
-    _, job = _job(run)
-    for piece in BACK_ENDS[job.back_end].log(job, follow=follow):
-        echo(piece, newline=False)
-        sys.stdout.flush()
-
-
-def cancel_command(run: Path) -> None:
-    """Asks a run's job to save and end."""
-    path, job = _job(run)
-    state = BACK_ENDS[job.back_end].state(job)
-    if not state.alive:
-        raise UserError(f"{job.back_end} job {job.number} does not run: {state}")
-    BACK_ENDS[job.back_end].cancel(job)
-    echo(f"asked {job.back_end} job {job.number} to save and end; resume with: "
-               f"jaxgen resume --as-submitted {_shown(path)}")  # fmt: skip
-
-
-def _job(run: Path) -> tuple[Path, Job]:
-    start = run.absolute()
-    for path in (start, *start.parents[:2]):
-        job = read_job(path)
-        if job is not None:
-            if job.back_end not in BACK_ENDS:
-                raise UserError(f"{job.directory / 'job.json'} is damaged: no back end '{job.back_end}'")
-            return path, job
-    raise UserError(
-        f"no job at {run}: expected a run that `jaxgen submit` made; `jaxgen report {run}` shows how far any run is"
-    )
 
 
 def _refuse_alive(path: Path) -> None:
     job = read_job(path)
     if job is not None and (state := BACK_ENDS[job.back_end].state(job)).alive:
-        how = f"`jaxgen cancel {_shown(path)}` ends it"
+        how = f"`jaxgen cancel {shown_path(path)}` ends it"
         raise UserError(f"{job.back_end} job {job.number} trains {path}: {state}; {how}")
 
 
 def _say_submitted(path: Path, job: Job) -> None:
-    shown = _shown(path)
+    shown = shown_path(path)
     echo(f"{job.back_end} job {job.number}: {job.spec.title}")
     echo(f"  jaxgen status {shown}\n  jaxgen logs --follow {shown}\n  jaxgen cancel {shown}")
-
-
-def _shown(path: Path) -> str:
-    return shlex.quote(objects.url(path))
 
 
 def _spec(

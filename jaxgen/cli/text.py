@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import re
+import shlex
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
+
+from jaxgen.storage import objects
 
 # Sequences that colour text, move the cursor or talk to the terminal; other invisible characters except tab and # new
 # line; and marks that reorder the line around them.
@@ -19,6 +23,11 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 def harmless(text: str) -> str:
     """Removes from a text the sequences that a terminal would obey. Other invisible characters become `\\x07`."""
     return _CONTROL.sub(lambda found: repr(found.group())[1:-1], _SEQUENCE.sub("", text))
+
+
+def shown_path(path: Path) -> str:
+    """Returns the location of a run or a file, as a command takes it."""
+    return shlex.quote(objects.url(path))
 
 
 def echo(text: str, *, newline: bool = True, err: bool = False) -> None:

@@ -26,7 +26,7 @@ from jaxgen.ledger.ask import choose_scale, reproduce_kept
 from jaxgen.ledger.discovery import FoundPaper, find
 from jaxgen.ledger.recorded import Recorded, recorded_rows
 from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, train_all
-from jaxgen.ledger.runs import Request, Run, load_run, run_directory
+from jaxgen.ledger.runs import Request, Run, asked_before, load_run, run_directory
 from jaxgen.ledger.settling import more_seeds, planned_looks
 from jaxgen.report.mathematics import plain
 from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
@@ -150,6 +150,8 @@ def reproduce_command(
         path = objects.locate(processes.told(functools.partial(_run_path, runs, request, resume, fresh=fresh)))
         if until_settled:
             request = request.with_seeds(processes.told(functools.partial(_grown_before, path, request)))
+        elif seeds is None:
+            request = request.with_seeds_of(processes.told(functools.partial(asked_before, path)), experiment)
         todo.append((experiment, request, path))
     if skipped:
         _say(console, f"skipped, as their paper scale wants an accelerator: {', '.join(skipped)} "
@@ -164,6 +166,8 @@ def reproduce_command(
 
 def resume_command(run_path: Path, *, how: HowToRun, preemption: Preemption) -> None:
     """Goes on with the run at a path."""
+    if run_path.is_file():
+        raise UserError(f"{run_path} is an export, which has no states to go on from; resume the run it was made of")
     how.connect(preemption)
     run = load_run(run_path)
     found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
@@ -205,15 +209,25 @@ def report_command(run_path: Path, to: Path | None) -> None:
     """Judges the run at a path as far as it has come, and writes its report, also to `to`."""
     environment.check_devices()
     run = load_run(run_path)
-    found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
-    conditions = run.request.conditions(experiments[0])
+    if run_path.is_file() and to is None:
+        to = run_path.with_suffix(".html")
     if to is not None:
         make_directory(to.parent)
         if to.is_dir() or not os.access(to.parent, os.W_OK):
             raise UserError(f"--to: {to} cannot be written, expected a file in a folder that can be")
+    console = Console()
+    kept = run.path / "report.html"
+    try:
+        found, experiments = find(f"{run.request.paper}/{run.request.experiment}")
+    except UserError as error:
+        if to is None or not run_path.is_file() or not kept.is_file():
+            raise
+        write_text(to, kept.read_text(encoding="utf-8"))
+        _say(console, f"report: {_shown(to)}, as it was when the run was exported: {error}")
+        return
+    conditions = run.request.conditions(experiments[0])
     recorded = _recorded(found, experiments[0], run.request)
     done = collect(run.path, experiments[0], conditions, SilentObserver(), recorded)
-    console = Console()
     if changed := sources.changed_files(run.path, found.folder):
         _say(console, f"  note: it was trained by other code: {', '.join(changed)} in {found.folder} changed since")
     _conclude(found, done, console, copy=to)

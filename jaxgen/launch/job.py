@@ -4,7 +4,8 @@
         job.json      the back end, the job's number or name there, when and where it was submitted, and its spec
         submit.sh     (or .yaml) what was submitted, to be read and submitted by hand
         log           the output of the processes, appended by every start (not on Kubernetes)
-        starts        one line for each start that ended: its number, exit code and time (not on Kubernetes)
+        starts        one line for each start that ended: its number, exit code and time, and `cancelled` if it ended
+                  because it was asked to (not on Kubernetes)
 
 The submitting machine keeps nothing else: these files are enough to find the job again.
 """
@@ -30,6 +31,7 @@ from jaxgen.storage.files import read_sealed, reading, remove_path, write_sealed
 # Exit codes after which a job is started again: stopped and saved, another process lost, aborted (by jax, if not all #
 # processes connected), killed, and SIGTERM before a handler was installed.
 STARTED_AGAIN = (STOPPED, LOST, 134, 137, 143)
+CANCELLED = " cancelled"  # ends the line of a start that was asked to end
 MEANINGS = {
     0: "finished",
     2: "a mistake, see its log",
@@ -81,8 +83,10 @@ class Job:
             raise UserError(f"{starts} is damaged: its last line is incomplete; remove the file")
         lines = text.splitlines()
         with reading(starts):
-            number, code, when = lines[-1].split(maxsplit=2)
+            number, code, when = lines[-1].removesuffix(CANCELLED).split(maxsplit=2)
             detail = f"start {int(number)} ended with {int(code)}: {MEANINGS.get(int(code), 'failed')}, {when}"
+        if lines[-1].endswith(CANCELLED):
+            return State("cancelled", detail)
         return State("finished" if code == "0" else "failed", detail)
 
 

@@ -24,7 +24,7 @@ from types import FrameType
 import filelock
 
 from jaxgen.errors import UserError, shown
-from jaxgen.launch.job import MEANINGS, STARTED_AGAIN, BackEnd, Job, State, read_job
+from jaxgen.launch.job import CANCELLED, MEANINGS, STARTED_AGAIN, BackEnd, Job, State, read_job
 from jaxgen.launch.spec import JobSpec, refuse
 from jaxgen.storage import links
 
@@ -139,9 +139,10 @@ class Supervisor:
                 code = self._start(environment)
                 now = datetime.datetime.now().astimezone().isoformat("T", "seconds")
                 ended = links.open_in_place(self.job.directory / "starts", os.O_WRONLY | os.O_APPEND)
+                cancelled = self.stopping and code in STARTED_AGAIN
                 with os.fdopen(ended, "a", encoding="utf-8") as starts:
-                    starts.write(f"{number} {code} {now}\n")
-                again = code in STARTED_AGAIN and not self.stopping
+                    starts.write(f"{number} {code} {now}{CANCELLED if cancelled else ''}\n")
+                again = code in STARTED_AGAIN and not cancelled
                 _say(f"start {number} ended with {code}: {MEANINGS.get(code, 'failed')}")
                 if not again:
                     return code

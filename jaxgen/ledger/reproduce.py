@@ -25,9 +25,10 @@ from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.run.arguments import Interrupted, Observer, RunArguments
 from jaxgen.run.begin import how_to_train
 from jaxgen.run.checkpoint import CheckpointStore
-from jaxgen.run.directory import PopulationDirectory
+from jaxgen.run.directory import PopulationDirectory, judging
 from jaxgen.run.goodput import ACTIVITIES
 from jaxgen.run.loop import train
+from jaxgen.run.manifest import published_steps
 from jaxgen.run.throughput import Timing
 from jaxgen.starts.base import NotStarted
 from jaxgen.starts.transforms import Start
@@ -86,7 +87,8 @@ def reproduce(
     """
     conditions = request.conditions(experiment)
     failures = train_all(conditions, request, path, observer=observer, arguments=arguments, recorded=recorded)
-    return dataclasses.replace(collect(path, experiment, conditions, observer, recorded), failures=failures)
+    with judging(path):
+        return dataclasses.replace(collect(path, experiment, conditions, observer, recorded), failures=failures)
 
 
 def check(conditions: Sequence[Condition], path: Path, arguments: RunArguments, recorded: Recorded = NOTHING) -> None:
@@ -101,8 +103,22 @@ def check(conditions: Sequence[Condition], path: Path, arguments: RunArguments, 
     wanted = to_train(trajectories(conditions), recorded)
     for name, members in _groups(path, wanted):
         directory = PopulationDirectory(path / "populations" / name)
-        if not _finished(directory, _horizon(members, wanted)):
+        horizon = _horizon(members, wanted)
+        if not _finished(directory, horizon):
+            if arguments.resume == "must":
+                _check_extendable(directory, horizon)
             how_to_train(directory, members, arguments)
+
+
+def _check_extendable(directory: PopulationDirectory, horizon: int) -> None:
+    """Raises `UserError` where a population has ended, and what is needed to train it on was removed."""
+    status = directory.status()
+    if status["finished"] and not published_steps(directory.path / "recovery"):
+        conditions = ", ".join(dict.fromkeys(each["condition"] for each in directory.run()["members"]))
+        raise UserError(
+            f"'{conditions}' has ended at step {status['horizon']} and cannot be trained on to step {horizon}: its "
+            f"recovery states were removed, as `jaxgen prune` does; train it anew with --fresh"
+        )
 
 
 def train_all(
@@ -326,6 +342,7 @@ def collect(
     by_identity = {each.identity: each for each in run.trained()}
     rows: Rows = []
     finished: Rows = []  # claims are judged on these alone
+    complete = True
     notes: list[str] = []
     timings: dict[Path, Timing] = {}
     for each in by_identity.values():
@@ -343,10 +360,12 @@ def collect(
             finished += rows[-len(recorded[wanted.identity]) :]
             continue
         if member is None:
-            if reason := _never(wanted, by_identity):
+            reason = _never(wanted, by_identity)
+            if reason:
                 notes.append(f"{name}, seed {seed}: not trained: {reason}")
                 rows.append((name, seed, 0, NOT_STARTED, 1.0))
                 finished.append(rows[-1])
+            complete = complete and bool(reason)
             continue
         if member.directory.path not in statuses:
             statuses[member.directory.path] = member.directory.status()
@@ -373,6 +392,8 @@ def collect(
                 )
                 continue
             finished += found
+        else:
+            complete = False
     table = Table.of(rows)
     verdicts = judge_all(
         experiment.claims,
@@ -389,7 +410,7 @@ def collect(
     if rows:
         notes += [note for figure in experiment.figures for note in _missing_keys(figure, table)]
     write_text(path / "table.csv", table.csv())
-    run.write_results([verdict_json(verdict) for verdict in verdicts], notes)
+    run.write_results([verdict_json(verdict) for verdict in verdicts], notes, complete=complete)
     return Reproduction(
         path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), tuple(timings.values())
     )

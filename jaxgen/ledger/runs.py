@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any
 from jaxgen.condition import Condition, identity_of, trajectories
 from jaxgen.config import NOTEBOOK, UnknownKind, digest, from_json
 from jaxgen.errors import UserError, nearest
+from jaxgen.ledger.archive import unpacked
 from jaxgen.ledger.discovery import find, import_parts
-from jaxgen.run.directory import CONSTANT, NOT_FETCHED, PopulationDirectory
+from jaxgen.run.directory import CONSTANT, NOT_FETCHED, REQUEST, PopulationDirectory
 from jaxgen.storage import links, objects
 from jaxgen.storage.files import make_directory, read_sealed, reading, write_sealed
 from jaxgen.table import Table
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     Load = Callable[[CheckpointStore, int], Mapping[str, np.ndarray]]
 
 Rows = list[tuple[str, int, int, str, float]]
-
-_FIELDS = {**CONSTANT, "members": list, "begun": list}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +76,22 @@ class Request:
     def with_seeds(self, grown: Mapping[str, int]) -> Request:
         """Returns the request with so many seeds of some conditions."""
         return dataclasses.replace(self, grown=tuple(sorted(grown.items())))
+
+    def with_seeds_of(self, before: Mapping[str, Any] | None, experiment: Experiment) -> Request:
+        """Returns the request, which names no number of seeds, with those of its run: all of them where it trains on,
+        else where they are no fewer than its own.
+
+        Args:
+          before: what `asked_before` returned.
+          experiment: what it requests.
+        """
+        if before is None or before["first_seed"] != self.first_seed:
+            return self
+        grown = tuple((name, count) for name, count in before["grown"])
+        kept = dataclasses.replace(self, seeds=before["seeds"], looks=before["looks"], grown=grown)
+        own = {each.name: set(each.seeds) for each in self.conditions(experiment)}
+        more = all(set(each.seeds) >= own[each.name] for each in kept.conditions(experiment))
+        return kept if more or self.extend is not None else self
 
     def arguments(self) -> list[str]:
         """Returns the arguments of `jaxgen reproduce` that mean it."""
@@ -210,7 +225,7 @@ class Run:
 
     @functools.cached_property
     def _about(self) -> dict[str, Any]:
-        data: dict[str, Any] = read_sealed(self.path / "run.json", _FIELDS)
+        data: dict[str, Any] = read_sealed(self.path / "run.json", REQUEST)
         return data
 
     @functools.cached_property
@@ -229,6 +244,17 @@ class Run:
             about["paper"], about["experiment"], about["scale"], tuple(about["settings"]), seeds, extend, first,
             bool(about.get("recorded")), looks, grown,
         )  # fmt: skip
+
+    def missing(self) -> list[str]:
+        """Returns what cannot be found here of its members' settings; their table, verdicts and parameters can be read
+        all the same."""
+        reasons = []
+        for settings in {each.name: each.settings for each in self.trained() if each.known is None}.values():
+            try:
+                from_json(settings)
+            except UserError as error:
+                reasons.append(str(error))
+        return list(dict.fromkeys(reasons))
 
     def populations(self) -> list[PopulationDirectory]:
         """Returns the populations that have begun.
@@ -311,10 +337,10 @@ class Run:
             for directory in self.populations()
         }
 
-    def write_results(self, claims: list[dict[str, Any]], notes: Sequence[str]) -> None:
-        """Writes results.json."""
+    def write_results(self, claims: list[dict[str, Any]], notes: Sequence[str], *, complete: bool) -> None:
+        """Writes results.json; `complete` if nothing of the request is left to be trained."""
         facts = {"id": self._about["id"], "populations": self.witness(), "claims": claims, "notes": list(notes)}
-        write_sealed(self.path / "results.json", {**dataclasses.asdict(self.request), **facts})
+        write_sealed(self.path / "results.json", {**dataclasses.asdict(self.request), **facts, "complete": complete})
 
     def _results(self) -> dict[str, Any]:
         """Returns results.json; raises `UserError` where it is damaged, or of another run."""
@@ -445,12 +471,15 @@ def load_run(path: str | Path) -> Run:
     """Opens a run: `load_run(path).table.rows`, `.verdicts`, `.member(condition="decay", seed=0).params(step)`.
 
     Args:
-      path: the run's directory, or that of one of its populations; also gs://... and s3://...
+      path: the run's directory, or that of one of its populations; also gs://... and s3://..., and a file that
+        `jaxgen export` wrote.
 
     Raises:
       UserError: there is no run.
     """
     start = objects.locate(str(path)).absolute()
+    if start.is_file():
+        return Run(unpacked(start))
     for candidate in (start, *start.parents[:2]):
         if objects.exists(candidate / "populations") and objects.exists(candidate / "run.json"):
             return Run(candidate)
@@ -520,12 +549,20 @@ def begin_run(path: Path, request: Request, identities: Sequence[str]) -> None:
     links.confine(path)
     file = path / "run.json"
     objects.fetch(path, [file.name])
-    kept = read_sealed(file, _FIELDS) if file.exists() else {"id": uuid.uuid4().hex, "begun": []}
+    kept = read_sealed(file, REQUEST) if file.exists() else {"id": uuid.uuid4().hex, "begun": []}
     make_directory(path / "populations")
     facts = dataclasses.asdict(request)
     # Its populations know the settings in the order of the first request.
     facts["settings"] = kept.get("settings", facts["settings"])
     write_sealed(file, {**kept, **facts, "members": list(identities)})
+
+
+def asked_before(path: Path) -> dict[str, Any] | None:
+    """Returns, as JSON, which seeds the run at a path was last asked for; None where there is no run."""
+    if not objects.exists(path / "run.json"):
+        return None
+    before = Run(path).request
+    return {"seeds": before.seeds, "first_seed": before.first_seed, "looks": before.looks, "grown": before.grown}
 
 
 def run_directory(root: Path, request: Request, *, fresh: bool) -> Path:

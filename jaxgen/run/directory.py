@@ -8,7 +8,8 @@ recovery/       whole states, the newest two: disposable once the run has finish
 snapshots/      parameters at declared steps: kept
 analyses.json   the results of analyses of the snapshots
 tensorboard/    a mirror of metrics.jsonl
-lock            held by the process that trains, which owner.json names (in an object store: claims/, see lease.py)
+lock            held by the process that trains, which owner.json names (in an object store: claims/, see lease.py);
+                the run's directory has a lock of its own, held while the run is analysed and judged
 
 Every reader checks what it reads. Small files hold their own digest, and checkpoints hold the digest of run.json.
 status.json and the newest checkpoint both record how far the rows go, their digest, and which snapshots exist.
@@ -31,7 +32,7 @@ import filelock
 from jaxgen.distributed import processes
 from jaxgen.errors import UserError
 from jaxgen.run import lease
-from jaxgen.run.manifest import Damaged, Manifest, all_steps, read_manifest
+from jaxgen.run.manifest import Damaged, Manifest, all_steps, published_steps, read_manifest
 from jaxgen.run.rows import Row, check_rows, read_rows
 from jaxgen.storage import links, objects
 from jaxgen.storage.files import (
@@ -51,6 +52,8 @@ NOT_FETCHED = (*_NOT_SENT, "tensorboard", "profile")
 
 # The fields of a run's run.json that never change, with their types.
 CONSTANT = {"id": str, "paper": str, "experiment": str, "scale": str, "settings": list}
+# All fields that it must have.
+REQUEST = {**CONSTANT, "members": list, "begun": list}
 
 
 class PopulationDirectory:
@@ -141,6 +144,21 @@ class PopulationDirectory:
             if step == status["step"]:
                 break  # reading that checkpoint will report what is wrong with it
         return status
+
+    def check_without_recovery(self) -> None:
+        """Raises `UserError` if rows and snapshots could not be read without the recovery states."""
+        status = self.status()
+        alone = read_sealed(self.status_file) if self.status_file.exists() else {}
+        if status["step"] is not None and any(
+            alone.get(name) != status[name]
+            for name in ("step", "horizon", "finished", "members", "metrics", "snapshots", "run")
+        ):
+            raise UserError(
+                f"{self.status_file} is behind the states in {self.path / 'recovery'}; resume the run first"
+            )
+        there = published_steps(self.path / "snapshots")
+        if lost := [step for step in status["snapshots"] if int(step) not in there]:
+            raise UserError(f"{self.path / 'snapshots' / lost[0]} is missing; restore it from a copy")
 
     def write_status(self, status: dict[str, Any]) -> None:
         write_sealed(self.status_file, status)
@@ -239,7 +257,8 @@ class PopulationDirectory:
         # Checked before anything is written; the metrics file is checked when it is opened.
         for name in ("lock", "events.jsonl"):
             os.close(links.open_in_place(self.path / name, os.O_WRONLY))
-        lock = filelock.FileLock(self.path / "lock", timeout=0)
+        # Who only looks whether it is held (`lease.holder`) has it for an instant.
+        lock = filelock.FileLock(self.path / "lock", timeout=0.2)
         owner_file = self.path / "owner.json"
         try:
             lock.acquire()
@@ -257,6 +276,28 @@ class PopulationDirectory:
             with contextlib.suppress(OSError):
                 owner_file.unlink()
             lock.release()
+
+
+@contextlib.contextmanager
+def judging(run: Path) -> Iterator[None]:
+    """Says in a run's directory that this process analyses and judges it; not where another one says so already."""
+    lock = filelock.FileLock(run / "lock", timeout=0)
+    if objects.is_remote(run) or not processes.is_first():
+        yield
+        return
+    os.close(links.open_in_place(run / "lock", os.O_WRONLY))
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        yield
+        return
+    try:
+        write_json(run / "owner.json", lease.this_process())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (run / "owner.json").unlink()
+        lock.release()
 
 
 def saved(path: Path, found: Manifest) -> dict[str, Any]:

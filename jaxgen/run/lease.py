@@ -14,13 +14,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import fcntl
 import json
 import os
 import platform
+import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +133,74 @@ def _read(path: Path) -> dict[str, Any] | None:
     return data
 
 
+def holder(folder: Path) -> dict[str, Any] | None:
+    """Returns the facts of the process that holds the lock or the lease of a folder now; None if no process does.
+
+    The facts are empty if the holder has not said who it is. In a store a holder that was killed elsewhere counts until
+    the next process has waited for it in vain.
+
+    Args:
+      folder: the directory of a population or a run.
+    """
+    if objects.is_remote(folder):
+        last = _last(folder / FOLDER)
+        claim = last and _read(last)
+        return claim if claim and not claim["released"] and not _gone(claim) else None
+    try:
+        lock = os.open(folder / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        with contextlib.suppress(UserError):
+            facts: dict[str, Any] = read_json(folder / "owner.json", {"host": str, "pid": int, "since": str})
+            return facts
+        return {}
+    finally:
+        os.close(lock)
+    return None
+
+
+def process_here(folder: Path, facts: Mapping[str, Any]) -> int | None:
+    """Returns the number of the process that holds a folder, if it is shown to be a process of this machine.
+
+    Args:
+      folder: the folder.
+      facts: what `holder` returned.
+    """
+    process = facts.get("pid", 0)
+    if process < 2 or process == os.getpid() or facts.get("host") != platform.node():
+        return None
+    if objects.is_remote(folder):
+        command = Path(f"/proc/{process}/cmdline")
+        same = facts["where"] == _where() != "" and command.exists() and b"jaxgen" in command.read_bytes()
+        return process if same else None
+    with contextlib.suppress(OSError):
+        lock = (folder / "lock").stat()
+        if Path("/proc/self/fd").is_dir():
+            held = any(os.path.samestat(each.stat(), lock) for each in _open_files(process))
+            return process if held else None
+        asked = subprocess.run(["ps", "-o", "command=", "-p", str(process)], capture_output=True, text=True)
+        return process if "jaxgen" in asked.stdout else None
+    return None
+
+
+def _open_files(process: int) -> Iterator[Path]:
+    """Yields what leads to the open files of a process, as far as they may be looked at."""
+    for each in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            each.stat()
+            yield each
+
+
 def this_process() -> dict[str, Any]:
     """Returns the facts of this process that `name` shows."""
     since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
     return {"pid": os.getpid(), "host": platform.node(), "since": since}
 
 
-def name(facts: dict[str, Any]) -> str:
+def name(facts: Mapping[str, Any]) -> str:
     """Describes, for a message, the process that holds or held a population."""
     return f"process {facts['pid']} on {facts['host']} since {facts['since']}"
 

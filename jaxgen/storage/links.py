@@ -75,8 +75,7 @@ def _look(folder: Path, run: Path) -> None:
     for path, mode in _entries(folder):
         name = path.name
         if stat.S_ISLNK(mode):
-            if name != _MIRROR and not _of_wandb(path, run):
-                raise UserError(_told(path))
+            refuse(path, run)
         elif stat.S_ISDIR(mode):
             if known and name in _FILES:
                 raise UserError(f"{path} is a folder, expected a file; restore it from a copy, or remove it")
@@ -87,6 +86,12 @@ def _look(folder: Path, run: Path) -> None:
             raise UserError(f"{path} is neither a file nor a folder; remove it")
         elif known and name in _FOLDERS:
             raise UserError(f"{path} is a file, expected a folder; restore it from a copy, or remove it")
+
+
+def refuse(link: Path, run: Path) -> None:
+    """Raises `UserError` for a link in a run, unless it is one that a run may have."""
+    if link.name != _MIRROR and not _of_wandb(link, run):
+        raise UserError(_told(link))
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, int]]:
