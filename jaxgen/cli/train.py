@@ -17,18 +17,22 @@ from jaxgen.cli.console import Console
 from jaxgen.cli.look import MARKS
 from jaxgen.cli.progress import ProgressDisplay
 from jaxgen.cli.signals import Preemption
+from jaxgen.cli.sweep import best_first
 from jaxgen.config import coerce
 from jaxgen.distributed import environment, processes
 from jaxgen.distributed.mesh import MeshSizes
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
+from jaxgen.experiment.sweep import split_seeds
 from jaxgen.ledger import sources
 from jaxgen.ledger.discovery import FoundPaper, find
 from jaxgen.ledger.recorded import Recorded, recorded_rows
 from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, reproduce, train_all
+from jaxgen.ledger.results import read_results
 from jaxgen.ledger.runs import Request, Run, load_run, run_directory
 from jaxgen.ledger.settling import more_seeds, planned_looks
 from jaxgen.ledger.stated import TUNING, keep_claims
+from jaxgen.ledger.swept import size_text
 from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
 from jaxgen.run.directory import PopulationDirectory
 from jaxgen.run.goodput import ACTIVITIES, goodput
@@ -121,13 +125,16 @@ def run_arguments(options: Mapping[str, Any]) -> RunArguments:
 
 
 def reproduce_command(
-    experiment_id: str, *, scale: str | None, settings: Sequence[str], seeds: int | None, first_seed: int,
-    extend: int | None, fresh: bool, resume: Resume | None, record: bool, until_settled: bool, at_most: int, runs: Path,
-    how: HowToRun, preemption: Preemption,
+    experiment_id: str, *, scale: str | None, settings: Sequence[str], sweeps: Sequence[str], zipped: bool,
+    seeds: int | None, first_seed: int, extend: int | None, fresh: bool, resume: Resume | None, record: bool,
+    until_settled: bool, at_most: int, runs: Path, how: HowToRun, preemption: Preemption,
 ) -> None:  # fmt: skip
     """Reproduces every experiment that an ID means, and writes one report over them."""
     how.connect(preemption)
     found, experiments = find(experiment_id)
+    sweeps, seeds, first_seed = split_seeds(sweeps, seeds, first_seed)
+    if sweeps and until_settled:
+        raise UserError("--until-settled: got it with --sweep, whose claims are not judged; leave one of them out")
     console = _console()
     todo = []
     skipped = []
@@ -138,7 +145,7 @@ def reproduce_command(
             continue
         request = Request(
             found.paper.slug, experiment.name, chosen, tuple(settings), seeds, extend, first_seed,
-            recorded=record and not fresh,
+            recorded=record and not fresh, sweeps=sweeps, zipped=zipped,
         )  # fmt: skip
         for name in experiment.scales:  # a mistyped name in another scale is told now, not when that is trained
             experiment.at_scale(name)
@@ -263,6 +270,10 @@ def _run_all(
     for (experiment, request, path), recorded in zip(todo, known, strict=True):
         console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}", end="")
         _say(console, f", in {_shown(path)}")
+        if request.sweeps:
+            results = read_results(found.folder, request.scale).get(experiment.name, {"conditions": {}})
+            asked, points = request.conditions(experiment), request.points(experiment)
+            _say(console, f"  sweep: {size_text(asked, points, results['conditions'])}")
         preemption.way_back = f"jaxgen resume {_shown(path)}"
         last: Reproduction | None = None
         try:
@@ -332,6 +343,9 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> list[s
         _say(console, f"  not judged: {claims}: {reason}")
     for note in done.notes:
         _say(console, f"  note: {note}")
+    if done.points:
+        for line in best_first(done.points, done.table):
+            _say(console, f"  {line}")
     if any(done.seconds.values()):
         _say(console, f"  time: {goodput(done.seconds)}")
         longest = max(done.timings, key=lambda each: sum(each.seconds.values()))
@@ -387,10 +401,11 @@ def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -
         commit=_commit(about),
         time=goodput({activity: sum(each.seconds[activity] for each in done) for activity in ACTIVITIES}),
         flags=tuple(f"{name}={value}" for name, value in about["flags"].items()),
-        settings=request.settings,
+        settings=(*request.settings, *request.sweeps),
         experiments=tuple(
             ExperimentReport(experiment=each.experiment, conditions=each.conditions, table=each.table,
-                             verdicts=each.verdicts, notes=each.notes, timings=each.timings)
+                             verdicts=each.verdicts, notes=each.notes, timings=each.timings,
+                             open=bool(each.points))
             for each in done
         ),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -16,18 +17,21 @@ from jaxgen.condition import Condition
 from jaxgen.figures import BySetting
 from jaxgen.figures.axes import log_axis, name_axes, name_lines, panels, step_text
 from jaxgen.figures.palette import Shade, split_shades
-from jaxgen.figures.settings import setting, setting_text
+from jaxgen.figures.settings import setting_text
 from jaxgen.table import NotMeasured, SeedTable, Table
 
 
 def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
     """Draws one panel; the paper's values are hollow diamonds."""
     places = {
-        each.name: setting(each, figure.x)
+        each.name: figure.place(each)
         for each in conditions
         if figure.conditions is None or each.name in figure.conditions
     }
     places = {name: x for name, x in places.items() if x is not None}
+    words = list(dict.fromkeys(places.values())) if any(isinstance(x, str) for x in places.values()) else []
+    if words:
+        places = {name: words.index(x) for name, x in places.items()}
     found = {line: _numbers(value, table, places) for line, value in figure.values.items()}
     found = {line: numbers for line, numbers in found.items() if not numbers.empty}
     if not found:
@@ -41,7 +45,10 @@ def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condit
             log_axis([axes], low=float(shown.min()), high=float(shown.max()))
     else:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: step_text(value)))
-    _setting_axis(axes, sorted(set(places.values())), figure.log_x)
+    if words:
+        axes.set_xticks(range(len(words)), [textwrap.fill(f"{word}", 16) for word in words])
+    else:
+        _setting_axis(axes, sorted(set(places.values())), figure.log_x)
     shades = split_shades(list(found))
     handles = [_line(axes, numbers, stated[line], shades[line], line) for line, numbers in found.items()]
     name_axes(drawing, figure.x_label or setting_text(figure.x), figure.y_label)

@@ -44,6 +44,7 @@ class ExperimentReport:
     verdicts: tuple[Verdict, ...] = ()
     notes: tuple[str, ...] = ()
     timings: tuple[Timing, ...] = ()
+    open: bool = False  # whether the page shows the table of conditions at once
 
     def judged(self) -> list[tuple[Claim, Verdict]]:
         """Returns every claim with its verdict; a claim without one is not judged."""
@@ -121,6 +122,7 @@ def _part(part: ExperimentReport, number: int, failed: list[str]) -> dict[str, A
     return {
         "anchor": f"experiment-{number}",
         "experiment": part.experiment,
+        "open": part.open,
         "judged": part.judged(),
         "notes": notes[:LISTED],
         "more_notes": notes[LISTED:],
