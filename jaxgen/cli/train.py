@@ -7,17 +7,17 @@ import datetime
 import functools
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 
+from jaxgen.cli import columns
 from jaxgen.cli.console import Console
 from jaxgen.cli.look import MARKS
 from jaxgen.cli.progress import ProgressDisplay
 from jaxgen.cli.signals import Preemption
-from jaxgen.cli.sweep import best_first
 from jaxgen.config import coerce
 from jaxgen.distributed import environment, processes
 from jaxgen.distributed.mesh import MeshSizes
@@ -32,7 +32,7 @@ from jaxgen.ledger.results import read_results
 from jaxgen.ledger.runs import Request, Run, load_run, run_directory
 from jaxgen.ledger.settling import more_seeds, planned_looks
 from jaxgen.ledger.stated import TUNING, keep_claims
-from jaxgen.ledger.swept import size_text
+from jaxgen.ledger.swept import best_first, size_text
 from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
 from jaxgen.run.directory import PopulationDirectory
 from jaxgen.run.goodput import ACTIVITIES, goodput
@@ -44,6 +44,8 @@ from jaxgen.storage.files import make_directory, write_text
 from jaxgen.train.savings import Remat
 
 Resume = Literal["must", "may", "never"]
+# Rows of a sweep's table.
+SWEPT_SHOWN = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -343,9 +345,8 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> list[s
         _say(console, f"  not judged: {claims}: {reason}")
     for note in done.notes:
         _say(console, f"  note: {note}")
-    if done.points:
-        for line in best_first(done.points, done.table):
-            _say(console, f"  {line}")
+    for line in _swept(best_first(done.points, done.table)):
+        _say(console, f"  {line}")
     if any(done.seconds.values()):
         _say(console, f"  time: {goodput(done.seconds)}")
         longest = max(done.timings, key=lambda each: sum(each.seconds.values()))
@@ -361,6 +362,14 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> list[s
         _say(console, f"  note: {each}")
     _say(console, f"report: {_shown(done.path / 'report.html')}")
     return broken + undrawn
+
+
+def _swept(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Yields the first lines of a sweep's table."""
+    for lines in columns.lay_out(rows[: 1 + SWEPT_SHOWN], [0], columns.width() - 2) if rows else ():
+        yield from lines
+    if len(rows) > 1 + SWEPT_SHOWN:
+        yield f"and {len(rows) - 1 - SWEPT_SHOWN:,} more, in the report"
 
 
 def _commit(about: dict[str, Any]) -> str:
@@ -405,7 +414,7 @@ def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -
         experiments=tuple(
             ExperimentReport(experiment=each.experiment, conditions=each.conditions, table=each.table,
                              verdicts=each.verdicts, notes=each.notes, timings=each.timings,
-                             open=bool(each.points))
+                             best_first=best_first(each.points, each.table))
             for each in done
         ),
     )  # fmt: skip

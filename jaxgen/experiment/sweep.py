@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from jaxgen.condition import Condition, with_parents
+from jaxgen.condition import NAME, Condition, with_parents
 from jaxgen.config import Config, digest, from_json, override
 from jaxgen.errors import UserError, shown
 from jaxgen.experiment.scale import require_name, scope_of, value_text
@@ -30,8 +30,8 @@ VALUES = (
     "(1e-4..1e-1:4)"
 )
 _NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
-_RANGE = re.compile(rf"({_NUMBER})(:|\.\.)({_NUMBER}):(\d+)")
-_SEEDS = re.compile(r"(\d+):(\d+)")
+_RANGE = re.compile(rf"({_NUMBER})(:|\.\.)({_NUMBER}):(\d{{1,12}})")
+_SEEDS = re.compile(r"(\d{1,12}):(\d{1,12})")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ def split_seeds(sweeps: Sequence[str], seeds: int | None, first: int) -> tuple[t
 
 def swept_key(sweep: str) -> str:
     """Returns `KEY` or `CONDITION:KEY` of a sweep on the command line; a condition's name may hold `=` itself."""
-    match = re.match(r"(?:[^:]*:)?[^=:]*(?==)", sweep)
+    match = re.match(rf"(?:{NAME.pattern}:)?[^=:]*(?==)", sweep)
     return match[0].strip() if match else sweep
 
 
@@ -166,13 +166,13 @@ def _axis(sweep: str, conditions: Sequence[Condition]) -> Axis:
 
 
 def _ranged(key: str, text: str) -> list[Any]:
-    """Returns the numbers of a range. Those between its ends have six digits, so that names say what was trained."""
+    """Returns the numbers of a range. Those between its ends have six digits, as names do."""
     match = _RANGE.fullmatch(text)
     if match is None:
         raise UserError(
             f"--sweep: {key}: got {shown(text)}, expected {VALUES}; a text with : or .. is quoted: '\"a:b\"'"
         )
-    start, end, count = json.loads(match[1].lstrip("+")), json.loads(match[3].lstrip("+")), int(match[4])
+    start, end, count = float(match[1]), float(match[3]), int(match[4])
     even = match[2] == ":"
     if count < 2 or start == end or not (math.isfinite(start) and math.isfinite(end)):
         raise UserError(
@@ -181,14 +181,12 @@ def _ranged(key: str, text: str) -> list[Any]:
     if not even and (start <= 0 or end <= 0):
         raise UserError(f"--sweep: {key}: got {shown(text)}, expected ends above 0, as START..END has equal ratios")
     _refuse_many(count)
-    whole = isinstance(start, int) and isinstance(end, int)
-    values = []
+    whole = not re.search("[.eE]", match[1] + match[3])
+    values = [start]
     for i in range(1, count - 1):
-        part = i / (count - 1)
-        exact = start + (end - start) * part if even else start * (end / start) ** part
-        value = float(f"{exact:.6g}")
-        values.append(int(value) if whole and value.is_integer() else value)
-    return [start, *values, end]
+        exact = start + (end - start) * i / (count - 1) if even else start * (end / start) ** (i / (count - 1))
+        values.append(exact if even and whole and exact.is_integer() else float(f"{exact:.6g}"))
+    return [int(value) if whole and value.is_integer() else value for value in [*values, end]]
 
 
 def _listed(text: str) -> list[Any]:

@@ -81,6 +81,29 @@ def results(names: Iterable[str], table: Table, key: str) -> list[Result]:
     return sorted(found, key=lambda each: (math.isnan(each.middle), -sign * each.middle))
 
 
+def best_first(points: Points, table: Table) -> list[tuple[str, ...]]:
+    """Returns the rows of a sweep's table, the header first; none where nothing is swept or measured."""
+    key = metric(table)
+    if key is None or not points:
+        return []
+    rows = [("condition", f"final {metric_text(key)}", "best", "seeds")]
+    for each in results([name for name, point in points.items() if point.values], table, key):
+        failed = sum(map(math.isnan, each.final))
+        seeds = f"{len(each.final)}, {failed} failed" if failed else f"{len(each.final)}"
+        rows.append((each.name, _spread(each.final, key), _spread(each.best, key), seeds))
+    return rows
+
+
+def _spread(values: Sequence[float], key: str) -> str:
+    """Returns the median and the range of the seeds that did not fail."""
+    there = [value for value in values if not math.isnan(value)]
+    if not there:
+        return "–"
+    form = ".3f" if key.startswith("accuracy/") else ".4g"
+    middle = f"{statistics.median(there):{form}}"
+    return middle if len(there) == 1 else f"{middle} ({min(there):{form}} to {max(there):{form}})"
+
+
 def figures_of(points: Points, table: Table, zipped: bool) -> tuple[BySetting, ...]:
     """Returns a figure for each axis of a sweep.
 
