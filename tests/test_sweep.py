@@ -126,6 +126,7 @@ def test_the_parents_of_a_swept_condition_stay_as_they_are_and_all_else_is_left_
         (["optimizer.learning_rat=1,2"], "did you mean 'learning_rate'"),
         (["densee:steps=1,2"], "no condition 'densee'; did you mean 'dense'"),
         (['optimizer={"kind":"Adamw"},{"kind":"SGD"}'], "did you mean 'AdamW'"),
+        (['optimizer={"learning_rate":1},{"learning_rate":2}'], 'expected parts as {"kind": ...}'),
         (["name=a,b"], "expected another setting"),
         (["dense:seeds=1,2"], "FIRST:END for all conditions"),
         ([f"{RATE}=1,2", f"{RATE}=3,4"], "swept twice"),

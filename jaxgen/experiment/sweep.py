@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from jaxgen.condition import NAME, Condition, with_parents
+from jaxgen.condition import NAME, Condition
 from jaxgen.config import Config, digest, from_json, override
 from jaxgen.errors import UserError, shown
 from jaxgen.experiment.scale import require_name, scope_of, value_text
@@ -105,20 +105,21 @@ def swept(
     for each in conditions:
         if (parent := each.start.parent()) is not None:
             require_name(parent, conditions)
-    ancestors = {each.name: set(_lineage(each, by_name)) for each in conditions}
     of = {
-        name: tuple(i for i, axis in enumerate(axes) if axis.scope is None or axis.scope in above)
-        for name, above in ancestors.items()
+        each.name: tuple(
+            i for i, axis in enumerate(axes) if axis.scope is None or axis.scope in _lineage(each, by_name)
+        )
+        for each in conditions
     }
     points = _points(axes, of, zipped)
     labels = _labels(axes)
     texts = [_texts(axis.values) for axis in axes]
+
+    def label(name: str, i: int) -> str:
+        return labels[i] if axes[i].scope in (None, name) else f"{axes[i].scope}.{labels[i]}"
+
     said = {
-        (name, point): {
-            (label if axes[i].scope in (None, name) else f"{axes[i].scope}.{label}"): texts[i][point[at]]
-            for at, i in enumerate(of[name])
-            for label in [labels[i]]
-        }
+        (name, point): {label(name, i): texts[i][value] for i, value in zip(of[name], point, strict=True)}
         for name, found in points.items()
         for point in found
     }
@@ -135,8 +136,8 @@ def swept(
         except UserError as error:
             raise UserError(f"--sweep: '{names[name, point]}': {error}") from None
         made.append((condition, Point(name, values)))
-    parents = {each.start.parent() for each, _ in made} & (by_name.keys() - points.keys())
-    kept = with_parents(conditions, {name for name in parents if name is not None})
+    parents = [each.start.parent() for each, _ in made]
+    kept = {name for each in parents if each in by_name for name in _lineage(by_name[each], by_name)}
     order = {each.name: place for place, each in enumerate(conditions)}
     made += [(by_name[name], Point(name, {})) for name in kept]
     return sorted(made, key=lambda each: order[each[1].base])
@@ -160,9 +161,13 @@ def _axis(sweep: str, conditions: Sequence[Condition]) -> Axis:
             "by --set KEY=VALUE"
         )
     try:
-        return Axis(scope[:-1] if scope else None, key, tuple(from_json(value) for value in values))
+        made = tuple(from_json(value) for value in values)
+        hash(made)
     except UserError as error:
         raise UserError(f"--sweep: {key}: {error}") from None
+    except TypeError:  # from_json leaves an object without a kind as it is
+        raise UserError(f'--sweep: {key}: got {shown(text)}, expected parts as {{"kind": ...}}') from None
+    return Axis(scope[:-1] if scope else None, key, made)
 
 
 def _ranged(key: str, text: str) -> list[Any]:

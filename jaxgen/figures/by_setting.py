@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -29,9 +28,10 @@ def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condit
         if figure.conditions is None or each.name in figure.conditions
     }
     places = {name: x for name, x in places.items() if x is not None}
-    words = list(dict.fromkeys(places.values())) if any(isinstance(x, str) for x in places.values()) else []
+    said = any(isinstance(x, str) for x in places.values())
+    words = list(dict.fromkeys(map(str, places.values()))) if said else []
     if words:
-        places = {name: words.index(x) for name, x in places.items()}
+        places = {name: words.index(f"{x}") for name, x in places.items()}
     found = {line: _numbers(value, table, places) for line, value in figure.values.items()}
     found = {line: numbers for line, numbers in found.items() if not numbers.empty}
     if not found:
@@ -45,10 +45,12 @@ def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condit
             log_axis([axes], low=float(shown.min()), high=float(shown.max()))
     else:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: step_text(value)))
+    room = drawing.get_figwidth() * 72 * 0.8  # about the length of the axis, in points
     if words:
-        axes.set_xticks(range(len(words)), [textwrap.fill(f"{word}", 16) for word in words])
+        crowded = sum(map(_width, words)) > room
+        axes.set_xticks(range(len(words)), words, rotation=25 if crowded else 0, ha="right" if crowded else "center")
     else:
-        _setting_axis(axes, sorted(set(places.values())), figure.log_x)
+        _setting_axis(axes, sorted(set(places.values())), figure.log_x, room)
     shades = split_shades(list(found))
     handles = [_line(axes, numbers, stated[line], shades[line], line) for line, numbers in found.items()]
     name_axes(drawing, figure.x_label or setting_text(figure.x), figure.y_label)
@@ -84,10 +86,27 @@ def _line(axes: Axes, numbers: pd.DataFrame, stated: pd.Series, shade: Shade, te
     return line
 
 
-def _setting_axis(axes: Axes, values: Sequence[float], log: bool) -> None:
+def _setting_axis(axes: Axes, values: Sequence[float], log: bool, room: float) -> None:
     """Puts ticks at the settings that were run, as many as are legible."""
     if log:
         axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(values[:: -(-len(values) // 9)]))
+        values = [value for value in values if value > 0]
+    axes.xaxis.set_major_locator(FixedLocator(_legible(values[:: -(-len(values) // 9) or 1], log, room)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _width(label: float | str) -> float:
+    """Returns about how wide a tick's label is, with a gap, in points."""
+    return 5.2 * (len(label if isinstance(label, str) else f"{label:g}") + 1.5)
+
+
+def _legible(values: Sequence[float], log: bool, room: float) -> list[float]:
+    """Returns the ascending values whose labels do not run into each other."""
+    places = np.log(values) if log else np.asarray(values, dtype=float)
+    points = places * (room / (np.ptp(places) or 1)) if len(values) else places
+    kept: list[int] = []
+    for i, at in enumerate(points):
+        if not kept or at - points[kept[-1]] >= (_width(values[i]) + _width(values[kept[-1]])) / 2:
+            kept.append(i)
+    return [values[i] for i in kept]
