@@ -157,21 +157,22 @@ class _ByAxis(BySetting):
 def _lines(axis: str, points: Points, table: Table, key: str, zipped: bool) -> tuple[dict[str, frozenset[str]], bool]:
     """Returns the conditions of each line, one at each value of the axis, and whether they were chosen as the best."""
     of = {name: point for name, point in points.items() if axis in point.values}
-    bases = list(dict.fromkeys(point.base for point in of.values()))
+    bases = {point.base for point in of.values()}
     found: dict[str, dict[object, list[str]]] = {}
     others = {label for point in of.values() for label in point.values} - {axis}
     second = next(iter(others)) if len(others) == 1 and not zipped else None
     if second is not None and len({(p.base, p.values.get(second)) for p in of.values()}) > MOST_LINES:
         second = None
     for name, point in of.items():
-        base = [point.base] if len(bases) > 1 or second not in point.values else []
-        value = [f"{second.replace('_', ' ')} {_short(point.values[second])}"] if second in point.values else []
-        found.setdefault(", ".join([*base, *value]), {}).setdefault(point.values[axis], []).append(name)
+        line = point.base
+        if second is not None and second in point.values:
+            value = f"{second.replace('_', ' ')} {_short(point.values[second])}"
+            line = value if len(bases) == 1 else f"{line}, {value}"
+        found.setdefault(line, {}).setdefault(point.values[axis], []).append(name)
     chosen = any(len(names) > 1 for at in found.values() for names in at.values())
     rank = {each.name: place for place, each in enumerate(results(of, table, key))}
-    return {
-        line: frozenset(min(names, key=rank.__getitem__) for names in at.values()) for line, at in found.items()
-    }, chosen
+    best = {line: frozenset(min(names, key=rank.__getitem__) for names in at.values()) for line, at in found.items()}
+    return best, chosen
 
 
 def _short(value: float | str) -> str:
