@@ -1,6 +1,8 @@
 """`--sweep`: many values of a setting as conditions of one run."""
 
 import contextlib
+import dataclasses
+import itertools
 import math
 from pathlib import Path
 
@@ -244,12 +246,15 @@ def test_of_losses_the_lowest_is_the_best() -> None:
     assert second[0] == "a"
 
 
+@dataclasses.dataclass
+class Named:
+    """All that a figure asks of a condition."""
+
+    name: str
+
+
 def drawn(points: dict[str, Point], table: Table, zipped: bool = False) -> list[dict[str, list[tuple[float, float]]]]:
     """Returns of each figure its lines: the points of each, by its name."""
-
-    class Named:  # all that a figure asks of a condition
-        def __init__(self, name: str) -> None:
-            self.name = name
 
     found = []
     for figure in figures_of(points, table, zipped):
@@ -295,6 +300,20 @@ def test_axes_that_go_together_have_one_line_each() -> None:
     by_x, by_y = drawn(points, at(points, lambda values: values["x"]), zipped=True)
     assert by_x["final"] == [(1, 1), (2, 2)]
     assert by_y["final"] == [(2, 1), (4, 2)]
+
+
+def test_labels_of_an_axis_do_not_run_into_each_other() -> None:
+    for values in ((1e-4, 3.16228e-4, 1e-3, 1e-2, 1e-1), ("a long word", "another long word", "short", "a fourth")):
+        points = {f"{value}": Point("base", {"x": value}) for value in values}
+        table = at(points, lambda values: 0.5)
+        (figure,) = figures_of(points, table, zipped=False)
+        drawing = figure.draw(table, [Named(name) for name in points], 3.75)
+        drawing.draw_without_rendering()
+        labels = [each for each in drawing.axes[0].get_xticklabels() if each.get_text()]
+        assert len(labels) >= 3
+        if labels[0].get_rotation() == 0:
+            boxes = [each.get_window_extent() for each in labels]
+            assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 # End to end.
@@ -359,9 +378,11 @@ def test_a_job_and_a_plan_know_sweeps(tiny: Path, monkeypatch: pytest.MonkeyPatc
         assert text in job.output
     assert invoke("submit", "tiny-paper/main", "--to", "local", "--dry-run", "--sweep=stepz=1,2").exit_code == 2
 
-    def planned(members, *_):
-        raise UserError(", ".join(f"{each.condition.name} {each.seed}" for each in members[::5]))
+    def grouped(members):  # and nothing is planned: that takes what compiles for the devices
+        raise UserError(", ".join(f"{each.condition.name} {each.seed}" for each in members[4:6]))
 
-    monkeypatch.setattr("jaxgen.cli.plan.plan", planned)
+    monkeypatch.setattr("jaxgen.cli.plan.populations", grouped)
     plan = invoke("plan", "tiny-paper/main", "--topology", "h200:1", *axes)
-    assert "dense learning_rate=0.01 weight_decay=1 0, dense learning_rate=0.02 weight_decay=2 0" in plan.output
+    assert plan.output == (
+        "jaxgen: dense learning_rate=0.01 weight_decay=1 4, dense learning_rate=0.02 weight_decay=2 0\n"
+    )
