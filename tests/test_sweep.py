@@ -236,6 +236,13 @@ def test_the_best_come_first_and_a_seed_that_failed_is_worse_than_all() -> None:
     assert found[4][1:] == ("–", "0.700 (0.700 to 0.700)", "2, 2 failed")
 
 
+def test_of_equal_medians_the_better_mean_comes_first() -> None:
+    finals = {"a": (1.0, 1.0, 0.9), "b": (1.0, 1.0, 1.0)}
+    rows = [(name, seed, 1, "accuracy/test", value) for name, of in finals.items() for seed, value in enumerate(of)]
+    points = {name: Point("base", {"x": place}) for place, name in enumerate(finals)}
+    assert [row[0] for row in best_first(points, Table.of(rows))[1:]] == ["b", "a"]
+
+
 def test_of_losses_the_lowest_is_the_best() -> None:
     rows = [
         (name, 0, step, "loss/test", value + 1 / step) for name, value in (("a", 3.0), ("b", 2.0)) for step in (1, 2)

@@ -33,7 +33,6 @@ class Result(NamedTuple):
     name: str
     final: list[float]  # the median of a seed's last five values
     best: list[float]
-    middle: float  # the median over the seeds of `final`, where a seed that failed is worse than all; NaN: unknown
 
 
 def metric(table: Table) -> str | None:
@@ -63,7 +62,11 @@ def lower_is_better(key: str) -> bool:
 
 
 def results(names: Iterable[str], table: Table, key: str) -> list[Result]:
-    """Returns the results of conditions, best first by the final value; those without a value are last."""
+    """Returns the results of conditions, best first.
+
+    They are ordered by the median of the final values over the seeds, then by the mean; a seed that failed is worse
+    than all others.
+    """
     measure, split = split_key(key)
     rows = table.rows[(table.rows["measure"] == measure) & (table.rows["split"] == split)]
     values = rows.groupby(["condition", "seed"])["value"]
@@ -71,14 +74,13 @@ def results(names: Iterable[str], table: Table, key: str) -> list[Result]:
         {"final": table.finals(key), "best": values.min() if lower_is_better(key) else values.max()}
     ).groupby(level="condition")
     sign = -1.0 if lower_is_better(key) else 1.0
-    found = []
+    found: list[tuple[float, float, Result]] = []
     for name in names:
         seeds = by_condition.get_group(name) if name in by_condition.groups else pd.DataFrame({"final": [], "best": []})
         final, best = seeds["final"].to_list(), seeds["best"].to_list()
-        goodness = [-math.inf if math.isnan(value) else sign * value for value in final]
-        middle = sign * statistics.median(goodness) if goodness else math.nan
-        found.append(Result(name, final, best, middle if math.isfinite(middle) else math.nan))
-    return sorted(found, key=lambda each: (math.isnan(each.middle), -sign * each.middle))
+        goodness = [-math.inf if math.isnan(value) else sign * value for value in final] or [-math.inf]
+        found.append((statistics.median(goodness), statistics.fmean(goodness), Result(name, final, best)))
+    return [result for _, _, result in sorted(found, key=lambda each: each[:2], reverse=True)]
 
 
 def best_first(points: Points, table: Table) -> list[tuple[str, ...]]:
