@@ -36,8 +36,8 @@ def plan_command(
     if len(experiments) > 1:
         names = ", ".join(each.name for each in experiments)
         raise UserError(f"plan: '{experiment_id}' has several experiments; name one of: {names}")
-    axes, seeds, first = split_seeds(sweeps, None, 0)
-    conditions = experiments[0].at_scale(scale, settings, seeds, None, first, axes, zipped)
+    axes, seeds, first_seed = split_seeds(sweeps, None, 0)
+    conditions = experiments[0].at_scale(scale, settings, seeds, None, first_seed, axes, zipped)
     found = populations(trajectories(conditions))
     members = _population(found, condition)
     there, savings = read_topology(topology), Savings(remat=remat, microbatches=microbatches)

@@ -278,7 +278,7 @@ def _texts(values: Iterable[Any]) -> dict[Any, float | str]:
         if isinstance(value, Config) and kinds[type(value)] == 1:
             found[value] = value.word or type(value).__name__
         elif type(value) in (int, float):
-            found[value] = value
+            found[value] = int(value) if abs(value) < 1e6 and value == int(value) else value
         else:
             found[value] = words[value] if value is None or isinstance(value, bool) else value_text(value)
     return found

@@ -211,8 +211,8 @@ class Run:
             sweeps, zipped = about.get("sweeps", []), about.get("zipped", False)
             if not all(isinstance(each, str) for each in (*about["settings"], *sweeps)):
                 raise TypeError("settings and sweeps are text")
-            if not isinstance(zipped, bool):
-                raise TypeError("zipped is true or false")
+            if not isinstance(sweeps, list) or not isinstance(zipped, bool):
+                raise TypeError("sweeps are a list, and zipped is true or false")
             if not all(each is None or (type(each) is int and each > 0) for each in (seeds, extend)):
                 raise TypeError("seeds and extend are numbers, or null")
             looks, grown = about.get("looks", 1), tuple((str(name), int(of)) for name, of in about.get("grown", ()))

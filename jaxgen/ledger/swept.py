@@ -88,7 +88,7 @@ def best_first(points: Points, table: Table) -> list[tuple[str, ...]]:
     key = metric(table)
     if key is None or not points:
         return []
-    rows = [("condition", f"final {metric_text(key)}", "best", "seeds")]
+    rows: list[tuple[str, ...]] = [("condition", f"final {metric_text(key)}", "best", "seeds")]
     for each in results([name for name, point in points.items() if point.values], table, key):
         failed = sum(map(math.isnan, each.final))
         seeds = f"{len(each.final)}, {failed} failed" if failed else f"{len(each.final)}"
@@ -115,7 +115,7 @@ def figures_of(points: Points, table: Table, zipped: bool) -> tuple[BySetting, .
     key = metric(table)
     if key is None:
         return ()
-    made = []
+    made: list[BySetting] = []
     axes = dict.fromkeys(label for point in points.values() for label in point.values)
     for axis in axes:
         lines, chosen = _lines(axis, points, table, key, zipped)
