@@ -214,6 +214,9 @@ def settings(draw: Draw) -> Case:
     if draw.random() < 0.15:
         name = draw.choice(["modular", "scan", "string", "composition", "text", ID])
         return Case(["tasks", draw.choice(["show", "export"]), name, *given[:2]], writes=("data",))
+    if draw.random() < 0.2:
+        swept = f"{draw.choice(KEYS)}={number(draw)}{draw.choice([':', '..', ','])}{number(draw)}"
+        given += ["--sweep", draw.choice([f"{setting(draw)},{value(draw)}", swept, f"{swept}:{number(draw)}"])]
     if draw.random() < 0.1:
         return Case(["submit", ID, "--to", draw.choice(["local", "slurm", "skypilot"]), "--dry-run", *given], writes=())
     experiment = draw.choice([ID, ONE, ONE, ONE])

@@ -141,6 +141,14 @@ def _with(options: Sequence[Any]) -> Any:
     return add
 
 
+# Many values of a setting, as conditions of one run.
+sweep_options = _with((
+    click.option("--sweep", "sweeps", multiple=True, metavar="KEY=VALUES",
+                 help="Train with each value: a list (1e-3,1e-2), or COUNT numbers in equal steps (START:END:COUNT) "
+                 "or equal ratios (START..END:COUNT). Also CONDITION:KEY=VALUES, and seeds=0:20. Repeatable: a grid."),
+    click.option("--zip", "zipped", is_flag=True,
+                 help="No grid: the first values of all --sweep go together, then the second ones, and so on."),
+))  # fmt: skip
 # Options that change the seeds and the steps of a scale.
 request_options = _with((
     click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds, instead of the experiment's own."),
@@ -295,6 +303,7 @@ def tasks_export(name: str, train: int | None, settings: tuple[str, ...], seed: 
     "--scale", help="smoke, mini or paper. By default paper, or mini if that needs an accelerator and there is none."
 )
 @settings_option
+@sweep_options
 @request_options
 @click.option("--fresh", is_flag=True, help="Start beside what there is, from nothing.")
 @click.option(
@@ -320,9 +329,10 @@ def tasks_export(name: str, train: int | None, settings: tuple[str, ...], seed: 
 @runs_option
 @place_options
 @training_options
-def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], seeds: int | None, first_seed: int,
-              extend: int | None, fresh: bool, resume: Literal["must", "may", "never"] | None, record: bool,
-              until_settled: bool, at_most: int, runs: Path, **how: Any) -> None:  # fmt: skip
+def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], sweeps: tuple[str, ...], zipped: bool,
+              seeds: int | None, first_seed: int, extend: int | None, fresh: bool,
+              resume: Literal["must", "may", "never"] | None, record: bool, until_settled: bool, at_most: int,
+              runs: Path, **how: Any) -> None:  # fmt: skip
     """Train, measure and judge. Resumes an unfinished run, and shows a finished one.
 
     ID is paper/experiment, a paper for all its experiments, or arxiv:NUMBER.
@@ -334,9 +344,9 @@ def reproduce(experiment_id: str, scale: str | None, settings: tuple[str, ...], 
         from jaxgen.cli import train
 
         train.reproduce_command(
-            experiment_id, scale=scale, settings=settings, seeds=seeds, first_seed=first_seed, extend=extend,
-            fresh=fresh, resume=resume, record=record, until_settled=until_settled, at_most=at_most, runs=runs,
-            how=train.HowToRun(**how), preemption=preemption,
+            experiment_id, scale=scale, settings=settings, sweeps=sweeps, zipped=zipped, seeds=seeds,
+            first_seed=first_seed, extend=extend, fresh=fresh, resume=resume, record=record,
+            until_settled=until_settled, at_most=at_most, runs=runs, how=train.HowToRun(**how), preemption=preemption,
         )  # fmt: skip
 
 
@@ -368,6 +378,7 @@ def resume(run: Path, as_submitted: bool, **how: Any) -> None:
 @submit_options
 @click.option("--scale", default="paper", show_default=True, help="smoke, mini or paper.")
 @settings_option
+@sweep_options
 @request_options
 @click.option("--fresh", is_flag=True, help="Start beside what there is, from nothing.")
 @runs_option
@@ -525,6 +536,7 @@ def new(slug: str, into: Path) -> None:
 )
 @click.option("--scale", default="paper", show_default=True, help="smoke, mini or paper.")
 @settings_option
+@sweep_options
 @click.option("--condition", metavar="NAME", help="Plan the population of this condition; by default the first.")
 @click.option("--mesh", metavar="AXIS=N,...", help="By default members are sharded first, then examples.")
 @remat_option
@@ -535,9 +547,9 @@ def new(slug: str, into: Path) -> None:
     metavar="N",
     help="Try N meshes and rank them; a mesh that does not fit is tried with --remat block too.",
 )
-def plan(experiment_id: str, topology: str, scale: str, settings: tuple[str, ...], condition: str | None,
-         mesh: str | None, remat: Literal["none", "block"] | None, microbatches: int | None,
-         search: int | None) -> None:  # fmt: skip
+def plan(experiment_id: str, topology: str, scale: str, settings: tuple[str, ...], sweeps: tuple[str, ...],
+         zipped: bool, condition: str | None, mesh: str | None, remat: Literal["none", "block"] | None,
+         microbatches: int | None, search: int | None) -> None:  # fmt: skip
     """Plan what an experiment's train step needs on TPUs or GPUs that are not here.
 
     Compiles the step for them. This needs libtpu or the CUDA plugin, but no TPU or GPU. If the step does not fit, the
@@ -548,8 +560,8 @@ def plan(experiment_id: str, topology: str, scale: str, settings: tuple[str, ...
     from jaxgen.cli.plan import plan_command
 
     fits = plan_command(
-        experiment_id, topology=topology, scale=scale, settings=settings, condition=condition, mesh=mesh,
-        remat=remat or "none", microbatches=microbatches or 1, search=search,
+        experiment_id, topology=topology, scale=scale, settings=settings, sweeps=sweeps, zipped=zipped,
+        condition=condition, mesh=mesh, remat=remat or "none", microbatches=microbatches or 1, search=search,
     )  # fmt: skip
     sys.exit(0 if fits else 1)
 

@@ -14,6 +14,7 @@ from jaxgen.cli.console import Console
 from jaxgen.condition import Trajectory, populations, trajectories
 from jaxgen.distributed.mesh import MeshSizes, spread_members_then_examples
 from jaxgen.errors import UserError, nearest
+from jaxgen.experiment.sweep import split_seeds
 from jaxgen.ledger.discovery import find
 from jaxgen.plan.compile import DoesNotFit, Plan, plan
 from jaxgen.plan.search import find_fitting, meshes, saving_more
@@ -27,15 +28,17 @@ MESHES_TRIED = 4
 
 
 def plan_command(
-    experiment_id: str, *, topology: str, scale: str, settings: Sequence[str], condition: str | None, mesh: str | None,
-    remat: Remat, microbatches: int, search: int | None,
+    experiment_id: str, *, topology: str, scale: str, settings: Sequence[str], sweeps: Sequence[str], zipped: bool,
+    condition: str | None, mesh: str | None, remat: Remat, microbatches: int, search: int | None,
 ) -> bool:  # fmt: skip
     """Prints the plan of one population, or of the best meshes found, and returns whether one fits."""
     _, experiments = find(experiment_id)
     if len(experiments) > 1:
         names = ", ".join(each.name for each in experiments)
         raise UserError(f"plan: '{experiment_id}' has several experiments; name one of: {names}")
-    found = populations(trajectories(experiments[0].at_scale(scale, settings)))
+    axes, seeds, first_seed = split_seeds(sweeps, None, 0)
+    conditions = experiments[0].at_scale(scale, settings, seeds, None, first_seed, axes, zipped)
+    found = populations(trajectories(conditions))
     members = _population(found, condition)
     there, savings = read_topology(topology), Savings(remat=remat, microbatches=microbatches)
     console = Console()
@@ -60,6 +63,7 @@ def plan_command(
     console.print(f"[bold]largest[/]  {_sizes(blamed[:3])}", highlight=False)
     options = ["--scale", scale, *(["--condition", condition] if condition else [])]
     options += [part for setting in settings for part in ("--set", setting)]
+    options += [f"--sweep={each}" for each in sweeps] + ["--zip"] * zipped
     options += _saving(savings)
     command = ["jaxgen", "plan", experiment_id, "--topology", topology, *options]
     _suggest(console, members, there, sizes, savings, command)

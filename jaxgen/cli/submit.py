@@ -18,6 +18,7 @@ from jaxgen.condition import Trajectory, populations, trajectories
 from jaxgen.config import coerce
 from jaxgen.distributed import variables
 from jaxgen.errors import UserError
+from jaxgen.experiment.sweep import split_seeds
 from jaxgen.launch.back_ends import BACK_ENDS
 from jaxgen.launch.job import BackEnd, Job, job_directory, read_job
 from jaxgen.launch.spec import JobSpec, Secret, Selector, Variable, Volume, job_name, pair, read_devices
@@ -51,11 +52,13 @@ def submit_command(context: click.Context, experiment_id: str, to: str, options:
     """Submits one job for each experiment of an ID. Checks all jobs before it submits the first."""
     back_end = BACK_ENDS[to]
     found, experiments = find(experiment_id)
+    sweeps, seeds, first_seed = split_seeds(options["sweeps"], options["seeds"], options["first_seed"])
     todo = []
     for experiment in experiments:
         request = Request(found.paper.slug, experiment.name, options["scale"], tuple(options["settings"]),
-                          options["seeds"], options["extend"], options["first_seed"])  # fmt: skip
-        if options["seeds"] is None and not objects.is_remote(options["runs"]):
+                          seeds, options["extend"], first_seed, sweeps=sweeps,
+                          zipped=options["zipped"])  # fmt: skip
+        if seeds is None and not objects.is_remote(options["runs"]):
             request = request.with_seeds_of(asked_before(_run_path(options, request)), experiment)
         members = trajectories(request.conditions(experiment))
         if options["fresh"] and not back_end.shares_files:

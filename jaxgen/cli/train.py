@@ -6,12 +6,13 @@ import dataclasses
 import functools
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 
+from jaxgen.cli import columns
 from jaxgen.cli.console import Console
 from jaxgen.cli.look import MARKS
 from jaxgen.cli.progress import ProgressDisplay
@@ -21,13 +22,16 @@ from jaxgen.distributed import environment, processes
 from jaxgen.distributed.mesh import MeshSizes
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
+from jaxgen.experiment.sweep import split_seeds
 from jaxgen.ledger import sources
 from jaxgen.ledger.ask import choose_scale, reproduce_kept
 from jaxgen.ledger.discovery import FoundPaper, find
 from jaxgen.ledger.recorded import Recorded, recorded_rows
 from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, train_all
+from jaxgen.ledger.results import read_results
 from jaxgen.ledger.runs import Request, Run, asked_before, load_run, run_directory
 from jaxgen.ledger.settling import more_seeds, planned_looks
+from jaxgen.ledger.swept import best_first, size_text
 from jaxgen.report.mathematics import plain
 from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
 from jaxgen.run.directory import PopulationDirectory
@@ -36,10 +40,12 @@ from jaxgen.run.mirrors import Mirror, WeightsAndBiases, check_wandb, tensorboar
 from jaxgen.run.profile import Profile
 from jaxgen.run.rows import read_rows
 from jaxgen.storage import objects
-from jaxgen.storage.files import make_directory
+from jaxgen.storage.files import make_directory, write_text
 from jaxgen.train.savings import Remat
 
 Resume = Literal["must", "may", "never"]
+# Rows of a sweep's table.
+SWEPT_SHOWN = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +123,16 @@ def run_arguments(options: Mapping[str, Any]) -> RunArguments:
 
 
 def reproduce_command(
-    experiment_id: str, *, scale: str | None, settings: Sequence[str], seeds: int | None, first_seed: int,
-    extend: int | None, fresh: bool, resume: Resume | None, record: bool, until_settled: bool, at_most: int, runs: Path,
-    how: HowToRun, preemption: Preemption,
+    experiment_id: str, *, scale: str | None, settings: Sequence[str], sweeps: Sequence[str], zipped: bool,
+    seeds: int | None, first_seed: int, extend: int | None, fresh: bool, resume: Resume | None, record: bool,
+    until_settled: bool, at_most: int, runs: Path, how: HowToRun, preemption: Preemption,
 ) -> None:  # fmt: skip
     """Reproduces every experiment that an ID means, and writes one report over them."""
     how.connect(preemption)
     found, experiments = find(experiment_id)
+    sweeps, seeds, first_seed = split_seeds(sweeps, seeds, first_seed)
+    if sweeps and until_settled:
+        raise UserError("--until-settled: got it with --sweep, whose claims are not judged; leave one of them out")
     console = _console()
     todo = []
     skipped = []
@@ -134,7 +143,7 @@ def reproduce_command(
             continue
         request = Request(
             found.paper.slug, experiment.name, chosen, tuple(settings), seeds, extend, first_seed,
-            recorded=record and not fresh,
+            recorded=record and not fresh, sweeps=sweeps, zipped=zipped,
         )  # fmt: skip
         for name in experiment.scales:  # a mistyped name in another scale is told now, not when that is trained
             experiment.at_scale(name)
@@ -256,6 +265,10 @@ def _run_all(
     for (experiment, request, path), recorded in zip(todo, known, strict=True):
         console.print(f"[bold]{found.paper.slug}/{experiment.name}[/] at scale {request.scale}", end="")
         _say(console, f", in {_shown(path)}")
+        if request.sweeps:
+            results = read_results(found.folder, request.scale).get(experiment.name, {"conditions": {}})
+            asked, points = request.conditions(experiment), request.points(experiment)
+            _say(console, f"  sweep: {size_text(asked, points, results['conditions'])}")
         preemption.way_back = f"jaxgen resume {_shown(path)}"
         last: Reproduction | None = None
         try:
@@ -323,6 +336,8 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console, copy: Pat
         _say(console, f"  not judged: {claims}: {reason}")
     for note in done.notes:
         _say(console, f"  note: {note}")
+    for line in _swept(best_first(done.points, done.table)):
+        _say(console, f"  {line}")
     if any(done.seconds.values()):
         _say(console, f"  time: {goodput(done.seconds)}")
         longest = max(done.timings, key=lambda each: sum(each.seconds.values()))
@@ -338,6 +353,14 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console, copy: Pat
         _say(console, f"  note: {each}")
     _say(console, f"report: {_shown(done.path / 'report.html')}")
     return broken + undrawn
+
+
+def _swept(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Yields the first lines of a sweep's table."""
+    for lines in columns.lay_out(rows[: 1 + SWEPT_SHOWN], [0], columns.width() - 2) if rows else ():
+        yield from lines
+    if len(rows) > 1 + SWEPT_SHOWN:
+        yield f"and {len(rows) - 1 - SWEPT_SHOWN:,} more, in the report"
 
 
 def _console() -> Console:

@@ -13,6 +13,7 @@ from jaxgen.config import PositiveInt, coerce
 from jaxgen.errors import UserError, nearest, shown
 from jaxgen.experiment.claim import Claim
 from jaxgen.experiment.scale import SCALES, Scale, Sweep, applied, require_name, scoped_setting
+from jaxgen.experiment.sweep import Point, swept
 from jaxgen.figures.base import Figure
 from jaxgen.machine import check_memory
 
@@ -71,25 +72,12 @@ class Experiment:
             found.append("" if not here else number(here) if same else f"{number(here)} (paper {number(there)})")
         return found
 
-    def at_scale(
-        self,
-        scale: str,
-        settings: Sequence[str] = (),
-        seeds: int | None = None,
-        extend: int | None = None,
-        first_seed: int = 0,
-    ) -> tuple[Condition, ...]:
-        """Returns the resolved conditions of a scale.
+    def points(
+        self, scale: str, settings: Sequence[str], sweeps: Sequence[str], zipped: bool
+    ) -> list[tuple[Condition, Point]]:
+        """Returns the conditions of a scale, each with its place in the sweeps.
 
-        Args:
-          scale: one of `scales`.
-          settings: overrides `key=value` or `CONDITION:key=value`, applied last.
-          seeds: the number of seeds, in place of the conditions' own.
-          extend: the step to train on to, at least the scale's own.
-          first_seed: the first of those `seeds`.
-
-        Raises:
-          UserError: an unknown scale, condition or key, or a value that is not allowed.
+        Arguments and errors are those of `at_scale`.
         """
         if scale not in self.scales:
             raise UserError(f"{self.name} has no scale '{scale}'{nearest(scale, self.scales)}")
@@ -110,6 +98,38 @@ class Experiment:
                 raise UserError(f"--set: '{key}' is set twice, to {changes[key]!r} and {value!r}")
             changes[key] = value
         conditions = applied(conditions, changes)
+        if sweeps:
+            return swept(conditions, sweeps, zipped, changes)
+        if zipped:
+            raise UserError("--zip: got no --sweep, expected at least two, whose values go together")
+        return [(each, Point(each.name, {})) for each in conditions]
+
+    def at_scale(
+        self,
+        scale: str,
+        settings: Sequence[str] = (),
+        seeds: int | None = None,
+        extend: int | None = None,
+        first_seed: int = 0,
+        sweeps: Sequence[str] = (),
+        zipped: bool = False,
+    ) -> tuple[Condition, ...]:
+        """Returns the resolved conditions of a scale.
+
+        Args:
+          scale: one of `scales`.
+          settings: overrides `key=value` or `CONDITION:key=value`, applied after the scale's own.
+          seeds: the number of seeds, in place of the conditions' own.
+          extend: the step to train on to, at least the scale's own.
+          first_seed: the first of those `seeds`.
+          sweeps: `key=values` or `CONDITION:key=values`, of conditions as `settings` leave them.
+          zipped: whether the values of the sweeps go together, one by one; else they are a grid.
+
+        Raises:
+          UserError: an unknown scale, condition or key, or a value that is not allowed.
+        """
+        points = self.points(scale, settings, sweeps, zipped)
+        conditions = [each for each, _ in points]
         if seeds is not None:
             seeds = coerce(seeds, PositiveInt, "seeds")
             members = seeds * len(conditions)
@@ -123,6 +143,8 @@ class Experiment:
                 raise UserError(
                     f"extend: got {extend}, expected at least the {longest.steps} steps of '{longest.name}'"
                 )
+            if len({(point.base, each.steps) for each, point in points}) > len({point.base for _, point in points}):
+                raise UserError("--extend: got it with --sweep steps=..., which says how long each condition trains")
             conditions = [dataclasses.replace(each, steps=extend) for each in conditions]
         names = [each.name for each in conditions]
         for each in conditions:

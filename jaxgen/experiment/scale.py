@@ -25,28 +25,29 @@ class Sweep:
     def conditions(self) -> list[Condition]:
         points = [dict(zip(self.axes, values, strict=True)) for values in itertools.product(*self.axes.values())]
         names = [
-            " ".join(f"{key.rpartition('.')[2]}={_named(value)}" for key, value in point.items()) for point in points
+            " ".join(f"{key.rpartition('.')[2]}={value_text(value)}" for key, value in point.items())
+            for point in points
         ]
         return [
-            override(self.base, point | {"name": _unlike(name, names, point)})
+            override(self.base, point | {"name": unlike(name, names, point)})
             for point, name in zip(points, names, strict=True)
         ]
 
 
-def _named(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Returns a value of a sweep as a condition's name says it."""
     if isinstance(value, Config):
         if value.word is not None:
             return value.word
-        shown = [_named(getattr(value, field.name)) for field in dataclasses.fields(value)]
+        shown = [value_text(getattr(value, field.name)) for field in dataclasses.fields(value)]
         return ",".join([type(value).__name__, *shown])
     if isinstance(value, (tuple, list)):
-        inner = ("+" if any(isinstance(each, (tuple, list)) for each in value) else ",").join(map(_named, value))
+        inner = ("+" if any(isinstance(each, (tuple, list)) for each in value) else ",").join(map(value_text, value))
         return inner or "none"
     return re.sub(r"[^A-Za-z0-9=.,_ +-]", "_", str(value))
 
 
-def _unlike(name: str, names: Sequence[str], point: Mapping[str, Any]) -> str:
+def unlike(name: str, names: Sequence[str], point: Mapping[str, Any]) -> str:
     """Returns a name that no other point of a sweep has, and that is not too long."""
     return name if names.count(name) == 1 and len(name) <= 200 else f"{name[:200]} {digest(dict(point))[:8]}"
 
@@ -78,10 +79,15 @@ def require_name(name: str, conditions: Sequence[Condition]) -> None:
 
 def scoped_setting(setting: str, conditions: Sequence[Condition]) -> tuple[str, Any]:
     """Splits `KEY=VALUE` or `CONDITION:KEY=VALUE`; a condition's name may hold `=` itself."""
+    form = "KEY=VALUE or CONDITION:KEY=VALUE, such as model.width=64"
+    return parse_setting(setting, form, scope_of(setting, conditions))
+
+
+def scope_of(setting: str, conditions: Sequence[Condition]) -> str:
+    """Returns the `CONDITION:` that a command line's setting begins with, or nothing."""
     scope, colon, rest = setting.partition(":")
     named = any(scope == each.name for each in conditions)
-    prefix = f"{scope}:" if colon and (named or (NAME.fullmatch(scope) and "=" in rest)) else ""
-    return parse_setting(setting, "KEY=VALUE or CONDITION:KEY=VALUE, such as model.width=64", prefix)
+    return f"{scope}:" if colon and (named or (NAME.fullmatch(scope) and "=" in rest)) else ""
 
 
 def applied(conditions: Sequence[Condition], settings: Mapping[str, Any]) -> list[Condition]:

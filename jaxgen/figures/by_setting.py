@@ -18,7 +18,7 @@ from jaxgen.figures import BySetting
 from jaxgen.figures.axes import log_axis, log_label, name_axes, name_lines, panels, step_text
 from jaxgen.figures.chart import Chart, Panel, Series, median_and_range
 from jaxgen.figures.palette import Shade, split_shades
-from jaxgen.figures.settings import setting, setting_text
+from jaxgen.figures.settings import setting_text
 from jaxgen.table import NotMeasured, SeedTable, Table
 
 
@@ -26,7 +26,8 @@ from jaxgen.table import NotMeasured, SeedTable, Table
 class _Values:
     """What a `BySetting` draws."""
 
-    places: Mapping[str, float]  # the setting of each condition that has it
+    places: Mapping[str, float]  # where each condition is that has the setting; of words their numbers
+    words: Sequence[str]  # what stands at 0, 1, ... where the setting is a word
     found: Mapping[str, pd.DataFrame]  # of each line the finite numbers: index the setting, one column a seed
     undrawn: int  # numbers that are not finite, or not positive on a log axis
     why: str  # of the first condition and seed without a number, what it lacks
@@ -35,11 +36,15 @@ class _Values:
 def values_of(figure: BySetting, table: Table, conditions: Sequence[Condition]) -> _Values:
     """Calls the figure's functions for every condition and seed."""
     settings = {
-        each.name: setting(each, figure.x)
+        each.name: figure.place(each)
         for each in conditions
         if figure.conditions is None or each.name in figure.conditions
     }
     places = {name: x for name, x in settings.items() if x is not None}
+    said = any(isinstance(x, str) for x in places.values())
+    words = list(dict.fromkeys(map(str, places.values()))) if said else []
+    if words:
+        places = {name: words.index(f"{x}") for name, x in places.items()}
     found, undrawn, missing = {}, 0, []
     for line, value in figure.values.items():
         numbers, lacking = _numbers(value, table, places)
@@ -49,7 +54,7 @@ def values_of(figure: BySetting, table: Table, conditions: Sequence[Condition]) 
         shown = shown.dropna(axis="columns", how="all")
         if not shown.empty:
             found[line] = shown
-    return _Values(places, found, undrawn, missing[0] if missing else "")
+    return _Values(places, words, found, undrawn, missing[0] if missing else "")
 
 
 def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
@@ -65,7 +70,12 @@ def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condit
         log_axis([axes], low=float(shown.min()), high=float(shown.max()))
     else:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: step_text(value)))
-    _setting_axis(axes, sorted(set(values.places.values())), figure.log_x)
+    room = drawing.get_figwidth() * 72 * 0.8  # about the length of the axis, in points
+    if words := values.words:
+        crowded = sum(map(_width, words)) > room
+        axes.set_xticks(range(len(words)), words, rotation=25 if crowded else 0, ha="right" if crowded else "center")
+    else:
+        _setting_axis(axes, sorted(set(values.places.values())), figure.log_x, room)
     shades = split_shades(list(values.found))
     handles = [_line(axes, numbers, stated[line], shades[line], line) for line, numbers in values.found.items()]
     x_label = figure.x_label or setting_text(figure.x)
@@ -79,9 +89,9 @@ def draw_by_setting(figure: BySetting, table: Table, conditions: Sequence[Condit
 
 
 def by_setting_chart(figure: BySetting, table: Table, conditions: Sequence[Condition]) -> Chart | None:
-    """Returns what `draw_by_setting` draws, as data."""
+    """Returns what `draw_by_setting` draws, as data; None for a setting of words: a chart has no axis for them."""
     values = values_of(figure, table, conditions)
-    if not values.found:
+    if not values.found or values.words:
         return None
     shades = split_shades(list(values.found))
     series: list[Series] = []
@@ -138,10 +148,27 @@ def _line(axes: Axes, numbers: pd.DataFrame, stated: pd.Series, shade: Shade, te
     return line
 
 
-def _setting_axis(axes: Axes, values: Sequence[float], log: bool) -> None:
+def _setting_axis(axes: Axes, values: Sequence[float], log: bool, room: float) -> None:
     """Puts ticks at the settings that were run, as many as are legible."""
     if log:
         axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(values[:: -(-len(values) // 9)]))
+        values = [value for value in values if value > 0]
+    axes.xaxis.set_major_locator(FixedLocator(_legible(values[:: -(-len(values) // 9) or 1], log, room)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _width(label: float | str) -> float:
+    """Returns about how wide a tick's label is, with a gap, in points."""
+    return 5.2 * (len(label if isinstance(label, str) else f"{label:g}") + 1.5)
+
+
+def _legible(values: Sequence[float], log: bool, room: float) -> list[float]:
+    """Returns the ascending values whose labels do not run into each other."""
+    places = np.log(values) if log else np.asarray(values, dtype=float)
+    points = places * (room / (np.ptp(places) or 1)) if len(values) else places
+    kept: list[int] = []
+    for i, at in enumerate(points):
+        if not kept or at - points[kept[-1]] >= (_width(values[i]) + _width(values[kept[-1]])) / 2:
+            kept.append(i)
+    return [values[i] for i in kept]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxgen.condition import Condition
 from jaxgen.figures.base import Figure, check_keys, check_names
-from jaxgen.figures.settings import check_setting
+from jaxgen.figures.settings import check_setting, setting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -111,6 +111,10 @@ class BySetting(Figure):
         from jaxgen.figures.asked import check_asked
 
         check_asked(self, conditions)
+
+    def place(self, condition: Condition) -> Any:
+        """Returns where a condition is on the horizontal axis; None: nowhere."""
+        return setting(condition, self.x)
 
     def draw(self, table: Table, conditions: Sequence[Condition], width: float) -> Drawing | None:
         from jaxgen.figures.by_setting import draw_by_setting

@@ -20,6 +20,7 @@ from jaxgen.figures import Figure
 from jaxgen.ledger.recorded import Recorded, to_train
 from jaxgen.ledger.runs import Member, Request, Rows, Run, begin_run
 from jaxgen.ledger.stated import changed_since
+from jaxgen.ledger.swept import Points, figures_of
 from jaxgen.ledger.verdict import Verdict, judge_all, verdict_json
 from jaxgen.measures.evaluation import MemberSnapshots
 from jaxgen.run.arguments import Interrupted, Observer, RunArguments
@@ -54,6 +55,7 @@ class Reproduction:
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
     timings: tuple[Timing, ...]  # of its populations
+    points: Points = dataclasses.field(default_factory=dict)  # of a sweep
     failures: tuple[Exception, ...] = ()  # of trainings that ended in an error of the program; the others went on
 
     @property
@@ -395,6 +397,11 @@ def collect(
         else:
             complete = False
     table = Table.of(rows)
+    points = request.points(experiment) if request.sweeps else {}
+    if points:
+        # The claims and figures of the paper are about conditions that are not in this run.
+        notes.append(f"no claim is judged: {withheld(experiment, request)}")
+        experiment = dataclasses.replace(experiment, claims=(), figures=figures_of(points, table, request.zipped))
     verdicts = judge_all(
         experiment.claims,
         Table.of(finished),
@@ -412,7 +419,7 @@ def collect(
     write_text(path / "table.csv", table.csv())
     run.write_results([verdict_json(verdict) for verdict in verdicts], notes, complete=complete)
     return Reproduction(
-        path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), tuple(timings.values())
+        path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), tuple(timings.values()), points
     )
 
 
@@ -442,6 +449,8 @@ def withheld(experiment: Experiment, request: Request) -> str:
     """Returns why the claims are not judged, or nothing."""
     if request.settings:
         return "settings were changed with --set"
+    if request.sweeps:
+        return "settings were swept with --sweep"
     if not experiment.scales[request.scale].judged:
         return f"the scale '{request.scale}' only proves that it runs"
     return ""

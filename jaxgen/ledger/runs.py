@@ -1,6 +1,6 @@
 """Run directories of experiments, and reading them in Python: `jaxgen.load_run`.
 
-    <runs>/<paper>/<experiment>/<scale>/     a run; `scale+1a2b3c4d` with --set, `scale.2` after --fresh
+    <runs>/<paper>/<experiment>/<scale>/     a run; `scale+1a2b3c4d` with --set or --sweep, `scale.2` after --fresh
         run.json         the request (ID, scale, settings, seeds, extension), and the members it means
         paper/           the paper's code as it was (jaxgen/ledger/sources.py)
         populations/     one directory a population (jaxgen/run/directory.py)
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from jaxgen.condition import Condition, identity_of, trajectories
 from jaxgen.config import NOTEBOOK, UnknownKind, digest, from_json
 from jaxgen.errors import UserError, nearest
+from jaxgen.experiment.sweep import Point, swept_key
 from jaxgen.ledger.archive import unpacked
 from jaxgen.ledger.discovery import find, import_parts
 from jaxgen.run.directory import CONSTANT, NOT_FETCHED, REQUEST, PopulationDirectory
@@ -63,15 +64,24 @@ class Request:
     # How often at most the claims are judged while seeds are added, and of which conditions there are how many by now.
     looks: int = 1
     grown: tuple[tuple[str, int], ...] = ()
+    sweeps: tuple[str, ...] = ()
+    zipped: bool = False  # the values of the sweeps go together; else they are a grid
 
     def conditions(self, experiment: Experiment) -> tuple[Condition, ...]:
         """Returns the conditions of its experiment that it means, resolved."""
-        conditions = experiment.at_scale(self.scale, self.settings, self.seeds, self.extend, self.first_seed)
+        conditions = experiment.at_scale(
+            self.scale, self.settings, self.seeds, self.extend, self.first_seed, self.sweeps, self.zipped
+        )
         seeds = dict(self.grown)
         return tuple(
             dataclasses.replace(each, seeds=tuple(range(seeds[each.name]))) if each.name in seeds else each
             for each in conditions
         )
+
+    def points(self, experiment: Experiment) -> dict[str, Point]:
+        """Returns where the conditions lie in its sweeps, by their names."""
+        found = experiment.points(self.scale, self.settings, self.sweeps, self.zipped)
+        return {condition.name: point for condition, point in found}
 
     def with_seeds(self, grown: Mapping[str, int]) -> Request:
         """Returns the request with so many seeds of some conditions."""
@@ -102,10 +112,13 @@ class Request:
         """Returns the options that change what a scale says."""
         numbers = {"seeds": self.seeds, "first-seed": self.first_seed, "extend": self.extend}
         given = [f"--{name}={value}" for name, value in numbers.items() if value]
-        return [*(f"--set={each}" for each in self.settings), *given]
+        swept = [*(f"--sweep={each}" for each in self.sweeps), *(["--zip"] if self.zipped else [])]
+        return [*(f"--set={each}" for each in self.settings), *swept, *given]
 
     def directory_name(self) -> str:
-        return self.scale + (f"+{digest(sorted(self.settings))[:8]}" if self.settings else "")
+        # Without the values of sweeps: further values of the same settings train beside those that are there.
+        changed = sorted([*self.settings, *map(swept_key, self.sweeps)])
+        return self.scale + (f"+{digest(changed)[:8]}" if changed else "")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -233,8 +246,11 @@ class Run:
         about, file = self._about, self.path / "run.json"
         with reading(file):
             seeds, extend, first = about["seeds"], about["extend"], about.get("first_seed", 0)
-            if not all(isinstance(each, str) for each in about["settings"]):
-                raise TypeError("settings are text")
+            sweeps, zipped = about.get("sweeps", []), about.get("zipped", False)
+            if not all(isinstance(each, str) for each in (*about["settings"], *sweeps)):
+                raise TypeError("settings and sweeps are text")
+            if not isinstance(sweeps, list) or not isinstance(zipped, bool):
+                raise TypeError("sweeps are a list, and zipped is true or false")
             if not all(each is None or (type(each) is int and each > 0) for each in (seeds, extend)):
                 raise TypeError("seeds and extend are numbers, or null")
             looks, grown = about.get("looks", 1), tuple((str(name), int(of)) for name, of in about.get("grown", ()))
@@ -242,7 +258,7 @@ class Run:
                 raise TypeError("first_seed and looks are numbers")
         return Request(
             about["paper"], about["experiment"], about["scale"], tuple(about["settings"]), seeds, extend, first,
-            bool(about.get("recorded")), looks, grown,
+            bool(about.get("recorded")), looks, grown, tuple(sweeps), zipped,
         )  # fmt: skip
 
     def missing(self) -> list[str]:

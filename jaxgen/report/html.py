@@ -26,6 +26,7 @@ from jaxgen.storage.files import write_text
 from jaxgen.table import Table
 
 SPLITS_SHOWN = 6
+BEST_SHOWN = 100  # rows of a sweep's table
 LISTED = 12  # notes, and names within a sentence; the others are folded or counted
 
 
@@ -45,6 +46,7 @@ class ExperimentReport:
     timings: tuple[Timing, ...] = ()
     folder: Path | None = None  # the run's, to which the page refers
     time: str = ""  # how long it trained, in words
+    best_first: Sequence[tuple[str, ...]] = ()  # of a sweep: the rows of its table, the first of which is the header
 
     def judged(self) -> list[tuple[Claim, Verdict]]:
         """Returns every claim with its verdict; a claim without one is not judged."""
@@ -155,6 +157,8 @@ def _part(part: ExperimentReport, number: int, failed: list[str]) -> dict[str, A
     return {
         "anchor": f"experiment-{number}",
         "experiment": part.experiment,
+        "best_first": part.best_first[: 1 + BEST_SHOWN],
+        "worse": max(0, len(part.best_first) - 1 - BEST_SHOWN),
         "judged": part.judged(),
         "notes": notes[:LISTED],
         "more_notes": notes[LISTED:],

@@ -12,13 +12,17 @@ from jaxgen.config import NOTEBOOK
 from jaxgen.distributed import environment
 from jaxgen.ledger.discovery import FoundPaper
 from jaxgen.ledger.reproduce import Reproduction
+from jaxgen.ledger.swept import best_first
 from jaxgen.machine import device_name
 from jaxgen.report.html import ExperimentReport, Report, write_report
 from jaxgen.run.goodput import ACTIVITIES, goodput
 
 
 def write_page(path: Path, found: FoundPaper, done: Sequence[Reproduction], copy: Path | None = None) -> list[str]:
-    """Writes the report of a paper's experiments, and a copy of it elsewhere if asked. Returns which figures' code failed."""
+    """Writes the report of a paper's experiments, and a copy of it where it is asked for.
+
+    Returns which figures' code failed: the page is without them.
+    """
     request = done[0].request
     about = environment.describe()
     report = Report(
@@ -31,11 +35,11 @@ def write_page(path: Path, found: FoundPaper, done: Sequence[Reproduction], copy
         commit=_commit(about),
         time=goodput({activity: sum(each.seconds[activity] for each in done) for activity in ACTIVITIES}),
         flags=tuple(f"{name}={value}" for name, value in about["flags"].items()),
-        settings=request.settings,
+        settings=(*request.settings, *request.sweeps),
         experiments=tuple(
             ExperimentReport(experiment=each.experiment, conditions=each.conditions, table=each.table,
                              verdicts=each.verdicts, notes=each.notes, timings=each.timings, folder=each.path,
-                             time=goodput(each.seconds))
+                             time=goodput(each.seconds), best_first=best_first(each.points, each.table))
             for each in done
         ),
     )  # fmt: skip
