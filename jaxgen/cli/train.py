@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import functools
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, repro
 from jaxgen.ledger.runs import Request, Run, load_run, run_directory
 from jaxgen.ledger.settling import more_seeds, planned_looks
 from jaxgen.ledger.stated import TUNING, keep_claims
+from jaxgen.ledger.told import told
 from jaxgen.run.arguments import Interrupted, RunArguments, SilentObserver
 from jaxgen.run.directory import PopulationDirectory
 from jaxgen.run.goodput import ACTIVITIES, goodput
@@ -140,8 +142,10 @@ def reproduce_command(
             found.paper.slug, experiment.name, chosen, tuple(settings), seeds, extend, first_seed,
             recorded=record and not fresh,
         )  # fmt: skip
-        for name in experiment.scales:  # a mistyped name in another scale is told now, not when that is trained
-            experiment.at_scale(name)
+        try:
+            experiment.check()  # what is mistyped in another scale or a claim is told now, not after training
+        except UserError as error:
+            raise UserError(f"{found.folder}: {told(error, found.folder)}") from error
         conditions = request.conditions(experiment)
         if until_settled:
             request = dataclasses.replace(request, looks=planned_looks(conditions, at_most))
@@ -332,6 +336,9 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> list[s
         _say(console, f"  not judged: {claims}: {reason}")
     for note in done.notes:
         _say(console, f"  note: {note}")
+    if not done.experiment.scales[done.request.scale].judged:
+        reasons = [f"claim '{each.claim}': {each.reason}" for each in done.verdicts]
+        broken += [each for each in (*reasons, *done.notes) if _misspelt(each)]
     if any(done.seconds.values()):
         _say(console, f"  time: {goodput(done.seconds)}")
         longest = max(done.timings, key=lambda each: sum(each.seconds.values()))
@@ -347,6 +354,12 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console) -> list[s
         _say(console, f"  note: {each}")
     _say(console, f"report: {_shown(done.path / 'report.html')}")
     return broken + undrawn
+
+
+def _misspelt(said: str) -> bool:
+    """Returns whether a message is of a key that nothing measured; numbers in keys may depend on the scale's sizes."""
+    found = re.search(r"no (?:measure|key) '(.+?)'; did you mean '(.+?)'", said)
+    return found is not None and re.sub(r"\d+", "", found[1]) != re.sub(r"\d+", "", found[2])
 
 
 def _commit(about: dict[str, Any]) -> str:
