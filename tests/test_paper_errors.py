@@ -1,4 +1,4 @@
-"""Mistakes in a paper's own files: told in one line, with file, line and the nearest name, before anything is trained."""
+"""Mistakes in a paper's own files are told in one line, with the line and the nearest name, before training."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ KEYS = 'keys=("accuracy/train", "accuracy/test")'
         ("hidden=(12,)", "hidden=(12)", "line 18: hidden: got 12, expected a list; of one write [12]"),
         ("AdamW(learning_rate", "AdamW(learning_rat", "line 19: AdamW has no 'learning_rat'; did you mean 'learning_r"),
         ("AdamW(learning_rate=0.02", "AdamW(0.02", "line 19: AdamW takes its fields by name: AdamW(learning_rate=...)"),
-        ("AdamW(learning_rate=0.02, weight_decay=0.5)", "AdamW", "got the class AdamW, expected one of AdamW, ClipNorm"),
+        ("AdamW(learning_rate=0.02, weight_decay=0.5)", "AdamW", "got the class AdamW, expected one of AdamW, ClipNor"),
         (MODEL, 'model="mlp"', "line 15: condition 'dense': model: got 'mlp', expected one of MLPConfig, Transform"),
         ("steps=40", "step=40", "line 15: Condition has no 'step'; did you mean 'steps'?"),
         ("steps=40", "steps=0", "line 15: condition 'dense': steps: got 0, expected a number at least 1"),
@@ -42,25 +42,25 @@ KEYS = 'keys=("accuracy/train", "accuracy/test")'
         (KEYS, 'keys="accuracy/test"', "line 43: figure 'accuracy': got keys='accuracy/test', expected a tuple; write"),
         ("expect=at_least(0.0)", "expect=2", "line 38: claim 'fits': got expect=2, expected YES, at_least(...)"),
         (FITS, "value=0.3", "line 38: claim 'fits': got value=0.3, expected a function of a SeedTable"),
-        ('slug="tiny-paper"', 'slug="whoops"', "the folder is called tiny_paper, and its paper has slug='whoops'; write"),
+        ('slug="tiny-paper"', 'slug="whoops"', "the folder is called tiny_paper, and its paper has slug='whoops'; wri"),
         ("PAPER = P", "PAPRE = P", "no PAPER, expected PAPER = Paper(...); it has PAPRE = Paper(...): call it PAPER"),
         # Names in scales, starts, claims and figures.
         ('"smoke": Scale(', '"smok": Scale(', "line 32: main defines a scale 'smok', expected some of smoke, mini"),
         ('{"steps": 3}', '{"stepps": 3}', "line 36: experiment 'main', scale 'smoke': no setting 'stepps'"),
-        ('{"steps": 3}', '{"dens:steps": 3}', "line 36: experiment 'main', scale 'smoke': no condition 'dens'; did you"),
-        ('"paper": Scale()', '"paper": Scale(only=("dnese",))', "scale 'paper': no condition 'dnese'; did you mean 'de"),
+        ('{"steps": 3}', '{"dens:steps": 3}', "line 36: experiment 'main', scale 'smoke': no condition 'dens'; did yo"),
+        ('"paper": Scale()', '"paper": Scale(only=("dnese",))', "scale 'paper': no condition 'dnese'; did you mean 'd"),
         ('From(condition="dense"', 'From(condition="dnese"', "line 27: experiment 'main', scale 'smoke': no condition"),
-        (FITS, FITS.replace("acc", "ac"), "line 39: experiment 'main': claim 'fits': 'dense' has no measure 'acuracy/tr"),
+        (FITS, FITS.replace("acc", "ac"), "line 39: experiment 'main': claim 'fits': 'dense' has no measure 'acuracy/"),
         (FITS, FITS.replace("dense", "dnese"), "line 39: experiment 'main': claim 'fits': no condition 'dnese'; did"),
         (FITS, FITS.replace("final", "finale"), "line 39: experiment 'main': claim 'fits': a seed's table has no 'fin"),
         (FITS, FITS.replace("t.final", "u.final"), "line 39: experiment 'main': claim 'fits': name 'u' is not defined"),
         (FITS, FITS.replace("t:", ":"), "claim 'fits': its value, in line 39, must be a function of the seed's table"),
         (FITS, "value=lambda t: None", "claim 'fits': its value, in line 39, is None, expected a number, or True or"),
-        (KEYS, 'keys=("acuracy/train",)', "line 43: experiment 'main': figure 'accuracy': no key 'acuracy/train'; did y"),
+        (KEYS, 'keys=("acuracy/train",)', "line 43: experiment 'main': figure 'accuracy': no key 'acuracy/train'; did"),
         # Python's own.
-        ("import ModularTask", "import ModularTaks", "line 10: ImportError: cannot import name 'ModularTaks' from 'jax"),
+        ("import ModularTask", "import ModularTaks", "line 10: ImportError: cannot import name 'ModularTaks' from 'ja"),
         ("base = C", "import numpyy\nbase = C", "line 15: ModuleNotFoundError: No module named 'numpyy' (JAXGEN_TRACE"),
-        ("base = C", "1 / 0\nbase = C", "line 15: ZeroDivisionError: division by zero (JAXGEN_TRACEBACK=1 shows the tra"),
+        ("base = C", "1 / 0\nbase = C", "line 15: ZeroDivisionError: division by zero (JAXGEN_TRACEBACK=1 shows the t"),
         ("base = Condition(", "base = Condition((", "line 15: SyntaxError: '(' was never closed"),
     ],
 )  # fmt: skip

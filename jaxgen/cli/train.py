@@ -8,6 +8,7 @@ import functools
 import os
 import re
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import jax
 
 from jaxgen.cli.console import Console
+from jaxgen.cli.left import TimeLeft, Work, work
 from jaxgen.cli.look import MARKS
 from jaxgen.cli.progress import ProgressDisplay
 from jaxgen.cli.signals import Preemption
@@ -26,7 +28,8 @@ from jaxgen.experiment import Experiment
 from jaxgen.ledger import sources
 from jaxgen.ledger.discovery import FoundPaper, find
 from jaxgen.ledger.recorded import Recorded, recorded_rows
-from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, reproduce, train_all
+from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, reproduce, train_all, unfinished
+from jaxgen.ledger.results import read_results
 from jaxgen.ledger.runs import Request, Run, load_run, run_directory
 from jaxgen.ledger.settling import more_seeds, planned_looks
 from jaxgen.ledger.stated import TUNING, keep_claims
@@ -262,6 +265,7 @@ def _run_all(
     for (experiment, request, path), recorded in zip(todo, known, strict=True):
         processes.told(functools.partial(sources.check_unchanged, path, found.folder, accept=accept_changed_code))
         processes.told(functools.partial(check, request.conditions(experiment), path, arguments, recorded))
+    left = TimeLeft(_works(found, todo, known) if processes.is_first() else [], time.monotonic)
     done: list[Reproduction] = []
     broken: list[str] = []
     for (experiment, request, path), recorded in zip(todo, known, strict=True):
@@ -270,7 +274,7 @@ def _run_all(
         preemption.way_back = f"jaxgen resume {_shown(path)}"
         last: Reproduction | None = None
         try:
-            with ProgressDisplay(console, preemption) as display:
+            with ProgressDisplay(console, preemption, left) as display:
                 following: Request | None = request
                 while following is not None:
                     if not processes.is_first():
@@ -311,6 +315,18 @@ def _run_all(
             f"{'; '.join(broken)}; mend it in {found.folder}, and `jaxgen report RUN` judges again what is "
             f"trained{nothing}"
         )
+
+
+def _works(
+    found: FoundPaper, todo: Sequence[tuple[Experiment, Request, Path]], known: Sequence[Recorded]
+) -> list[Work]:
+    """Returns all populations that a command is to train, with what the paper's records say of their time."""
+    works = []
+    for (experiment, request, path), recorded in zip(todo, known, strict=True):
+        entry = read_results(found.folder, request.scale).get(experiment.name, {"conditions": {}})
+        for members, steps in unfinished(request.conditions(experiment), path, recorded):
+            works.append(work(members, steps, entry["conditions"]))
+    return works
 
 
 def _more_seeds(done: Reproduction | None, at_most: int) -> dict[str, int] | None:

@@ -105,6 +105,25 @@ def check(conditions: Sequence[Condition], path: Path, arguments: RunArguments, 
             how_to_train(directory, members, arguments)
 
 
+def unfinished(
+    conditions: Sequence[Condition], path: Path, recorded: Recorded = NOTHING
+) -> list[tuple[list[Trajectory], int]]:
+    """Returns the populations that are still to be trained, in their order, each with the steps that are left.
+
+    Args:
+      conditions: of the request.
+      path: the run's directory, begun or not.
+      recorded: what is not trained.
+    """
+    wanted = to_train(trajectories(conditions), recorded)
+    found = []
+    for name, members in _groups(path, wanted):
+        directory, horizon = PopulationDirectory(path / "populations" / name), _horizon(members, wanted)
+        if not _finished(directory, horizon):
+            found.append((members, horizon - (directory.status()["step"] or 0)))
+    return found
+
+
 def train_all(
     conditions: Sequence[Condition],
     request: Request,

@@ -102,7 +102,7 @@ def _place_of_name(message: str, folder: Path) -> str:
         return ""
     file = folder / "__init__.py"
     for each in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(each, ast.Constant) and isinstance(each.value, str):
-            if named[1] in (each.value, *each.value.split(":")):
-                return f"{file.name}, line {each.lineno}: "
+        text = each.value if isinstance(each, ast.Constant) and isinstance(each.value, str) else ""
+        if named[1] in (text, *text.split(":")):
+            return f"{file.name}, line {each.lineno}: "
     return f"{file.name}: "
