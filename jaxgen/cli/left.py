@@ -43,9 +43,9 @@ def work(members: Sequence[Trajectory], steps: int, recorded: Mapping[str, Seque
 
 def _recorded_seconds(recordings: Sequence[Mapping[str, Any]]) -> float | None:
     """Returns the seconds of one step of one member by the last recording."""
-    if not recordings or not recordings[-1]["minutes"]:
+    last = recordings[-1] if recordings else {}
+    if not all(last.get(name) for name in ("minutes", "trained_together", "steps")):
         return None
-    last = recordings[-1]
     return float(60 * last["minutes"] / last["trained_together"] / last["steps"])
 
 

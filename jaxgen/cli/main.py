@@ -460,6 +460,22 @@ def report(run: Path, to: Path | None) -> None:
 
 
 @main.command()
+@run_argument
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT",
+              help="The port on this machine; by default a free one.")  # fmt: skip
+def watch(run: Path, port: int) -> None:
+    """Serve the report of a run to a browser on this machine, renewed while it trains. Ctrl-C ends it.
+
+    Reads the run and writes nothing; the training goes on without it.
+    """
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the devices are left to the training
+    import_jax()
+    from jaxgen.cli.watch import watch_command
+
+    watch_command(run, port)
+
+
+@main.command()
 @click.argument("slug")
 @click.option("--into", type=LocalPath(), metavar="FOLDER",
               help="The folder of papers; by default the first of $JAXGEN_EXPERIMENTS, else experiments.")  # fmt: skip

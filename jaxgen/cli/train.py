@@ -11,7 +11,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 
@@ -43,6 +43,9 @@ from jaxgen.run.rows import read_rows
 from jaxgen.storage import objects
 from jaxgen.storage.files import make_directory, write_text
 from jaxgen.train.savings import Remat
+
+if TYPE_CHECKING:
+    from jaxgen.report.html import Report
 
 Resume = Literal["must", "may", "never"]
 
@@ -399,14 +402,21 @@ def _shown(path: Path) -> str:
 
 def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -> list[str]:
     # Here and not above, since a run that is restarted should train before it knows how to draw.
-    from jaxgen.report.html import ExperimentReport, Report, write_report
+    from jaxgen.report.html import write_report
+
+    return write_report(path, report_on(found, done))
+
+
+def report_on(found: FoundPaper, done: Sequence[Reproduction]) -> Report:
+    """Returns what the page on some experiments of a paper says."""
+    from jaxgen.report.html import ExperimentReport, Report
 
     first = done[0]
     request = first.request
     ids = found.paper.slug if len(done) > 1 else f"{found.paper.slug}/{request.experiment}"
     options = [shlex.quote(each) for each in request.options()]
     about = environment.describe()
-    report = Report(
+    return Report(
         paper=found.paper,
         scale=request.scale,
         created=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -423,4 +433,3 @@ def _write_report(path: Path, found: FoundPaper, done: Sequence[Reproduction]) -
             for each in done
         ),
     )  # fmt: skip
-    return write_report(path, report)

@@ -339,6 +339,28 @@ def collect(
     recorded: Recorded = NOTHING,
 ) -> Reproduction:
     """Runs the analyses that are due, judges the claims, and writes table.csv and results.json."""
+    found = look(path, experiment, conditions, recorded, observer)
+    write_text(path / "table.csv", found.table.csv())
+    Run(path).write_results([verdict_json(verdict) for verdict in found.verdicts], found.notes)
+    return found
+
+
+def look(
+    path: Path,
+    experiment: Experiment,
+    conditions: tuple[Condition, ...],
+    recorded: Recorded = NOTHING,
+    observer: Observer | None = None,
+) -> Reproduction:
+    """Judges the claims as far as the run is, and writes nothing.
+
+    Args:
+      path: the run's directory.
+      experiment: whose claims are judged.
+      conditions: of the request.
+      recorded: rows that count as this run's.
+      observer: with one, the analyses that are due are run, and kept.
+    """
     run = Run(path)
     run.check_whole()
     request = run.request
@@ -375,7 +397,7 @@ def collect(
             notes += [
                 f"'{wanted.condition.name}' was resumed though bits may change, {each}" for each in status["drift"]
             ]
-        if status["finished"]:
+        if status["finished"] and observer is not None:
             _analyse(wanted, member, observer)
         found = member.rows(name, at=wanted.condition.measure_at.steps(horizon))
         state: dict[str, Any] = status["members"][member.index] if status["members"] else {"state": "going"}
@@ -407,8 +429,6 @@ def collect(
         notes.append(f"every condition was trained on to step {request.extend}")
     if rows:
         notes += [note for figure in experiment.figures for note in _missing_keys(figure, table)]
-    write_text(path / "table.csv", table.csv())
-    run.write_results([verdict_json(verdict) for verdict in verdicts], notes)
     return Reproduction(
         path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), tuple(timings.values())
     )
