@@ -18,7 +18,7 @@ reproduce: setup
 # Draws docs/report.png: the page that `make reproduce` writes. Needs chromium.
 picture: reproduce
 	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,900 --screenshot=docs/report.png \
-		"file://$(CURDIR)/$(or $(JAXGEN_RUNS),runs)/xor-benign/grokking/paper/report.html"
+		"file://$(CURDIR)/runs/xor-benign/grokking/paper/report.html"
 
 # The tests. About 10 minutes on two cores.
 test: setup

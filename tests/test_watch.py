@@ -20,7 +20,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXGEN_EXPERIMENTS", str(write_tiny_paper(root)))
         patch.setenv("JAXGEN_RUNS", str(root / "runs"))
-        (root / "papers" / "tiny_paper" / "__init__.py").write_text(SOURCE.replace("(base, ticket)", "(base,)"))
+        alone = SOURCE.replace("(base, ticket)", "(base,)").replace('final("ticket"', 'final("dense"')
+        (root / "papers" / "tiny_paper" / "__init__.py").write_text(alone)
         assert invoke("reproduce", "tiny-paper/main", "--scale", "smoke", "--seeds", "1").exit_code == 0
         yield root / "runs" / "tiny-paper" / "main" / "smoke"
 

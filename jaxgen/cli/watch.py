@@ -182,7 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(421)
             return
         _, key, *rest = self.path.split("/", 2)
-        answer = self.server.answer(rest[0]) if rest and secrets.compare_digest(key, self.server.key) else None
+        ours = secrets.compare_digest(key.encode(), self.server.key.encode())
+        answer = self.server.answer(rest[0]) if rest and ours else None
         if answer is None:
             self.send_error(404)
             return

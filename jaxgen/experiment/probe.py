@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,8 @@ def check_names(claims: Sequence[Claim], figures: Sequence[Figure], conditions: 
                 raise UserError(f"figure '{figure.name}': no key '{key}'{nearest(key, there)}")
     for claim in claims:
         try:
-            _ask(claim, _MadeUp(Table.of([]).rows, keys=keys))
+            with warnings.catch_warnings(action="ignore"):
+                _ask(claim, _MadeUp(Table.of([]).rows, keys=keys))
         except Misspelt as error:
             raise UserError(f"claim '{claim.name}': {error}") from error
 

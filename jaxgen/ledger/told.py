@@ -31,8 +31,10 @@ def told(error: BaseException, folder: Path) -> str:
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or '').name}, line {error.lineno}: SyntaxError: {error.msg}"
     frames = list(_frames(error))
-    own = [(frame, line) for frame, line in frames if Path(frame.f_code.co_filename).is_relative_to(folder)]
-    place = f"{Path(own[-1][0].f_code.co_filename).relative_to(folder)}, line {own[-1][1]}: " if own else ""
+    folder = folder.resolve()
+    files = [(Path(frame.f_code.co_filename).resolve(), line) for frame, line in frames]
+    own = [(file.relative_to(folder), line) for file, line in files if file.is_relative_to(folder)]
+    place = f"{own[-1][0]}, line {own[-1][1]}: " if own else ""
     if isinstance(error, UserError):
         return (place or _place_of_name(str(error), folder)) + _condition(frames) + str(error)
     text = _of_arguments(error, frames[-1][0]) if isinstance(error, TypeError) and frames else None
