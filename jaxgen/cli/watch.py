@@ -144,7 +144,7 @@ def _last_rows(path: Path) -> list[Mapping[str, Any]]:
         size = file.seek(0, 2)
         file.seek(max(size - _TAIL_BYTES, 0))
         lines = file.read().split(b"\n")
-    rows = []
+    rows: list[Mapping[str, Any]] = []
     for line in lines:
         try:
             row = json.loads(line)

@@ -66,7 +66,7 @@ def _ask(claim: Claim, table: _MadeUp) -> None:
         if error.obj is not table:
             return
         there = [name for name in dir(SeedTable) if not name.startswith("_")]
-        raise Misspelt(f"a seed's table has no '{error.name}'{suggestion(error.name, there)}") from error
+        raise Misspelt(f"a seed's table has no '{error.name}'{suggestion(error.name or '', there)}") from error
     except TypeError as error:
         if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # the call itself
             raise Misspelt(f"its value{_line(claim)} must be a function of the seed's table alone: {error}") from error

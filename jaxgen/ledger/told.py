@@ -103,8 +103,8 @@ def _place_of_name(message: str, folder: Path) -> str:
     if named is None:
         return ""
     file = folder / "__init__.py"
-    for each in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        text = each.value if isinstance(each, ast.Constant) and isinstance(each.value, str) else ""
-        if named[1] in (text, *text.split(":")):
+    texts = (each for each in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(each, ast.Constant))
+    for each in texts:
+        if isinstance(each.value, str) and named[1] in (each.value, *each.value.split(":")):
             return f"{file.name}, line {each.lineno}: "
     return f"{file.name}: "
