@@ -82,6 +82,15 @@ _PAPER_MODULE = re.compile(r"jaxgen(\.experiments\.|_experiments_)([A-Za-z0-9_]+
 # In the place of a paper's slug: what is defined in a notebook's cell or a script, and what is trained without a paper.
 NOTEBOOK = "notebook"
 
+
+def of_paper(module: str) -> str | None:
+    """Returns the slug of the paper that a module belongs to; None: it is the engine's, or another package's."""
+    paper = _PAPER_MODULE.match(module)
+    if paper:
+        return paper[2].replace("_", "-")
+    return NOTEBOOK if module == "__main__" else None
+
+
 _field_types: dict[type, dict[str, Any]] = {}
 
 
@@ -124,7 +133,7 @@ class Config:
         super().__init_subclass__(**kwargs)
         cls.is_family = family
         paper = _PAPER_MODULE.match(cls.__module__)
-        cls.of_paper = paper[2].replace("_", "-") if paper else NOTEBOOK if cls.__module__ == "__main__" else None
+        cls.of_paper = of_paper(cls.__module__)
         own = f"{cls.of_paper}/{cls.__name__}" if cls.of_paper else cls.__name__
         cls.saved_as = cls.__dict__.get("saved_as", own)
         # A paper of the wheel may keep old names of the engine. A user's copy of the paper would claim them too.
@@ -209,7 +218,7 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
     if origin is tuple:
         (item, _) = typing.get_args(hint)
         if not isinstance(value, (tuple, list)):
-            raise UserError(f"{path}: got {shown(value)}, expected a list")
+            raise UserError(f"{path}: got {shown(value)}, expected a list; of one write [{shown(value)}]")
         return tuple(coerce(each, item, f"{path}[{i}]") for i, each in enumerate(value))
     if hint is float and type(value) in (int, float):
         if not abs(value) <= FLOAT32:
@@ -222,6 +231,8 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
         return value
     if isinstance(value, str) and isinstance(hint, type) and issubclass(hint, Config):
         return _config_of_word(value, hint, path)
+    if isinstance(value, type):
+        raise UserError(f"{path}: got the class {value.__name__}, expected {_named(hint)}; write {value.__name__}(...)")
     raise UserError(f"{path}: got {shown(value)} ({type(value).__name__}), expected {_named(hint)}")
 
 

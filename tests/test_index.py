@@ -123,7 +123,7 @@ def test_an_index_of_another_version_does_not_hold(indexed: Papers, monkeypatch:
 def test_the_index_of_a_copied_paper_does_not_hold(indexed: Papers) -> None:
     shutil.copytree(indexed.folder(7), indexed.root / "paper_copy")
     result = invoke("list")
-    assert "the folder of 'paper-7' is named paper_copy, expected paper_7" in result.output
+    assert "the folder is called paper_copy, and its paper has slug='paper-7'; write slug='paper-copy'" in result.output
     assert indexed.imported() == ["paper-7"]
 
 

@@ -4,8 +4,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from jaxgen.ledger.discovery import discover
-from jaxgen.ledger.results import RECORDED_SCALES, read_results
+from jaxgen.ledger.discovery import discover, find
+from jaxgen.ledger.results import RECORDED_SCALES, minutes_of, read_results
 from jaxgen.report.gallery import gallery
 
 README = Path(__file__).parent.parent / "README.md"
@@ -40,6 +40,51 @@ def test_the_gallery_is_what_is_recorded() -> None:
     )
     for link in re.findall(r'(?:src="|\]\()(?!https)([^")]+)', page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
+
+
+def recorded_minutes(experiment_id: str, scale: str) -> float:
+    found, experiments = find(experiment_id)
+    results = read_results(found.folder, scale)
+    assert all(each.name in results for each in experiments), f"{experiment_id} is not recorded whole at {scale}"
+    return sum(minutes_of(of) for each in experiments for of in results[each.name]["conditions"].values())
+
+
+def promises() -> list[tuple[str, str, str, int]]:
+    """Returns where minutes of training are promised, with the experiments' ID, their scale, and the minutes."""
+    pages = [README, README.parent / "Makefile", *sorted((README.parent / "docs").glob("*.md"))]
+    made_by_make = re.search(r"^reproduce:.*\n\t.* reproduce (\S+) --scale (\w+)", pages[1].read_text(), re.MULTILINE)
+    assert made_by_make is not None
+    found = []
+    for page in pages:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if minutes := re.search(r"(\d+) minutes", line):
+                if "make reproduce" in line:
+                    found.append((page.name, *made_by_make.groups(), int(minutes[1])))
+                elif named := re.search(r"jaxgen reproduce (\S+) --scale (mini|paper)", line):
+                    found.append((page.name, *named.groups(), int(minutes[1])))
+    return found
+
+
+def test_no_line_promises_minutes_that_the_records_do_not_show() -> None:
+    found = promises()
+    assert {page for page, *_ in found} >= {"README.md", "Makefile"}
+    for page, experiment_id, scale, minutes in found:
+        recorded = recorded_minutes(experiment_id, scale)
+        assert recorded - 0.5 <= minutes <= 2 * recorded + 1, f"{page}: {experiment_id} took {recorded:.1f} minutes"
+
+
+def test_the_readme_counts_what_make_reproduce_judges() -> None:
+    _, (experiment,) = find("xor-benign/grokking")
+    seeds = {len(each.seeds) for each in experiment.at_scale("paper")}
+    assert f"trains {seeds.pop()} seeds" in README.read_text()
+    assert f"judges {len(experiment.claims)} claims" in README.read_text()
+    assert not seeds
+
+
+def test_the_experiment_of_the_readme_is_the_one_that_jaxgen_new_writes() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    template = README.parent / "jaxgen" / "templates" / "paper.py.jinja"
+    assert code in template.read_text(encoding="utf-8")
 
 
 def test_the_code_of_the_docs_on_parts_is_that_of_the_tests() -> None:

@@ -28,10 +28,10 @@ from jaxgen.errors import UserError, shown
 from jaxgen.experiment import Experiment, Paper
 from jaxgen.figures import Curves
 from jaxgen.ledger import sources
-from jaxgen.ledger.ask import choose_scale, reproduce_kept
+from jaxgen.ledger.ask import check_experiment, choose_scale, reproduce_kept
 from jaxgen.ledger.discovery import FoundPaper, find, folders
 from jaxgen.ledger.reproduce import Reproduction, check
-from jaxgen.ledger.runs import Request, Run, run_directory
+from jaxgen.ledger.runs import Request, Run, asked_before, run_directory
 from jaxgen.run.arguments import RECOVERY_SECONDS, Interrupted, Observer, RunArguments, SilentObserver
 from jaxgen.run.mirrors import tensorboard
 from jaxgen.storage import objects
@@ -279,10 +279,14 @@ def _reproduce_all(
         chosen = choose_scale(experiment, scale, alone=len(experiments) == 1)
         if chosen is None:
             continue
-        for name in experiment.scales:  # a mistyped name in another scale is told now, not when that is trained
-            experiment.at_scale(name)
+        if defined:
+            experiment.check()
+        else:
+            check_experiment(found, experiment)
         request = Request(found.paper.slug, experiment.name, chosen, settings, seeds, extend, first_seed)
         path = run_directory(how.root(), request, fresh=how.fresh)
+        if seeds is None:
+            request = request.with_seeds_of(asked_before(path), experiment)
         todo.append((experiment, request, path))
     arguments = how.arguments()
     if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -51,6 +52,8 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
+            if error.__cause__ is not None:
+                _show_traceback(error)
             self._end(str(error), 2)
         except objects.StoreError as error:
             self._end(str(error), 2 if error.refused else processes.LOST)
@@ -63,6 +66,12 @@ class Group(click.Group):
         except Exception as error:
             if "RESOURCE_EXHAUSTED" in str(error):  # jax's message
                 self._end(f"the device has too little memory: {error}".partition("\n")[0], 2)
+            from jaxgen.ledger.told import HOW_TO_SEE, of_papers_code  # needed only in messages
+
+            if place := of_papers_code(error):
+                _show_traceback(error)
+                text = str(error).strip().partition("\n")[0]
+                self._end(f"the paper's own code failed at {place}: {type(error).__name__}: {text} ({HOW_TO_SEE})", 2)
             self._fail(error)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -78,6 +87,13 @@ class Group(click.Group):
         text = objects.with_urls(text)
         echo(f"jaxgen: {text}", err=True)
         processes.end(text, code)
+
+
+def _show_traceback(error: BaseException) -> None:
+    from jaxgen.ledger.told import TRACEBACK_VARIABLE
+
+    if os.environ.get(TRACEBACK_VARIABLE):
+        echo("".join(traceback.format_exception(error)), err=True)
 
 
 def _cut(path: str) -> str:
@@ -516,10 +532,26 @@ def compare(runs: tuple[Path, ...], keys: tuple[str, ...], to: Path | None) -> N
 
 
 @main.command()
+@run_argument
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT",
+              help="The port on this machine; by default a free one.")  # fmt: skip
+def watch(run: Path, port: int) -> None:
+    """Serve the report of a run to a browser on this machine, renewed while it trains. Ctrl-C ends it.
+
+    Reads the run and writes nothing; the training goes on without it.
+    """
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the devices are left to the training
+    import_jax()
+    from jaxgen.cli.watch import watch_command
+
+    watch_command(run, port)
+
+
+@main.command()
 @click.argument("slug")
-@click.option("--into", type=LocalPath(), default="experiments", show_default=True,
-              help="The folder of papers.")  # fmt: skip
-def new(slug: str, into: Path) -> None:
+@click.option("--into", type=LocalPath(), metavar="FOLDER",
+              help="The folder of papers; by default the first of $JAXGEN_EXPERIMENTS, else experiments.")  # fmt: skip
+def new(slug: str, into: Path | None) -> None:
     """Create the folder of a new paper."""
     from jaxgen.cli.new import new_paper
 

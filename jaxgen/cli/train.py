@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 import shlex
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +16,7 @@ import jax
 
 from jaxgen.cli import columns
 from jaxgen.cli.console import Console
+from jaxgen.cli.left import TimeLeft, Work, work
 from jaxgen.cli.look import MARKS
 from jaxgen.cli.progress import ProgressDisplay
 from jaxgen.cli.signals import Preemption
@@ -24,10 +27,10 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.experiment.sweep import split_seeds
 from jaxgen.ledger import sources
-from jaxgen.ledger.ask import choose_scale, reproduce_kept
+from jaxgen.ledger.ask import check_experiment, choose_scale, reproduce_kept
 from jaxgen.ledger.discovery import FoundPaper, find
 from jaxgen.ledger.recorded import Recorded, recorded_rows
-from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, train_all
+from jaxgen.ledger.reproduce import NOTHING, Reproduction, check, collect, train_all, unfinished
 from jaxgen.ledger.results import read_results
 from jaxgen.ledger.runs import Request, Run, asked_before, load_run, run_directory
 from jaxgen.ledger.settling import more_seeds, planned_looks
@@ -145,11 +148,8 @@ def reproduce_command(
             found.paper.slug, experiment.name, chosen, tuple(settings), seeds, extend, first_seed,
             recorded=record and not fresh, sweeps=sweeps, zipped=zipped,
         )  # fmt: skip
-        for name in experiment.scales:  # a mistyped name in another scale is told now, not when that is trained
-            experiment.at_scale(name)
+        check_experiment(found, experiment)
         conditions = request.conditions(experiment)
-        for figure in experiment.figures:
-            figure.check_asked(experiment.at_scale("paper"))
         if until_settled:
             request = dataclasses.replace(request, looks=planned_looks(conditions, at_most))
         if record:
@@ -260,6 +260,7 @@ def _run_all(
     for (experiment, request, path), recorded in zip(todo, known, strict=True):
         processes.told(functools.partial(sources.check_unchanged, path, found.folder, accept=accept_changed_code))
         processes.told(functools.partial(check, request.conditions(experiment), path, arguments, recorded))
+    left = TimeLeft(_works(found, todo, known) if processes.is_first() else [], time.monotonic)
     done: list[Reproduction] = []
     broken: list[str] = []
     for (experiment, request, path), recorded in zip(todo, known, strict=True):
@@ -272,7 +273,7 @@ def _run_all(
         preemption.way_back = f"jaxgen resume {_shown(path)}"
         last: Reproduction | None = None
         try:
-            with ProgressDisplay(console, preemption) as display:
+            with ProgressDisplay(console, preemption, left) as display:
                 following: Request | None = request
                 while following is not None:
                     if not processes.is_first():
@@ -313,6 +314,18 @@ def _run_all(
         )
 
 
+def _works(
+    found: FoundPaper, todo: Sequence[tuple[Experiment, Request, Path]], known: Sequence[Recorded]
+) -> list[Work]:
+    """Returns all populations that a command is to train, with what the paper's records say of their time."""
+    works = []
+    for (experiment, request, path), recorded in zip(todo, known, strict=True):
+        entry = read_results(found.folder, request.scale).get(experiment.name, {"conditions": {}})
+        for members, steps in unfinished(request.conditions(experiment), path, recorded):
+            works.append(work(members, steps, entry["conditions"]))
+    return works
+
+
 def _more_seeds(done: Reproduction | None, at_most: int) -> dict[str, int] | None:
     """Returns how many seeds to train next until the claims are settled; called by the first process alone."""
     assert done is not None
@@ -338,6 +351,9 @@ def _conclude(found: FoundPaper, done: Reproduction, console: Console, copy: Pat
         _say(console, f"  note: {note}")
     for line in _swept(best_first(done.points, done.table)):
         _say(console, f"  {line}")
+    if not done.experiment.scales[done.request.scale].judged:
+        reasons = [f"claim '{each.claim}': {each.reason}" for each in done.verdicts]
+        broken += [each for each in (*reasons, *done.notes) if _misspelt(each)]
     if any(done.seconds.values()):
         _say(console, f"  time: {goodput(done.seconds)}")
         longest = max(done.timings, key=lambda each: sum(each.seconds.values()))
@@ -361,6 +377,12 @@ def _swept(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
         yield from lines
     if len(rows) > 1 + SWEPT_SHOWN:
         yield f"and {len(rows) - 1 - SWEPT_SHOWN:,} more, in the report"
+
+
+def _misspelt(said: str) -> bool:
+    """Returns whether a message is of a key that nothing measured; numbers in keys may depend on the scale's sizes."""
+    found = re.search(r"no (?:measure|key) '(.+?)'; did you mean '(.+?)'", said)
+    return found is not None and re.sub(r"\d+", "", found[1]) != re.sub(r"\d+", "", found[2])
 
 
 def _console() -> Console:

@@ -55,6 +55,22 @@ class Experiment:
         given = {"smoke": Scale.smoke(), "paper": Scale()} | dict(self.scales)
         object.__setattr__(self, "scales", {scale: given[scale] for scale in SCALES if scale in given})
 
+    def check(self) -> None:
+        """Raises `UserError` where a scale, a figure or a claim names what is not there."""
+        from jaxgen.experiment.probe import check_names  # imports pandas
+
+        for scale in self.scales:
+            try:
+                self.at_scale(scale)
+            except UserError as error:
+                raise UserError(f"experiment '{self.name}', scale '{scale}': {error}") from error
+        try:
+            check_names(self.claims, self._all_conditions())
+            for figure in self.figures:
+                figure.check_asked(self._all_conditions())
+        except UserError as error:
+            raise UserError(f"experiment '{self.name}': {error}") from error
+
     def _all_conditions(self) -> list[Condition]:
         return [each for part in self.conditions for each in (part.conditions() if isinstance(part, Sweep) else [part])]
 
@@ -167,6 +183,11 @@ class Paper:
     experiments: tuple[Experiment, ...]
 
     def __post_init__(self) -> None:
+        for name in ("slug", "title", "authors", "arxiv"):
+            if not (isinstance(value := getattr(self, name), str) and value.strip()):
+                example = "; its number, such as 2310.02541" if name == "arxiv" else ""
+                raise UserError(f"{self.slug}: got {name}={shown(value)}, expected a text{example}")
+        coerce(self.year, int, f"{self.slug}: year")
         _require_tuple(self.slug, "experiments", self.experiments, (Experiment,))
         names = [each.name for each in self.experiments]
         if twice := [name for name in names if names.count(name) > 1]:

@@ -14,6 +14,7 @@ from jaxgen.ledger.recorded import Recorded
 from jaxgen.ledger.reproduce import NOTHING, Reproduction, reproduce
 from jaxgen.ledger.runs import Request
 from jaxgen.ledger.stated import TUNING, keep_claims
+from jaxgen.ledger.told import told
 from jaxgen.run.arguments import Observer, RunArguments
 
 
@@ -33,6 +34,14 @@ def choose_scale(experiment: Experiment, scale: str | None, *, alone: bool) -> s
             "with --scale paper it trains here all the same"
         )
     return None
+
+
+def check_experiment(found: FoundPaper, experiment: Experiment) -> None:
+    """Raises `UserError` where a scale, a figure or a claim names what is not there, with the line that does."""
+    try:
+        experiment.check()
+    except UserError as error:
+        raise UserError(f"{found.folder}: {told(error, found.folder)}") from error
 
 
 def reproduce_kept(

@@ -9,7 +9,6 @@ import importlib
 import importlib.util
 import os
 import sys
-import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -123,12 +122,12 @@ def _by_slug(slug: str) -> FoundPaper:
     if slug == NOTEBOOK and slug not in found:
         raise UserError(f"'{slug}' is no paper: Python asked for that run, and the same call there goes on with it")
     if slug not in found:
-        where = f"(folders of more papers: {FOLDERS_VARIABLE})"
-        raise UserError(f"no paper '{slug}'{nearest(slug, found)} {where}{_left_out(broken)}")
+        where = f"(folders of more papers: {FOLDERS_VARIABLE}, several joined by '{os.pathsep}')"
+        raise UserError(f"no paper '{slug}'{_left_out(broken)}{nearest(slug, found)} {where}")
     try:
         return _read(slug, found[slug])
     except _Unreadable as error:
-        raise UserError(f"'{slug}' cannot be read from {found[slug]}: {error}") from None
+        raise UserError(f"'{slug}' cannot be read from {found[slug]}: {error}") from error
 
 
 def _left_out(broken: dict[Path, str]) -> str:
@@ -143,12 +142,16 @@ def import_parts(slug: str) -> None:
             _read(slug, found[slug])
 
 
+def named_folders() -> list[Path]:
+    """Returns the folders of papers that $JAXGEN_EXPERIMENTS names, there or not."""
+    return [Path(part) for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
+
+
 def folders() -> tuple[dict[str, Path], dict[Path, str]]:
     """Returns every paper's folder by its slug, and the places that are left out, with the reason."""
     found: dict[str, Path] = {}
     broken: dict[Path, str] = {}
-    named = [Path(part) for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
-    for place in [Path(jaxgen.experiments.__path__[0]), *named]:
+    for place in [Path(jaxgen.experiments.__path__[0]), *named_folders()]:
         try:
             root = place.expanduser().resolve()
             papers = sorted(each.parent for each in root.glob("*/__init__.py"))
@@ -178,22 +181,29 @@ def _read(slug: str, folder: Path) -> FoundPaper:
             _forget(_module_name(folder))  # in a notebook, which outlives an edit
         module = _import(folder)
         _imported[folder] = sources
-        paper = module.PAPER
+        paper = _paper_of(module)
         if paper.slug != slug:
             expected = paper.slug.replace("-", "_")
-            raise UserError(f"the folder of '{paper.slug}' is named {folder.name}, expected {expected}")
+            raise UserError(
+                f"the folder is called {folder.name}, and its paper has slug={paper.slug!r}; write slug={slug!r}, or "
+                f"call the folder {expected}"
+            )
     except (Exception, SystemExit) as error:
-        raise _Unreadable(_told(error, folder)) from error
+        from jaxgen.ledger.told import told  # needed only in messages
+
+        raise _Unreadable(told(error, folder)) from error
     return FoundPaper(paper, folder, module.__doc__ or "", sources)
 
 
-def _told(error: BaseException, folder: Path) -> str:
-    """Returns what went wrong in a paper's folder, and in which line of it."""
-    if isinstance(error, SyntaxError):
-        return f"{Path(error.filename or '').name}, line {error.lineno}: SyntaxError: {error.msg}"
-    own = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).is_relative_to(folder)]
-    place = f"{Path(own[-1].filename).relative_to(folder)}, line {own[-1].lineno}: " if own else ""
-    return place + (str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+def _paper_of(module: ModuleType) -> Paper:
+    from jaxgen.experiment import Paper
+
+    paper = getattr(module, "PAPER", None)
+    if isinstance(paper, Paper):
+        return paper
+    near = [name for name, value in vars(module).items() if isinstance(value, Paper)]
+    written = f"; it has {near[0]} = Paper(...): call it PAPER" if near else ""
+    raise UserError(f"__init__.py: no PAPER, expected PAPER = Paper(...){written}")
 
 
 def _module_name(folder: Path) -> str:

@@ -55,6 +55,7 @@ class Reproduction:
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
     timings: tuple[Timing, ...]  # of its populations
+    complete: bool  # whether all that was asked for is trained, or never can be
     points: Points = dataclasses.field(default_factory=dict)  # of a sweep
     failures: tuple[Exception, ...] = ()  # of trainings that ended in an error of the program; the others went on
 
@@ -121,6 +122,25 @@ def _check_extendable(directory: PopulationDirectory, horizon: int) -> None:
             f"'{conditions}' has ended at step {status['horizon']} and cannot be trained on to step {horizon}: its "
             f"recovery states were removed, as `jaxgen prune` does; train it anew with --fresh"
         )
+
+
+def unfinished(
+    conditions: Sequence[Condition], path: Path, recorded: Recorded = NOTHING
+) -> list[tuple[list[Trajectory], int]]:
+    """Returns the populations that are still to be trained, in their order, each with the steps that are left.
+
+    Args:
+      conditions: of the request.
+      path: the run's directory, begun or not.
+      recorded: what is not trained.
+    """
+    wanted = to_train(trajectories(conditions), recorded)
+    found = []
+    for name, members in _groups(path, wanted):
+        directory, horizon = PopulationDirectory(path / "populations" / name), _horizon(members, wanted)
+        if not _finished(directory, horizon):
+            found.append((members, horizon - (directory.status()["step"] or 0)))
+    return found
 
 
 def train_all(
@@ -338,6 +358,28 @@ def collect(
     recorded: Recorded = NOTHING,
 ) -> Reproduction:
     """Runs the analyses that are due, judges the claims, and writes table.csv and results.json."""
+    found = look(path, experiment, conditions, recorded, observer)
+    write_text(path / "table.csv", found.table.csv())
+    Run(path).write_results([verdict_json(verdict) for verdict in found.verdicts], found.notes, complete=found.complete)
+    return found
+
+
+def look(
+    path: Path,
+    experiment: Experiment,
+    conditions: tuple[Condition, ...],
+    recorded: Recorded = NOTHING,
+    observer: Observer | None = None,
+) -> Reproduction:
+    """Judges the claims as far as the run is, and writes nothing.
+
+    Args:
+      path: the run's directory.
+      experiment: whose claims are judged.
+      conditions: of the request.
+      recorded: rows that count as this run's.
+      observer: with one, the analyses that are due are run, and kept.
+    """
     run = Run(path)
     run.check_whole()
     request = run.request
@@ -377,7 +419,7 @@ def collect(
             notes += [
                 f"'{wanted.condition.name}' was resumed though bits may change, {each}" for each in status["drift"]
             ]
-        if status["finished"]:
+        if status["finished"] and observer is not None:
             _analyse(wanted, member, observer)
         found = member.rows(name, at=wanted.condition.measure_at.steps(horizon))
         state: dict[str, Any] = status["members"][member.index] if status["members"] else {"state": "going"}
@@ -416,11 +458,10 @@ def collect(
         notes.append(f"every condition was trained on to step {request.extend}")
     if rows:
         notes += [note for figure in experiment.figures for note in _missing_keys(figure, table)]
-    write_text(path / "table.csv", table.csv())
-    run.write_results([verdict_json(verdict) for verdict in verdicts], notes, complete=complete)
     return Reproduction(
-        path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), tuple(timings.values()), points
-    )
+        path, request, experiment, conditions, table, tuple(verdicts), tuple(notes), tuple(timings.values()), complete,
+        points,
+    )  # fmt: skip
 
 
 def _timing(directory: PopulationDirectory, status: Mapping[str, Any]) -> Timing:

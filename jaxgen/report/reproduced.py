@@ -23,9 +23,14 @@ def write_page(path: Path, found: FoundPaper, done: Sequence[Reproduction], copy
 
     Returns which figures' code failed: the page is without them.
     """
+    return write_report(path, report_on(found, done), copy)
+
+
+def report_on(found: FoundPaper, done: Sequence[Reproduction]) -> Report:
+    """Returns what the page on some experiments of a paper says."""
     request = done[0].request
     about = environment.describe()
-    report = Report(
+    return Report(
         paper=found.paper,
         scale=request.scale,
         created=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -43,7 +48,6 @@ def write_page(path: Path, found: FoundPaper, done: Sequence[Reproduction], copy
             for each in done
         ),
     )  # fmt: skip
-    return write_report(path, report, copy)
 
 
 def _command(found: FoundPaper, done: Sequence[Reproduction]) -> str:
