@@ -83,7 +83,7 @@ lint: setup
 	$(RUN)/mypy
 
 # The site, in site/: guides, glossary, Python, tasks, and a page a paper from its records. Any static host serves it. A
-# link that leads nowhere fails it. About 2 minutes.
+# link that leads nowhere fails it. About a minute.
 docs: setup
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	$(RUN)/python -m docs.site
