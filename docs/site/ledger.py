@@ -40,7 +40,7 @@ def _row(found: FoundPaper, scale: str, of: list[Record]) -> Row:
     recordings = [facts for record in of for each in record.recordings.values() for facts in each]
     figures = [record.figure_path(figure) for record in of for figure, _ in record.figures()]
     seeds = max((len(record.seeds(name)) for record in of for name in record.recordings), default=0)
-    counts = Counter(verdict.outcome for verdict in verdicts if verdict.role == "paper")
+    counts: Counter[str] = Counter(verdict.outcome for verdict in verdicts if verdict.role == "paper")
     return Row(found, scale, counts, seeds, minutes_of(recordings), figures[0] if figures else "")
 
 
