@@ -21,10 +21,11 @@ def connect(app: Any) -> None:
 
 
 def _process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    if isinstance(obj, type) and dataclasses.is_dataclass(obj) and (lines[:1] or [""])[0].startswith(f"{obj.__name__}("):
+    is_dataclass = isinstance(obj, type) and dataclasses.is_dataclass(obj)
+    if is_dataclass and lines and lines[0].startswith(f"{obj.__name__}("):
         lines[:] = []  # the docstring that `dataclass` makes of a signature
     lines[:] = restructured(lines)
-    if isinstance(obj, type) and dataclasses.is_dataclass(obj):
+    if is_dataclass:
         comments = field_comments(obj)
         if comments:
             lines += ["", "Attributes:", *(f"  {field}: {_plain(text)}" for field, text in comments.items()), ""]
