@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: reproduce picture test test-newest test-long smoke chaos chaos-distributed chaos-store check-ledger damage fuzz endurance compile-tpu compile-cuda \
-	lint docs bench bench-data slurm setup clean image-cpu image-cuda image-tpu images-check image-pins test-pins audit
+.PHONY: reproduce picture test test-newest test-long smoke chaos chaos-distributed chaos-store check-ledger damage fuzz endurance \
+	compile-tpu compile-cuda lint docs docs-check figures bench bench-data slurm setup clean image-cpu image-cuda image-tpu images-check \
+	image-pins test-pins audit
 
 # Trains, measures, judges and reports one experiment at the paper's own size, and names longer ones. Their minutes are
 # those of the records: tests/test_readme.py compares them.
@@ -92,9 +93,20 @@ lint: setup
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
+# The site, in site/: guides, glossary, Python, tasks, and a page a paper from its records. Any static host serves it. A
+# link that leads nowhere fails it. About a minute.
+docs: setup
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	$(RUN)/python -m docs.site
+
+# The same elsewhere, opened in a headless Chromium: the verdicts that it shows are the recorded ones.
+docs-check: setup
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	$(RUN)/python -m pytest -m long tests/test_site.py
+
 # Draws every recorded figure from its table, and writes docs/gallery.md and the indexes that `jaxgen list` reads. After
 # figures, matplotlib or the version changed; after a notebook did, `jaxgen gallery docs/gallery.md` is enough. 2 minutes.
-docs: setup
+figures: setup
 	$(RUN)/jaxgen gallery docs/gallery.md --ledger README.md --redraw
 
 # Side by side with a plain PyTorch script; installs the CPU build of torch. About 5 minutes.
@@ -148,4 +160,4 @@ $(VENV)/.ready: pyproject.toml tests/pins.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-newest .venv-tpu .venv-cuda .venv-audit build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-tpu .venv-cuda .venv-audit build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

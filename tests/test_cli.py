@@ -31,7 +31,7 @@ from tests.tiny_paper import invoke
     ],
 )  # fmt: skip
 def test_commands_that_only_look_import_no_jax(command: list[str]) -> None:
-    # These read no notebook where all indexes hold (`make docs` renews them).
+    # These read no notebook where all indexes hold (`make figures` renews them).
     more = ("numpy", "jaxgen.condition") if command in (["list"], ["--help"]) else ()
     code = f"""
 import sys

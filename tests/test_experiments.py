@@ -84,7 +84,7 @@ def test_recorded_figures_are_drawn_from_the_recorded_tables(slug: str) -> None:
         for path, text in figures(found, each, scale):
             there = path.read_text(encoding="utf-8")
             # Another matplotlib may draw otherwise.
-            assert there == text or f"Matplotlib v{matplotlib.__version__}," not in there, f"{path}: run make docs"
+            assert there == text or f"Matplotlib v{matplotlib.__version__}," not in there, f"{path}: run make figures"
 
 
 @pytest.mark.parametrize("slug", slugs(SAMPLE))

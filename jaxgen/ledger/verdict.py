@@ -179,3 +179,18 @@ def number_of(value: Any) -> Number:
         low, high = value
         return Bounds(-math.inf if low is None else low, math.inf if high is None else high)
     return UNKNOWN if value is None else value
+
+
+def verdict_of(data: Mapping[str, Any]) -> Verdict:
+    """Returns the verdict that `verdict_json` wrote."""
+    known = {field.name: data[field.name] for field in dataclasses.fields(Verdict)}
+    return Verdict(
+        **known
+        | {
+            "values": {int(seed): number_of(value) for seed, value in data["values"].items()},
+            "point": None if data["point"] is None else number_of(data["point"]),
+            "low": -math.inf if data["low"] is None else data["low"],
+            "high": math.inf if data["high"] is None else data["high"],
+            "conditions": tuple(data["conditions"]),
+        }
+    )

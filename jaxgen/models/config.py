@@ -37,7 +37,7 @@ class ModelConfig(Config, family=True):
         """Returns the Flax Linen module for examples of `shape`, which `check_shape` has accepted.
 
         - `module.init(key, inputs_BS)` gives the variables: float32 `params`, and any other collections that training
-        changes;
+          changes;
         - `module.apply(variables, inputs_BS, train=False, dropout_rate=0.0)` gives the logits (B, K, V), float32, at
           the read-out positions. While training, `rngs={"dropout": key}` is given, and the collections beside `params`
           are mutable;

@@ -17,7 +17,7 @@ from jaxgen.ledger.verdict import OUTCOMES
 HEAD = """# Gallery
 
 One row for each paper and scale with recorded results: its first claim, how many of its claims were
-reproduced, and the command that does it again. Written by `make docs`; minutes are those of all
+reproduced, and the command that does it again. Written by `make figures`; minutes are those of all
 trainings together, one after the other.
 
 | | paper, and its first claim | claims | again | minutes | on |
