@@ -31,6 +31,7 @@ test-newest:
 
 # The tests that take longest, most of them of whole runs. About 15 minutes.
 test-long: setup
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/pins.txt --editable ".[search]"
 	$(RUN)/python -m pytest -n 3 --dist worksteal -m long
 
 # All papers held to their whole contract, with a smoke run of every experiment; make test has a sample of them, and one
