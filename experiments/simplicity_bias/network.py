@@ -80,6 +80,6 @@ class Recurrent(nn.Module):
             name="gru",
         )  # fmt: skip
         x_BTD = inputs_BS.reshape(inputs_BS.shape[0], -1, self.config.chunk)
-        last_BH = nn.RNN(cell)(x_BTD)[:, -1]
-        logits_BV = _dense(self.shape.vocabulary, hidden, self.compute_dtype, "output")(last_BH)
+        states_BTH = jnp.asarray(nn.RNN(cell)(x_BTD))
+        logits_BV = _dense(self.shape.vocabulary, hidden, self.compute_dtype, "output")(states_BTH[:, -1])
         return logits_BV[:, None].astype(jnp.float32)
