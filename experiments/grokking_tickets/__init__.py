@@ -268,8 +268,8 @@ phases = Experiment(
             says="The mask of the end generalises in less than half of the steps of the mask taken half-way",
             place="Fig. 4 (the bound is ours)",
             paper="later tickets are sooner",
-            note="At first every mask had to be at least as good as the one before it, which measuring steps that are 6 % "
-            "apart cannot show of the last ones.",
+            note="At first every mask had to be at least as good as the one before it, which measuring steps that are "
+            "6 % apart cannot show of the last ones.",
         ),
     ),
     figures=accuracies(
