@@ -12,9 +12,9 @@ RUN := $(VENV)/bin
 reproduce: setup
 	$(RUN)/jaxgen reproduce xor-benign/grokking --scale paper
 	@echo "More, with the minutes that training took when it was recorded (all: docs/gallery.md, jaxgen list):"
-	@echo "  $(RUN)/jaxgen reproduce simplicity-bias --scale paper              6 minutes"
-	@echo "  $(RUN)/jaxgen reproduce corrupted-modadd/training --scale paper    4 minutes"
-	@echo "  $(RUN)/jaxgen reproduce grokking-tickets --scale paper            26 minutes"
+	@echo "  $(RUN)/jaxgen reproduce simplicity-bias/noisy --scale paper           3 minutes"
+	@echo "  $(RUN)/jaxgen reproduce corrupted-modadd/transformer --scale paper   11 minutes"
+	@echo "  $(RUN)/jaxgen reproduce grokfast --scale mini                        15 minutes"
 
 # Draws docs/report.png: the page that `make reproduce` writes. Needs chromium.
 picture: reproduce

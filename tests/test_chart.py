@@ -23,7 +23,7 @@ from jaxgen.report.html import ExperimentReport, render, write_report
 from jaxgen.report.mathematics import plain, set_mathematics
 from jaxgen.report.page import chart_json
 from jaxgen.table import Table
-from tests.test_report import BASE, CONDITIONS, CURVES, STEPS, TOGETHER, experiment_of, report_of, table_of
+from tests.test_report import BASE, CLAIMS, CONDITIONS, CURVES, STEPS, TOGETHER, experiment_of, report_of, table_of
 
 HOSTILE = "</script><script>alert(1)</script> & ' \u2028 __proto__"
 SWEEP = tuple(Sweep(base=BASE, axes={"optimizer.weight_decay": [1.0, 5.0, 10.0]}).conditions())
@@ -64,8 +64,8 @@ class Scripts(HTMLParser):
             self.found[-1] = (self.found[-1][0], self.found[-1][1] + data)
 
 
-def report_with(*figures, conditions=CONDITIONS, table=None):
-    experiment = experiment_of(figures=figures, claims=(), conditions=conditions)
+def report_with(*figures, conditions=CONDITIONS, table=None, claims=()):
+    experiment = experiment_of(figures=figures, claims=claims, conditions=conditions)
     return ExperimentReport(experiment=experiment, conditions=conditions, table=table_of() if table is None else table)
 
 
@@ -245,7 +245,7 @@ def test_the_files_of_a_run_are_linked_and_its_figures_written_beside_the_page(t
 
 
 def test_the_headline_names_the_experiment_where_not_the_whole_paper_ran() -> None:
-    part, other = report_with(), experiment_with()
+    part, other = report_with(claims=CLAIMS), experiment_with()
     whole = report_of(part)
     assert whole.title() == whole.paper.title
     some = dataclasses.replace(whole, paper=dataclasses.replace(whole.paper, experiments=(part.experiment, other)))

@@ -185,7 +185,8 @@ def test_a_wheel_has_what_is_listed_and_shown_and_neither_tables_nor_figures() -
     settings = tomllib.loads((root.parent / "pyproject.toml").read_text())
     globs = settings["tool"]["setuptools"]["package-data"]["jaxgen"]
     data = {path.relative_to(root).as_posix() for pattern in globs for path in root.glob(pattern) if path.is_file()}
-    assert {Path(path).suffix for path in data} == {".html", ".jinja", ".json"}
+    of_pages = {".html", ".css", ".js", ".LICENSE", ".md"}
+    assert {Path(path).suffix for path in data} == {*of_pages, ".typed", ".jinja", ".json"}
     recorded = {path.relative_to(root).as_posix() for path in (root / "experiments").glob("*/results/*.json")}
     assert {"experiments/nanda_modadd/results/index.json", "experiments/nanda_modadd/results/mini.json"} <= recorded
     assert recorded <= data

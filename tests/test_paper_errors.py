@@ -56,7 +56,7 @@ KEYS = 'keys=("accuracy/train", "accuracy/test")'
         (FITS, FITS.replace("t.final", "u.final"), "line 39: experiment 'main': claim 'fits': name 'u' is not defined"),
         (FITS, FITS.replace("t:", ":"), "claim 'fits': its value, in line 39, must be a function of the seed's table"),
         (FITS, "value=lambda t: None", "claim 'fits': its value, in line 39, is None, expected a number, or True or"),
-        (KEYS, 'keys=("acuracy/train",)', "line 43: experiment 'main': figure 'accuracy': no key 'acuracy/train'; did"),
+        (KEYS, 'keys=("acuracy/train",)', "line 43: experiment 'main', scale 'smoke': figure 'accuracy': no key 'acu"),
         # Python's own.
         ("import ModularTask", "import ModularTaks", "line 10: ImportError: cannot import name 'ModularTaks' from 'ja"),
         ("base = C", "import numpyy\nbase = C", "line 15: ModuleNotFoundError: No module named 'numpyy' (JAXGEN_TRACE"),

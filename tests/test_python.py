@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -87,7 +88,7 @@ def test_what_is_imported_is_the_same_as_its_id(tiny: Path) -> None:
     own = jaxgen.reproduce(changed, scale="smoke", progress=False)
     assert own.path.parts[-3:] == ("notebook", "changed", "smoke")
     assert own.member(seed=0).identity == by_object.member(condition="dense", seed=0).identity
-    mine = Paper(slug="mine", title="Mine", authors="I", year=2026, arxiv="", experiments=(changed, main))
+    mine = Paper(slug="mine", title="Mine", authors="I", year=2026, arxiv="0000.00000", experiments=(changed, main))
     runs = jaxgen.reproduce_paper(mine, scale="smoke", progress=False)
     assert {name: each.path.parts[-3] for name, each in runs.items()} == {"changed": "mine", "main": "mine"}
     assert (own.path.parents[2] / "mine" / "smoke.html").exists()
@@ -134,6 +135,14 @@ def test_one_process_at_a_time(tiny: Path) -> None:
         reproduce(scale="smoke", extend=20)
 
 
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A shell starts what runs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, times: int) -> None:
     """Presses Ctrl-C so often as soon as the progress has come to a step."""
     shown = ProgressDisplay.advanced
@@ -149,6 +158,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, times: int) -> None
     monkeypatch.setattr(ProgressDisplay, "advanced", advanced)
 
 
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_ctrl_c_saves_and_the_same_call_goes_on(tiny: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
     handler = signal.getsignal(signal.SIGINT)
     whole = rows(reproduce(runs="whole"))
@@ -166,6 +176,7 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(tiny: Path, monkeypatch: pytest.
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_ctrl_c_twice_ends_at_once_and_holds_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rows(reproduce(runs="whole"))
     interrupt_at(monkeypatch, step=3, times=2)
@@ -378,7 +389,7 @@ def test_a_paper_that_is_edited_meanwhile_is_read_anew(tiny: Path) -> None:
 
 def test_an_experiment_with_broken_claims_is_trained_and_told(tiny: Path) -> None:
     _, (main,) = find("tiny-paper/main")
-    broken = dataclasses.replace(main.claims[0], value=lambda t: t.nothing)
+    broken = dataclasses.replace(main.claims[0], value=lambda t: {}[t.final("dense", "accuracy/train")])
     own = Experiment(name="broken", title="Broken", conditions=main.conditions[:1], claims=(broken,))
     with pytest.raises(UserError, match=r"claim 'fits': .*mend it, and give the same call again"):
         jaxgen.reproduce(own, progress=False)

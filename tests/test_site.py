@@ -78,7 +78,10 @@ def test_a_papers_page_shows_the_recorded_verdicts_and_reasons() -> None:
     for slug, each in found().items():
         told = recorded(each)
         assert told, slug
-        assert shown(papers.page(each, "notebook.py")) == told, slug
+        page = shown(papers.page(each, "notebook.py"))
+        assert {claim: said for claim, said in page.items() if claim[0]} == told, slug
+        waiting = {said for claim, said in page.items() if not claim[0]}
+        assert waiting <= {("not judged", "it is not recorded yet")}, slug
 
 
 def test_a_papers_page_shows_figures_commands_provenance_and_deviations() -> None:

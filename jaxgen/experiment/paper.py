@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxgen.bounds import number
 from jaxgen.condition import Condition
-from jaxgen.config import PositiveInt, coerce
+from jaxgen.config import NOTEBOOK, PositiveInt, coerce
 from jaxgen.errors import UserError, nearest, shown
 from jaxgen.experiment.claim import Claim
 from jaxgen.experiment.scale import SCALES, Scale, Sweep, applied, require_name, scoped_setting
@@ -183,7 +183,8 @@ class Paper:
     experiments: tuple[Experiment, ...]
 
     def __post_init__(self) -> None:
-        for name in ("slug", "title", "authors", "arxiv"):
+        # What Python trains without a paper has neither authors nor a number.
+        for name in ("slug", "title") if self.slug == NOTEBOOK else ("slug", "title", "authors", "arxiv"):
             if not (isinstance(value := getattr(self, name), str) and value.strip()):
                 example = "; its number, such as 2310.02541" if name == "arxiv" else ""
                 raise UserError(f"{self.slug}: got {name}={shown(value)}, expected a text{example}")
