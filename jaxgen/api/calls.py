@@ -289,7 +289,8 @@ def _reproduce_all(
             request = request.with_seeds_of(asked_before(path), experiment)
         todo.append((experiment, request, path))
     arguments = how.arguments()
-    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+    config: Any = jax.config  # jax 0.10 does not declare the attribute
+    if not config.jax_compilation_cache_dir:
         environment.enable_compile_cache()
     for experiment, request, path in todo:
         sources.check_unchanged(path, found.folder, accept=how.accept_changed_code, of_both=defined)
