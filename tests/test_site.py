@@ -133,7 +133,8 @@ def test_guides_link_to_pages_of_the_site_where_they_leave_docs() -> None:
         "[a](papers/xor-benign.md) [b](sources/jaxgen/tasks/base.py.md) [c](ledger.md) [d](runs.md#job)\n"
         "\n    [e](../jaxgen/code.py)\n"
     )
-    assert linked == {"jaxgen/tasks/base.py"}
+    assert guides.rewritten("[f](examples/search.py)", linked) == "[f](sources/docs/examples/search.py.md)"
+    assert linked == {"jaxgen/tasks/base.py", "docs/examples/search.py"}
 
 
 def test_every_guide_is_on_the_site(tmp_path: Path) -> None:

@@ -41,9 +41,12 @@ def rewritten(text: str, linked: set[str]) -> str:
         to, anchor = found[1], found[2] or ""
         if to in REPLACED:
             return f"]({REPLACED[to]})"
-        if not to.startswith("../"):
+        if to.endswith(".py") and not to.startswith("../"):
+            path = f"docs/{to}"
+        elif to.startswith("../"):
+            path = to.removeprefix("../").rstrip("/")
+        else:
             return found[0]
-        path = to.removeprefix("../").rstrip("/")
         if paper := re.fullmatch(r"experiments/(\w+)(?:/__init__\.py)?", path):
             return f"](papers/{paper[1].replace('_', '-')}.md{anchor})"
         linked.add(path)
