@@ -14,7 +14,7 @@ MLP ticket generalises without weight decay; the neurons of a ticket become peri
 lowers the entropy of their spectrum (Sec. 5.2, Fig. 8); tickets are faster on images, too (App. B.1, Fig. 10).
 
 Command: jaxgen reproduce grokking-tickets, and of the images jaxgen reproduce grokking-tickets/digits --scale mini
-Took: see results/, which hold minutes and device of every experiment. `periodicity` and `digits` are not recorded yet.
+Took: see results/, which hold minutes and device of every experiment.
 Came out: see the verdicts of `jaxgen show grokking-tickets`.
 
 Setting: a + b mod 67 over the 2,278 unordered pairs, 40 % train (911), full batch. MLP: one

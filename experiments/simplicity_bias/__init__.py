@@ -11,8 +11,7 @@ The bias hurts even where the simple feature is noisy and the complex ones are p
 and adversarial training do not help (Sec. 6, App. E).
 
 Command: jaxgen reproduce simplicity-bias
-Took: see results/, which hold minutes and device of every experiment. `one-layer` and `architectures` are not
-recorded yet.
+Took: see results/, which hold minutes and device of every experiment.
 Came out: see the verdicts of `jaxgen show simplicity-bias`.
 
 Setting: d = 50 coordinates, margin 0.1, rotated by a random orthogonal matrix. LMS-5: one linear

@@ -12,7 +12,7 @@ means of their own label (Sec. 4.2.2, Fig. 3). The test error is then at most ex
 n^2 |mu|^2 or more, and an initialisation that is very small against the step.
 
 Command: jaxgen reproduce xor-benign
-Took: see results/, which hold minutes and device of every experiment. `alignment` and `slope` are not recorded yet.
+Took: see results/, which hold minutes and device of every experiment.
 Came out: see the verdicts of `jaxgen show xor-benign`.
 
 Setting: x = c + N(0, I_p), c one of +-mu1 (label +1) and +-mu2 (label -1), mu1 orthogonal to mu2, both
