@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from jaxgen.bounds import Bounds
 from jaxgen.condition import Condition
-from jaxgen.errors import UserError, nearest, shown, suggestion
-from jaxgen.figures.base import keys_measured
-from jaxgen.table import SeedTable, Table
+from jaxgen.errors import UserError, shown, suggestion
+from jaxgen.figures.made_up import MadeUp, Misspelt, made_up
+from jaxgen.table import SeedTable
 
 if TYPE_CHECKING:
     from jaxgen.experiment.claim import Claim
-
-# The keys of every condition; None: measures or analyses of its own make them, and only training tells.
-Keys = Mapping[str, frozenset[str] | None]
-
-
-class Misspelt(Exception):
-    """A claim asks for a condition or a key that nothing has."""
 
 
 def check_names(claims: Sequence[Claim], conditions: Sequence[Condition]) -> None:
@@ -35,16 +25,16 @@ def check_names(claims: Sequence[Claim], conditions: Sequence[Condition]) -> Non
     Raises:
       UserError: a name is wrong; the message has the nearest. Its cause is the error in the claim's own line.
     """
-    keys = {each.name: keys_measured(each) for each in conditions}
+    table = made_up(conditions)
     for claim in claims:
         try:
             with warnings.catch_warnings(action="ignore"):
-                _ask(claim, _MadeUp(Table.of([]).rows, keys=keys))
+                _ask(claim, table)
         except Misspelt as error:
             raise UserError(f"claim '{claim.name}': {error}") from error
 
 
-def _ask(claim: Claim, table: _MadeUp) -> None:
+def _ask(claim: Claim, table: MadeUp) -> None:
     try:
         value = claim.value(table)
     except NameError as error:
@@ -76,18 +66,3 @@ def _ask(claim: Claim, table: _MadeUp) -> None:
 def _line(claim: Claim) -> str:
     code = getattr(claim.value, "__code__", None)
     return f", in line {code.co_firstlineno}," if code else ""
-
-
-@dataclasses.dataclass(frozen=True)
-class _MadeUp(SeedTable):
-    """A seed's table that has 1 for whatever it may be asked."""
-
-    keys: Keys = dataclasses.field(default_factory=dict)
-
-    def values(self, condition: str, key: str) -> pd.Series:
-        if condition not in self.keys:
-            raise Misspelt(f"no condition '{condition}'{nearest(condition, self.keys)}")
-        known = self.keys[condition]
-        if known is not None and key not in known:
-            raise Misspelt(f"'{condition}' has no measure '{key}'{nearest(key, known)}")
-        return pd.Series([1.0, 1.0], index=[0, 1])
