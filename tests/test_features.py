@@ -22,7 +22,7 @@ from jaxgen.objectives import Adversarial, Attack
 from jaxgen.objectives.attack import strongest
 from jaxgen.objectives.losses import cross_entropy
 from jaxgen.optimizers import SGD
-from jaxgen.tasks import ModularTask, SlabTask, Split, TaskShape, XORClusterTask
+from jaxgen.tasks import ModularTask, SlabTask, Split, XORClusterTask
 from jaxgen.tasks.base import random_normals, random_uniforms
 from jaxgen.train.constants import stack_constants
 from jaxgen.train.program import Program
@@ -329,15 +329,13 @@ def linear_on_the_simple_coordinate(task: SlabTask, seed: int) -> MemberSnapshot
     table = task.table(seed)
     straight = dataclasses.replace(task, rotate=False).table(seed)["train"].inputs
     axis_D = np.linalg.lstsq(straight, table["train"].inputs, rcond=None)[0][0]
-    shape: TaskShape = task.shape()
     kernel = jnp.float32(30 * axis_D[:, None] * [[1, -1]])
     return MemberSnapshots(
-        module=TwoLayerConfig(width=2, init_std=1.0).build(shape),
+        task=task,
+        module=TwoLayerConfig(width=2, init_std=1.0).build(task.shape()),
         variables_by_step={4: {"params": {"layer_0": {"kernel": kernel}}}},
         splits=table,
-        shape=shape,
         loss=cross_entropy,
-        corruption=False,
     )
 
 

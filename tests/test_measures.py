@@ -52,12 +52,11 @@ def members(
         drawn = {name: jax.tree.map(abs, part) if name == "batch_stats" else part for name, part in drawn.items()}
         variables = [drawn, jax.tree.map(lambda leaf: leaf * 2, drawn)]
     return MemberSnapshots(
+        task=task,
         module=module,
         variables_by_step={10 * i: each for i, each in enumerate(variables)},
         splits=table,
-        shape=task.shape(),
         loss=loss,
-        corruption=task.corrupts(),
     )
 
 

@@ -508,14 +508,12 @@ def _analyse(wanted: Trajectory, member: Member, observer: Observer) -> None:
         if observer.stop_requested():
             raise Interrupted("stopped before an analysis; nothing is lost")
         observer.note(f"analysing {condition.name}, seed {member.seed}: {type(config).__name__}")
-        shape = condition.task.shape()
         snapshots = MemberSnapshots(
-            module=condition.model.build(shape, condition.numerics.compute_dtype),
+            task=condition.task,
+            module=condition.model.build(condition.task.shape(), condition.numerics.compute_dtype),
             variables_by_step={step: member.variables(step) for step in member.steps()},
             splits=condition.task.table(member.seed),
-            shape=shape,
             loss=condition.loss.example_loss(),
-            corruption=condition.task.corrupts(),
         )
         with jax.default_matmul_precision(condition.numerics.matmul_precision):
             values = [(s, k, v if math.isfinite(v) else None) for s, k, v in config.rows(snapshots)]

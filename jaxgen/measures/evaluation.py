@@ -10,7 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxgen.tasks.base import Split, TaskShape
+from jaxgen.tasks.base import Split, Task, TaskShape
 
 Variables = Mapping[str, Any]  # Flax collections: 'params', and 'batch_stats' if the model has them
 # Maps logits (B, K, V) and targets (B, K), or real targets (B, K, V), to each example's loss (B,).
@@ -44,12 +44,15 @@ class Evaluation:
 class MemberSnapshots:
     """One member's snapshots by step, for an analysis."""
 
+    task: Task
     module: nn.Module
     variables_by_step: Mapping[int, Variables]
     splits: Mapping[str, Split]
-    shape: TaskShape
     loss: LossFn
-    corruption: bool  # whether the task draws some training labels at random
+
+    @property
+    def shape(self) -> TaskShape:
+        return self.task.shape()
 
     def evaluation(self, step: int) -> Evaluation:
         return Evaluation(
@@ -58,7 +61,7 @@ class MemberSnapshots:
             splits=self.splits,
             shape=self.shape,
             loss=self.loss,
-            corruption=self.corruption,
+            corruption=self.task.corrupts(),
         )
 
     def last(self) -> int:
