@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -99,6 +99,15 @@ PAPER = Paper(
                  experiment("chain", dense, ticket, larger)),
 )
 '''
+
+NAMES = ("population", "transformer", "dense", "ticket", "larger")
+
+
+def write_paper(papers: Path, steps: int, names: Sequence[str] = NAMES) -> None:
+    """Makes the paper `chaos` below the folder `papers`, which may not have it yet; `names` are its conditions'."""
+    folder = papers / "chaos"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(PAPER.replace("STEPS", str(steps)).replace("DRAWN", repr(tuple(names))))
 
 
 # What folders are called, by people and by other programs.
@@ -224,10 +233,7 @@ class Chaos:
         self, kind: str, root: Path, steps: int, random_: random.Random, processes: int = 1, store: str | None = None
     ):
         self.kind, self.root, self.random, self.processes, self.store = kind, root, random_, processes, store
-        folder = root / "papers" / "chaos"
-        folder.mkdir(parents=True)
-        names = draw_names(random_, 5)
-        (folder / "__init__.py").write_text(PAPER.replace("STEPS", str(steps)).replace("DRAWN", repr(names)))
+        write_paper(root / "papers", steps, draw_names(random_, len(NAMES)))
         self.tally = Tally()
         self.whole = root / "whole"
         self.keys: str | None = None

@@ -22,7 +22,7 @@ import click
 
 from jaxgen.launch.job import read_job
 from jaxgen.run.manifest import published_steps
-from tests.chaos import PAPER, differences
+from tests.chaos import differences, write_paper
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
 NODES = ("n1", "n2", "n3")
@@ -242,10 +242,9 @@ def main(steps: int, only: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory(prefix="slurm-") as name:
         root = Path(name)
         # Quotes and blanks in the paths, as a user may have them.
-        papers = root / "it's papers" / "chaos"
-        papers.mkdir(parents=True)
-        (papers / "__init__.py").write_text(PAPER.replace("STEPS", str(steps)))
-        os.environ |= {"JAXGEN_EXPERIMENTS": str(papers.parent), "JAXGEN_CACHE": str(root / "cache"),
+        papers = root / "it's papers"
+        write_paper(papers, steps)
+        os.environ |= {"JAXGEN_EXPERIMENTS": str(papers), "JAXGEN_CACHE": str(root / "cache"),
                        "JAX_PLATFORMS": "cpu"}  # fmt: skip
         with cluster(root / "cluster"):
             whole = Submitted(root / "whole")

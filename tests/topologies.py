@@ -15,7 +15,7 @@ import click
 import numpy as np
 
 from jaxgen.ledger.runs import load_run
-from tests.chaos import PAPER, Launched, differences
+from tests.chaos import Launched, differences, write_paper
 
 LARGEST_DIFFERENCE = 1e-5
 # Processes, devices of each, and the mesh over all of them.
@@ -61,9 +61,7 @@ def main(steps: int, seed: int) -> None:
     random_ = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="topologies-") as name:
         root = Path(name)
-        folder = root / "papers" / "chaos"
-        folder.mkdir(parents=True)
-        (folder / "__init__.py").write_text(PAPER.replace("STEPS", str(steps)))
+        write_paper(root / "papers", steps)
         differing = 0
         for number, topology in enumerate(TOPOLOGIES):
             runs = root / str(number)

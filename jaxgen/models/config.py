@@ -193,6 +193,8 @@ class TransformerConfig(ModelConfig):
     # All layers but the last run as one scan over their stacked parameters, so a deep network compiles as fast as a #
     # shallow one. Its initialisation uses other draws from the same distribution.
     scan_layers: bool = added(False)
+    # The whole stack of layers runs so many times, with the same parameters (Universal Transformer, arXiv 1807.03819).
+    loops: Annotated[int, Range(at_least=1, at_most=1000)] = added(1)
     # How training computes attention: xla, compiled by XLA; pallas, the kernels of jaxgen.kernels.attention; # cudnn;
     # auto, a kernel if it was measured to be faster on the device, else xla. A name that is impossible is an error.
     attention: Literal["auto", "xla", "pallas", "cudnn"] = added("xla")
@@ -202,6 +204,11 @@ class TransformerConfig(ModelConfig):
             raise UserError(f"model.width: got {self.width}, expected a multiple of heads={self.heads}")
         if self.positions == "sinusoidal" and self.width % 2:
             raise UserError(f"model.width: got {self.width}, expected an even number: sines and cosines pair up")
+        if self.loops > 1 and self.scan_layers:
+            raise UserError(
+                f"model.scan_layers: got true with loops={self.loops}, expected false: a loop is one scan over the "
+                "whole stack already"
+            )
 
     def check_shape(self, shape: TaskShape) -> None:
         if shape.features:

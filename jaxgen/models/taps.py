@@ -5,8 +5,9 @@ A name is the module path of a `Tap`: `block_0/mlp/hidden`. The functions are pu
 
 The last layer computes only the read-out positions, so its taps have K positions, while the taps of earlier layers have
 all S. A tap in scanned layers, `blocks/mlp/hidden`, names all of these layers: `capture` returns their activations
-stacked on a leading axis, in the order of the layers, and `patch` applies the same edit to each. Any other tap must run
-once a forward pass, so a module that is called twice cannot hold one.
+stacked on a leading axis, in the order of the layers, and `patch` applies the same edit to each. A tap in layers that
+are looped stands for all loops in the same way, and always has all positions. Any other tap must run once a forward
+pass, so a module that is called twice cannot hold one.
 """
 
 from __future__ import annotations

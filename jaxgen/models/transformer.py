@@ -85,9 +85,10 @@ class Transformer(nn.Module):
             # An example that is all padding must attend to something.
             real_BS |= ~jnp.any(real_BS, axis=1, keepdims=True)
         rate = dropout_rate if train and config.dropout > 0 else None
-        # All scanned layers share one program, so the first one cannot be computed by vocabulary.
+        # All scanned layers share one program, and so do all loops: the first cannot be computed by vocabulary.
         few = shape.channels is None and shape.vocabulary < tokens_BS.shape[0]
-        by_vocabulary = rate is None and few and not config.scan_layers and decoding is None
+        scanned = config.scan_layers or config.loops > 1
+        by_vocabulary = rate is None and few and not scanned and decoding is None
         rows_RS = tokens_BS
         if by_vocabulary:
             rows_RS = jnp.broadcast_to(jnp.arange(shape.vocabulary)[:, None], (shape.vocabulary, length))
@@ -114,12 +115,13 @@ class Transformer(nn.Module):
         last = config.layers - 1
         if config.scan_layers and last > 0:
             x_BQD = self._scanned(x_BQD, rate, last, real_BS, decoding)
-        for i in range(last if config.scan_layers else 0, config.layers):
-            answers = readout if i == last else tuple(range(length))
-            kind = nn.remat(Block) if self.remat else Block
-            block = kind(config, answers, self.compute_dtype, self.attention_device, name=f"block_{i}")
-            rows = tokens_BS if by_vocabulary and i == 0 else None
-            x_BQD = spread_examples(block(x_BQD, rate, rows, real_BS, decoding))
+        if config.loops > 1:
+            x_BQD = _at(self._looped(x_BQD, rate, real_BS, decoding), readout)
+        else:
+            for i in range(last if config.scan_layers else 0, config.layers):
+                block = self._block(i, readout if i == last else tuple(range(length)))
+                rows = tokens_BS if by_vocabulary and i == 0 else None
+                x_BQD = spread_examples(block(x_BQD, rate, rows, real_BS, decoding))
         if config.norm == "pre":
             x_BQD = _layer_norm("norm_final")(x_BQD)
 
@@ -137,6 +139,35 @@ class Transformer(nn.Module):
             logits_BKV += self.param("unembed_bias", bias_init, (shape.vocabulary,), jnp.float32)[None, None]
         return logits_BKV
 
+    def _block(self, i: int, answers: Positions, prevent_cse: bool = True) -> Block:
+        # Inside scan XLA cannot merge the recomputation with the forward pass, so `prevent_cse` is not needed.
+        kind = nn.remat(Block, prevent_cse=prevent_cse) if self.remat else Block
+        name = f"block_{i}"
+        block: Block = kind(self.config, answers, self.compute_dtype, self.attention_device, name=name)
+        return block
+
+    def _looped(
+        self,
+        x_BSD: jax.Array,
+        rate: float | jax.Array | None,
+        real_BS: jax.Array | None,
+        decoding: Decoding | None,
+    ) -> jax.Array:
+        """Returns the residual stream (B, S, D) after the stack has run `loops` times with the same parameters."""
+        everywhere = tuple(range(x_BSD.shape[1]))
+
+        def once(module: Transformer, x_BSD: jax.Array, _: None) -> tuple[jax.Array, None]:
+            for i in range(module.config.layers):
+                block = module._block(i, everywhere, prevent_cse=False)
+                x_BSD = spread_examples(block(x_BSD, rate, None, real_BS, decoding))
+            return x_BSD, None
+
+        axes: dict[Any, Any] = {TAPPED: 0, "cache": 0}
+        rngs = {"params": False, "dropout": True}
+        scan = nn.scan(once, length=self.config.loops, variable_broadcast="params", variable_axes=axes, split_rngs=rngs)
+        x_BSD, _ = scan(self, x_BSD, None)
+        return x_BSD
+
     def _scanned(
         self,
         x_BSD: jax.Array,
@@ -152,7 +183,6 @@ class Transformer(nn.Module):
 
         axes: dict[Any, Any] = {"params": 0, TAPPED: 0, "cache": 0}
         scan = nn.scan(one, length=layers, variable_axes=axes, split_rngs={"params": True, "dropout": True})
-        # Inside scan XLA cannot merge the recomputation with the forward pass, so `prevent_cse` is not needed.
         kind = nn.remat(Block, prevent_cse=False) if self.remat else Block
         everywhere = tuple(range(x_BSD.shape[1]))
         block = kind(self.config, everywhere, self.compute_dtype, self.attention_device, name=SCANNED)
