@@ -163,7 +163,7 @@ class Transformer(nn.Module):
             return x_BSD, None
 
         axes: dict[Any, Any] = {TAPPED: 0, "cache": 0}
-        rngs = {"params": False, "dropout": True}
+        rngs: dict[Any, bool] = {"params": False, "dropout": True}
         scan = nn.scan(once, length=self.config.loops, variable_broadcast="params", variable_axes=axes, split_rngs=rngs)
         x_BSD, _ = scan(self, x_BSD, None)
         return x_BSD
