@@ -346,13 +346,11 @@ BRIDGE, SECOND_HOP, EFFECT = (f"{what}.{MIDDLE}/train_inferred" for what in ("mr
 # All phi fit their training set within 25K steps (footnote 3).
 FITTED = 25_000
 
-# Of the smallest transformer there is no layer to read.
+# The smallest transformer has one layer, and so none to read.
 SMOKE_CIRCUIT = {
     **SMOKE,
-    "model.layers": 6,
-    "model.width": 16,
-    "model.heads": 2,
-    "model.mlp_width": 32,
+    **{f"model.{name}": size for name, size in TransformerConfig.smoke_sizes.items()},
+    "model.layers": MIDDLE + 1,
     "batch_size": 32,
     "steps": 20,
     "seeds": (0,),

@@ -21,7 +21,7 @@ from .parts import Circuit
 
 # The tokens of a question, each at its position.
 ASKED = ("h", "r1", "r2")
-_ANSWERED_AT = 2
+_ANSWER = 3
 # The key of the draw of other questions, beside the graph's seed; larger than those of the task's draws.
 _OTHERS = 100
 
@@ -63,7 +63,7 @@ def other_questions(
     Another head may have no such facts. Another relation is one of the ID facts of the entity that it is asked of.
     """
     h, r1, r2 = questions_BS[:, 0], questions_BS[:, 1] - task.entities, questions_BS[:, 2] - task.entities
-    answer_B = tail_ER[tail_ER[h, r1], r2]
+    answer_B = questions_BS[:, _ANSWER]
     if at == 0:
         bridge_BX = tail_ER[:, r1].T
         end_BX = np.where(bridge_BX >= 0, tail_ER[bridge_BX, r2[:, None]], -1)
@@ -98,8 +98,7 @@ def _values(
         for at, what, token_B in lenses
         for layer, x_BSD in enumerate(own, start=1)
     }
-    read_out = evaluation.shape.readout.index(_ANSWERED_AT)
-    answer_B = evaluation.splits["train_inferred"].targets[: len(questions_BS), read_out]
+    answer_B = questions_BS[:, _ANSWER]
     # What is there already is put in place: no change.
     right_B = _answers(evaluation, questions_BS, 1, 0, own[0]) == answer_B
     for at, what in enumerate(ASKED):
@@ -140,7 +139,7 @@ def _patched(
     here_1S1 = jnp.arange(tokens_BS.shape[1])[None, :, None] == at
     edit = {_taps(evaluation)[layer - 1]: lambda x_BSD: jnp.where(here_1S1, other_BSD, x_BSD)}
     logits_BKV = patch(evaluation.module, evaluation.variables, tokens_BS, edit)
-    return jnp.argmax(logits_BKV[:, evaluation.shape.readout.index(_ANSWERED_AT)], axis=-1)
+    return jnp.argmax(logits_BKV[:, evaluation.shape.readout.index(_ANSWER - 1)], axis=-1)
 
 
 def _taps(evaluation: Evaluation) -> list[str]:

@@ -119,7 +119,7 @@ class Transformer(nn.Module):
             x_BQD = _at(self._looped(x_BQD, rate, real_BS, decoding), readout)
         else:
             for i in range(last if config.scan_layers else 0, config.layers):
-                block = self._block(i, readout if i == last else tuple(range(length)))
+                block = self._block(f"block_{i}", readout if i == last else tuple(range(length)))
                 rows = tokens_BS if by_vocabulary and i == 0 else None
                 x_BQD = spread_examples(block(x_BQD, rate, rows, real_BS, decoding))
         if config.norm == "pre":
@@ -139,10 +139,9 @@ class Transformer(nn.Module):
             logits_BKV += self.param("unembed_bias", bias_init, (shape.vocabulary,), jnp.float32)[None, None]
         return logits_BKV
 
-    def _block(self, i: int, answers: Positions, prevent_cse: bool = True) -> Block:
+    def _block(self, name: str, answers: Positions, *, in_scan: bool = False) -> Block:
         # Inside scan XLA cannot merge the recomputation with the forward pass, so `prevent_cse` is not needed.
-        kind = nn.remat(Block, prevent_cse=prevent_cse) if self.remat else Block
-        name = f"block_{i}"
+        kind = nn.remat(Block, prevent_cse=not in_scan) if self.remat else Block
         block: Block = kind(self.config, answers, self.compute_dtype, self.attention_device, name=name)
         return block
 
@@ -158,7 +157,7 @@ class Transformer(nn.Module):
 
         def once(module: Transformer, x_BSD: jax.Array, _: None) -> tuple[jax.Array, None]:
             for i in range(module.config.layers):
-                block = module._block(i, everywhere, prevent_cse=False)
+                block = module._block(f"block_{i}", everywhere, in_scan=True)
                 x_BSD = spread_examples(block(x_BSD, rate, None, real_BS, decoding))
             return x_BSD, None
 
@@ -183,9 +182,7 @@ class Transformer(nn.Module):
 
         axes: dict[Any, Any] = {"params": 0, TAPPED: 0, "cache": 0}
         scan = nn.scan(one, length=layers, variable_axes=axes, split_rngs={"params": True, "dropout": True})
-        kind = nn.remat(Block, prevent_cse=False) if self.remat else Block
-        everywhere = tuple(range(x_BSD.shape[1]))
-        block = kind(self.config, everywhere, self.compute_dtype, self.attention_device, name=SCANNED)
+        block = self._block(SCANNED, tuple(range(x_BSD.shape[1])), in_scan=True)
         x_BSD, _ = scan(block, x_BSD, None)
         return x_BSD
 
