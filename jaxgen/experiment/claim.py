@@ -77,6 +77,7 @@ class Estimate:
     high: float
     holds: bool | None  # None: the interval does not settle it
     more: int | None  # about how many more seeds would settle it; None: too many to tell
+    of_median: bool = False  # and not of a mean or a rate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,26 +178,22 @@ class Typical(Claim):
 
     def estimate(self, values: Sequence[Number], level: float = LEVEL) -> Estimate:
         lows, highs = _ends(values)
-        if len(values) < MEDIAN_FROM:
-            return _of_mean(lows, highs, self.expect, level)
-        point = between(statistics.median(lows), statistics.median(highs))
-
-        def holds(seeds: int) -> bool | None:
-            return _inside(*median_ends(lows, highs, level, seeds), self.expect)
-
-        there = holds(len(values))
-        more = fewest(lambda seeds: holds(seeds) is not None, len(values)) if there is None else None
-        return Estimate(point, *median_ends(lows, highs, level), there, more)
+        of = _of_mean if len(values) < MEDIAN_FROM else _of_median
+        return of(lows, highs, self.expect, level)
 
     def told(self, estimate: Estimate, seeds: int) -> str:
-        middle = "median" if seeds >= MEDIAN_FROM else "mean"
+        middle = "median" if estimate.of_median else "mean"
         return f"{middle} {number(estimate.point)} ({_range(estimate)}) of {seeds} seeds"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compare(Claim):
     """Two conditions compared within a seed, by their ratio or their difference: the t-interval of its mean (of a
-    ratio's logarithm) must lie beyond the bound, which is the least effect that counts. Ties do not."""
+    ratio's logarithm) must lie beyond the bound, which is the least effect that counts. Ties do not.
+
+    A seed that is known within open bounds leaves the mean without an end: from six seeds on the interval is then that
+    of the median.
+    """
 
     kind: ClassVar[str] = "compare"
 
@@ -214,15 +211,17 @@ class Compare(Claim):
 
     def estimate(self, values: Sequence[Number], level: float = LEVEL) -> Estimate:
         lows, highs = _ends(values)
+        of = _of_median if len(values) >= MEDIAN_FROM and any(map(math.isinf, lows + highs)) else _of_mean
         if self.by == "difference":
-            return _of_mean(lows, highs, self.expect, level, strictly=True)
+            return of(lows, highs, self.expect, level, strictly=True)
         expect = Expect(at_least=_log(self.expect.at_least), at_most=_log(self.expect.at_most))
-        of_logs = _of_mean([_log(each) for each in lows], [_log(each) for each in highs], expect, level, strictly=True)
+        of_logs = of([_log(each) for each in lows], [_log(each) for each in highs], expect, level, strictly=True)
         point = between(*(math.exp(end) for end in ends(of_logs.point)))
         return dataclasses.replace(of_logs, point=point, low=math.exp(of_logs.low), high=math.exp(of_logs.high))
 
     def told(self, estimate: Estimate, seeds: int) -> str:
-        return f"{self.by} {number(estimate.point)} ({_range(estimate)}) of {seeds} seeds"
+        middle = "median " if estimate.of_median else ""
+        return f"{middle}{self.by} {number(estimate.point)} ({_range(estimate)}) of {seeds} seeds"
 
 
 def _answer(expect: Expect, value: Number) -> bool | None:
@@ -252,6 +251,18 @@ def _of_mean(
         deviation, distance = statistics.stdev(lows), _distance(point, expect)
         more = fewest(lambda seeds: t_quantile(seeds, level) * deviation / math.sqrt(seeds) < distance, len(lows))
     return Estimate(point, low, high, holds, more)
+
+
+def _of_median(
+    lows: Sequence[float], highs: Sequence[float], expect: Expect, level: float, *, strictly: bool = False
+) -> Estimate:
+    def holds(seeds: int) -> bool | None:
+        return _inside(*median_ends(lows, highs, level, seeds), expect, strictly=strictly)
+
+    there = holds(len(lows))
+    more = fewest(lambda seeds: holds(seeds) is not None, len(lows)) if there is None else None
+    point = between(statistics.median(lows), statistics.median(highs))
+    return Estimate(point, *median_ends(lows, highs, level), there, more, of_median=True)
 
 
 def _inside(low: float, high: float, expect: Expect, *, strictly: bool = False) -> bool | None:
