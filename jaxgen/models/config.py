@@ -300,3 +300,129 @@ class EncoderDecoderConfig(ModelConfig):
 
     def has_blocks(self) -> bool:
         return True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecurrentConfig(ModelConfig):
+    """A GRU or an Elman network: reads position by position, from a state of zeros, and answers from its states.
+
+    Equations and starts are torch's: weights and biases uniform(+-1/sqrt(hidden)), two biases a gate, the reset gate of
+    a GRU after the product with the state. An output layer reads the last layer's states at the read-out positions.
+    """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"hidden": 8, "embedding": 8}
+
+    cell: Literal["gru", "tanh", "relu"]  # tanh, relu: h = f(U x + W h + b)
+    hidden: PositiveInt
+    layers: Annotated[int, Range(at_least=1, at_most=1000)] = 1
+    embedding: PositiveInt = 64  # the width of tokens; real channels are read as they are
+    # The last `whole` positions are no steps: all of them are read with every step, as an image beside an instruction.
+    whole: NonNegativeInt = 0
+    norm: bool = False  # whether the states pass a LayerNorm before the output layer
+
+    def validate(self) -> None:
+        if self.dropout:
+            raise UserError(f"model.dropout: got {self.dropout}, expected 0: a RecurrentConfig has none yet")
+
+    def check_shape(self, shape: TaskShape) -> None:
+        if shape.features:
+            raise UserError("model: a RecurrentConfig reads a sequence, the task gives real features; use an MLP")
+        if self.whole and (self.whole >= shape.length or shape.lengths or shape.readout != (shape.length - 1,)):
+            raise UserError(
+                f"model.whole: got {self.whole}, expected a part of sequences that are all of {shape.length} positions "
+                f"and read out at the last; the task's are of {1 + len(shape.lengths)} lengths and read out at "
+                f"{len(shape.readout)} positions"
+            )
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from jaxgen.models.recurrent import Recurrent
+
+        return Recurrent(self, shape, compute_dtype)
+
+    def sharding_rules(self) -> Rules:
+        from jaxgen.models.recurrent import SHARDING_RULES
+
+        return SHARDING_RULES
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _EncodersConfig(ModelConfig, family=True):
+    """Networks made of encoders that each read a part of the input, and give one answer."""
+
+    encoder: TransformerConfig  # of each stream; the streams share no weights
+    second: NonNegativeInt  # how many positions, the last ones, are the second stream; the others are the first
+    hidden: PositiveInt
+
+    def validate(self) -> None:
+        if self.dropout or self.encoder.dropout:
+            raise UserError(f"model.dropout: got a rate above 0, a {type(self).__name__} has no dropout yet")
+        plain = {"causal": False, "tied": False, "mup": False, "scan_layers": False, "output_bias": False, "loops": 1}
+        for name, expected in {**plain, "attention": "xla"}.items():
+            if (got := getattr(self.encoder, name)) != expected:
+                raise UserError(
+                    f"model.encoder.{name}: got {got}, expected {expected}: a {type(self).__name__} uses the blocks "
+                    "and positions of an encoder alone"
+                )
+
+    def check_shape(self, shape: TaskShape) -> None:
+        if shape.features or shape.lengths or shape.padding is not None or shape.readout != (shape.length - 1,):
+            raise UserError(
+                f"model: a {type(self).__name__} reads sequences of one length without padding, and answers at the "
+                "last position; the task has features, padding, several lengths or other read-out positions"
+            )
+        if self.second >= shape.length:
+            raise UserError(f"model.second: got {self.second}, expected less than the {shape.length} positions of all")
+
+    def sharding_rules(self) -> Rules:
+        from jaxgen.models.transformer import SHARDING_RULES
+
+        return SHARDING_RULES
+
+    def has_blocks(self) -> bool:
+        return True
+
+    def attends_to_padding(self) -> bool:
+        return True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TwoStreamConfig(_EncodersConfig):
+    """Two encoders, of which the last positions are joined to one answer, after Ito et al. (arXiv 2401.15030).
+
+    - `sum`: both last positions are projected to `hidden` (ReLU) and added; then LayerNorm, ReLU layers of 2 `hidden`,
+      2 `hidden` and `hidden`, LayerNorm, and the output layer. The streams meet nowhere else.
+    - `cross`: the first stream's last position attends to all positions of the second, with the encoder's heads; what
+      it sees passes a LayerNorm and is added; then two ReLU layers of `hidden`, LayerNorm, and the output layer.
+    """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"hidden": 8}
+
+    fusion: Literal["sum", "cross"]
+
+    def validate(self) -> None:
+        super().validate()
+        if not self.second:
+            raise UserError("model.second: got 0, expected at least 1: there are two streams")
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from jaxgen.models.streams import TwoStreams
+
+        return TwoStreams(self, shape, compute_dtype, remat)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PerceiverConfig(_EncodersConfig):
+    """Learned latents that attend to an encoded stream, or to two in turn (Jaegle et al., arXiv 2103.03206).
+
+    After each stream they attend to each other. Each attention and the MLP of `hidden` units that follows it are added
+    and normed (post-LayerNorm); the output layer reads the mean of the latents. `second=0`: one stream.
+    """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"hidden": 8, "latents": 2}
+
+    latents: PositiveInt
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from jaxgen.models.streams import Perceiver
+
+        return Perceiver(self, shape, compute_dtype, remat)
