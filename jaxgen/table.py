@@ -210,7 +210,7 @@ class SeedTable:
         So a model is selected by a split: `by="accuracy/dev"` is what early stopping that keeps the best step reports.
         """
         choice = self.values(condition, by)
-        return self.at(condition, key, float(choice.idxmax()))
+        return self.at(condition, key, float(choice.index[int(choice.argmax())]))
 
     def first_step(
         self, condition: str, key: str, *, at_least: float | None = None, at_most: float | None = None

@@ -48,7 +48,7 @@ class EncoderDecoder(nn.Module):
         at_L = np.arange(max(1, min(source.longest, length)))
         real_BL = at_L[None] < start_B1
         real_BL |= ~jnp.any(real_BL, axis=1, keepdims=True)  # attention needs at least one position
-        real_B11L = real_BL[:, None, None]
+        real_B11L = jnp.asarray(real_BL)[:, None, None]
         x_BLD = self._embedded("encoder_embed", tokens_BS[:, : len(at_L)], at_L[None], rate)
         for i in range(config.encoder_layers):
             x_BLD = self._layer(f"encoder_{i}")(x_BLD, real_B11L, None, rate)
