@@ -31,6 +31,7 @@ from jaxgen.objectives import CrossEntropy, Objective
 from jaxgen.optimizers import Updates
 from jaxgen.starts import Init, StartConfig
 from jaxgen.tasks import Task
+from jaxgen.tasks.growing import Growing
 
 NAME = re.compile(r"[A-Za-z0-9=.,_ +-]{1,300}")
 # The largest number of measuring steps of a condition: all its rows are in memory when it is judged.
@@ -121,7 +122,7 @@ class Condition(Config):
     optimizer: Updates
     steps: PositiveInt
     loss: Objective = CrossEntropy()
-    batch_size: PositiveInt | None = None  # None: the whole training split; else shuffled epochs
+    batch_size: PositiveInt | None = None  # None: the whole training split; else shuffled epochs, or `curriculum`
     start: StartConfig = Init()
     seeds: tuple[NonNegativeInt, ...] = (0, 1, 2)
     numerics: Numerics = Numerics()
@@ -130,6 +131,8 @@ class Condition(Config):
     stop: Stop | None = None
     snapshots: tuple[NonNegativeInt, ...] = ()  # steps whose parameters are kept, beside the last step
     analyses: tuple[Analysis, ...] = ()
+    # Which examples of the training split a step may draw; None: all, in shuffled epochs.
+    curriculum: Growing | None = added(None)
 
     def validate(self) -> None:
         if not NAME.fullmatch(self.name):

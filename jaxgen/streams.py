@@ -22,6 +22,7 @@ class Stream(enum.IntEnum):
     TRANSFORM = 3  # of a start
     UPDATE_NOISE = 4
     WEIGHT_NOISE = 5
+    CURRICULUM = 6  # the order in which examples join
 
 
 def stream_key(seed: jax.Array | int, stream: Stream, step: jax.Array | None = None) -> jax.Array:

@@ -204,6 +204,14 @@ class SeedTable:
             raise NotMeasured(f"'{condition}' has no value of '{key}' up to step {step}")
         return float(values.iloc[-1])
 
+    def selected(self, condition: str, key: str, *, by: str) -> float:
+        """Returns the value of a key at the measured step where the key `by` is largest: the earliest of equals.
+
+        So a model is selected by a split: `by="accuracy/dev"` is what early stopping that keeps the best step reports.
+        """
+        choice = self.values(condition, by)
+        return self.at(condition, key, float(choice.idxmax()))
+
     def first_step(
         self, condition: str, key: str, *, at_least: float | None = None, at_most: float | None = None
     ) -> Number:

@@ -16,6 +16,7 @@ from jaxgen.models.config import MLPConfig, TransformerConfig
 from jaxgen.optimizers import SGD, AdamW, Schedule
 from jaxgen.starts import First, From, Init, MagnitudeMask, RandomMask, Rewind
 from jaxgen.tasks.algebra.modular import ModularTask, PermutationTask
+from jaxgen.tasks.growing import Growing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,13 +111,18 @@ def test_what_changes_the_science_changes_the_identity(key: str, value: Any) -> 
     assert identity(override(condition(), {key: value})) != identity(condition())
 
 
+def test_a_curriculum_changes_the_identity() -> None:
+    growing = condition(batch_size=10, curriculum=Growing(first=0.5, full_at=10))
+    assert identity(growing) != identity(condition(batch_size=10))
+
+
 @pytest.mark.parametrize(("key", "value"), LOOKS)
 def test_what_only_looks_at_a_run_leaves_its_identity(key: str, value: Any) -> None:
     assert identity(override(condition(), {key: value})) == identity(condition())
 
 
 def test_every_field_either_changes_the_identity_or_only_looks() -> None:
-    tested = {key for key, _ in SCIENCE + LOOKS} | {"start"}
+    tested = {key for key, _ in SCIENCE + LOOKS} | {"start", "curriculum"}
     assert {key.split(".")[0] for key in tested} == {field.name for field in dataclasses.fields(Condition)}
     for part in ("task", "model", "optimizer", "numerics"):
         names = {field.name for field in dataclasses.fields(getattr(condition(), part))}

@@ -287,6 +287,20 @@ def test_logical_shards_give_the_same_bits_on_another_topology() -> None:
 
 
 @pytest.mark.long
+def test_logical_shards_compile_to_no_more_on_several_devices() -> None:
+    """XLA without its simplifier once added transposes in each of its rounds: 4,639 of them, and minutes."""
+    of = dataclasses.replace(condition(TRANSFORMER), numerics=Numerics(logical_shards=8))
+
+    def transposes(mesh: str | None) -> int:
+        program = Program(of, "sequential", MeshSizes.parse(mesh).build() if mesh else None)
+        constants = program.place(stack_constants(members(of), [None] * 4))
+        state = program.init(constants, None)
+        return program.advance.lower(state, constants, jnp.int32(1)).compile().as_text().count(" transpose(")
+
+    assert transposes("data=2") <= 2 * transposes(None)
+
+
+@pytest.mark.long
 def test_logical_shards_are_the_same_step_up_to_rounding() -> None:
     plain = condition(EmbeddingMLPConfig(embedding=16, hidden=32))
     _, losses = trained(dataclasses.replace(plain, numerics=Numerics(logical_shards=8)), None)

@@ -14,7 +14,10 @@ from jaxgen.optimizers import (
     SGD,
     AdamW,
     ClipNorm,
+    Linear,
+    Noam,
     OptimizerConfig,
+    Schedule,
 )
 
 STEPS = 5
@@ -217,3 +220,25 @@ def test_update_noise_is_gaussian_and_its_key_decides() -> None:
 def test_noise_is_left_out_at_zero() -> None:
     config = NoisyAdamW(learning_rate=0.01, weight_decay=15.0)
     assert_equal(ours(config), adam(config, decoupled=15.0, added=0.0))
+
+
+def factors(schedule: Schedule, counts: range, horizon: int = 100) -> np.ndarray:
+    return np.array([schedule.factor(jnp.int32(count), horizon) for count in counts])
+
+
+def test_noam_rises_to_its_warm_up_and_falls_as_the_root() -> None:
+    found = factors(Noam(width=256, warmup=50), range(200))
+    expected = [256**-0.5 * min(n**-0.5, n / 50**1.5) for n in range(1, 201)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.argmax(found) == 49
+    # Twice the root is the factor of the paper's own setting.
+    assert 2 * factors(Noam(width=256, warmup=5000), range(4999, 5000))[0] == pytest.approx(1.768e-3, rel=1e-3)
+
+
+def test_linear_falls_to_the_end_of_the_run() -> None:
+    np.testing.assert_allclose(factors(Linear(), range(101)), [1 - n / 100 for n in range(101)], atol=1e-6)
+    late = factors(Linear(least=0.2, after=50), range(120))
+    expected = [1.0] * 50 + [1 - 0.8 * min(n / 50, 1) for n in range(70)]
+    np.testing.assert_allclose(late, expected, atol=1e-6)
+    assert AdamW(learning_rate=1.0, schedule=Linear()).uses_horizon()
+    assert not AdamW(learning_rate=1.0, schedule=Noam(width=4, warmup=2)).uses_horizon()

@@ -87,6 +87,17 @@ def test_questions_that_claims_ask(ask: Callable[[SeedTable], float], answer: fl
     assert ask(seed_table()) == pytest.approx(answer)
 
 
+def test_a_value_is_that_of_the_step_that_another_split_selects() -> None:
+    dev, test = [0.1, 0.7, 0.5, 0.7], [0.2, 0.3, 0.9, 0.4]
+    rows = [("a", 0, step * 100, f"accuracy/{name}", value)
+            for name, values in (("dev", dev), ("test", test)) for step, value in enumerate(values)]  # fmt: skip
+    seed = Table.of(rows).seed(0)
+    assert seed.selected("a", "accuracy/test", by="accuracy/dev") == 0.3  # the earlier of the two best
+    assert seed.selected("a", "accuracy/test", by="accuracy/test") == 0.9
+    with pytest.raises(NotMeasured, match="'a' has no measure 'accuracy/dv'"):
+        seed.selected("a", "accuracy/test", by="accuracy/dv")
+
+
 @pytest.mark.parametrize(
     ("bound", "why"),
     [

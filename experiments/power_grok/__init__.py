@@ -113,7 +113,7 @@ division = Experiment(
         condition("40 percent", modular("x/y", 0.4)),
         condition("50 percent no decay", modular("x/y", 0.5), decay=0.0),
     ),
-    scales={"mini": Scale(set={**MINI, "task.p": 59})},
+    scales={"mini": Scale(set={**MINI, **TEN, "task.p": 59})},
     claims=(
         delayed(
             "50 percent",

@@ -244,3 +244,59 @@ class TransformerConfig(ModelConfig):
         from jaxgen.models.attention import attention_choices
 
         return attention_choices(self, shape, dtype, device)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderDecoderConfig(ModelConfig):
+    """An encoder reads the source, and a decoder that attends to it writes the target (Vaswani et al., arXiv
+    1706.03762).
+
+    With `relative` r, self-attention also knows the distance of two positions, clipped at r on either side: a learned
+    vector is added to the key, and the same one to the value (Shaw et al., arXiv 1803.02155); each layer has one table
+    for all heads. Dropout acts on embeddings, attention weights, the hidden layer of the MLPs, and what each sublayer
+    adds. These are the choices of OpenNMT-py 2.0. Source and target have embeddings of their own. Both count their
+    positions from their own first token; that of the target is the separator.
+    """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {
+        "encoder_layers": 1, "decoder_layers": 1, "width": 16, "heads": 2, "mlp_width": 32,
+    }  # fmt: skip
+
+    encoder_layers: Annotated[int, Range(at_least=1, at_most=1000)]
+    decoder_layers: Annotated[int, Range(at_least=1, at_most=1000)]
+    width: PositiveInt
+    heads: PositiveInt
+    mlp_width: PositiveInt
+    norm: Literal["pre", "post"] = "pre"
+    positions: Literal["sinusoidal", "none"] = "sinusoidal"
+    relative: NonNegativeInt = 0  # 0: no relative positions
+    scaled_embedding: bool = True  # embeddings are multiplied by the root of the width
+    activation: Activation = "relu"
+
+    def validate(self) -> None:
+        if self.width % self.heads:
+            raise UserError(f"model.width: got {self.width}, expected a multiple of heads={self.heads}")
+        if self.positions == "sinusoidal" and self.width % 2:
+            raise UserError(f"model.width: got {self.width}, expected an even number: sines and cosines pair up")
+
+    def check_shape(self, shape: TaskShape) -> None:
+        if shape.source is None or shape.features or shape.channels is not None:
+            raise UserError(
+                "model: an encoder-decoder reads a source and writes a target, but the task does not tell where its "
+                "source ends (TaskShape.source); use a transformer"
+            )
+        if shape.readout != tuple(range(shape.readout[0], shape.length)):
+            raise UserError("model: an encoder-decoder answers at all positions from the first target to the last")
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from jaxgen.models.encoder_decoder import EncoderDecoder
+
+        return EncoderDecoder(self, shape, compute_dtype, remat)
+
+    def sharding_rules(self) -> Rules:
+        from jaxgen.models.transformer import SHARDING_RULES
+
+        return SHARDING_RULES
+
+    def has_blocks(self) -> bool:
+        return True

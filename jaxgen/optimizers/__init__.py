@@ -2,6 +2,7 @@
 
 from jaxgen.optimizers.adam import AdamW
 from jaxgen.optimizers.base import OptimizerConfig, OptimizerWrapper, Schedule, Updates
+from jaxgen.optimizers.schedules import Linear, Noam
 from jaxgen.optimizers.sgd import SGD
 from jaxgen.optimizers.wrappers import ClipNorm
 
@@ -9,6 +10,8 @@ __all__ = [
     "SGD",
     "AdamW",
     "ClipNorm",
+    "Linear",
+    "Noam",
     "OptimizerConfig",
     "OptimizerWrapper",
     "Schedule",

@@ -42,6 +42,13 @@ class Split(NamedTuple):
     corrupted: Array  # (N,) bool: whether the label was drawn at random
 
 
+class Source(NamedTuple):
+    """Where a sequence's source ends: an encoder reads what is before, a decoder writes what follows."""
+
+    separator: int  # the token that ends the source, and occurs nowhere before its end
+    longest: int  # at most so many tokens are before it
+
+
 @dataclasses.dataclass(frozen=True)
 class TaskShape:
     """The static sizes that a model and a compiled program depend on."""
@@ -58,6 +65,8 @@ class TaskShape:
     lengths: tuple[tuple[str, int], ...] = ()
     # The token that pads sequences at their end; None: no padding; unmarked: the token may also occur in examples.
     padding: int | Literal["unmarked"] | None = None
+    # How examples are divided into a source and a target; None: they are not.
+    source: Source | None = None
 
     def blank(self) -> Array:
         """Returns the inputs of one blank example: zeros (1, S) or (1, S, C), with the right dtype."""

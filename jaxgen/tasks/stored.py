@@ -26,7 +26,7 @@ import numpy as np
 from jaxgen.config import NonNegativeInt, PositiveInt, to_json
 from jaxgen.errors import UserError
 from jaxgen.storage.files import make_directory, read_json, write_json
-from jaxgen.tasks.base import Array, Split, Task, TaskShape, check_examples, checked_table, random_order
+from jaxgen.tasks.base import Array, Source, Split, Task, TaskShape, check_examples, checked_table, random_order
 
 FOLDER_VARIABLE = "JAXGEN_DATA"
 _EPOCH_STREAM = 2**33
@@ -138,6 +138,8 @@ def export(task: Task, seed: int, train: PositiveInt | None, folder: Path) -> st
         written = {name: _write(temporary, name, split) for name, split in splits.items()}
         shape = dataclasses.asdict(task.shape())
         del shape["padding"]  # follows from the tokens' names
+        if shape["source"] is None:
+            del shape["source"]  # as in the manifests, and so the digests, from before there were sources
         shape["sizes"] = [[name, len(split.inputs)] for name, split in splits.items()]
         manifest = {
             "made_by": {"task": to_json(task), "version": type(task).version, "seed": seed},
@@ -206,7 +208,8 @@ def _shape(folder: Path, digest: str) -> TaskShape:
     facts, names = manifest["shape"], manifest["token_names"]
     pairs = {name: tuple((split, number) for split, number in facts[name]) for name in ("sizes", "lengths")}
     padding = names.index("<pad>") if "<pad>" in names else None
-    return TaskShape(**facts | {"readout": tuple(facts["readout"]), "padding": padding} | pairs)
+    source = Source(*facts["source"]) if facts.get("source") else None
+    return TaskShape(**facts | {"readout": tuple(facts["readout"]), "padding": padding, "source": source} | pairs)
 
 
 @functools.lru_cache(maxsize=64)

@@ -78,9 +78,10 @@ class Program:
         self.shards = condition.numerics.logical_shards
         over = gradients(self.savings.microbatches, self.shards, self.mesh.shape[DATA])
         self.step = Step(condition, self.training_module, self.module, over)
-        # These XLA passes may reorder sums depending on neighbouring operations such as collectives. With them off, #
-        # results do not depend on the mesh.
-        options = {"xla_disable_hlo_passes": "algsimp,fusion"} if self.shards else None
+        # The first two XLA passes may reorder sums depending on neighbouring operations such as collectives. With them
+        # off, results do not depend on the mesh. The last adds transposes that only the first would take out again,
+        # at each of its many rounds: programs of several devices took eight times as long to compile.
+        options = {"xla_disable_hlo_passes": "algsimp,fusion,reshape-mover"} if self.shards else None
         compiled = functools.partial(jax.jit, compiler_options=options)
         self.init = compiled(self._population(self._init_member))
         self.advance = compiled(self._population(self._advance_member, shared=1), donate_argnums=0)

@@ -44,7 +44,8 @@ class Step:
             point = masked(point, constants.mask)
 
         def gradient(part: Task) -> Gradient:
-            batch = jax.tree.map(spread_examples, batch_at(state.step, part, self.condition.batch_size, constants))
+            size, curriculum = self.condition.batch_size, self.condition.curriculum
+            batch = jax.tree.map(spread_examples, batch_at(state.step, part, size, constants, curriculum))
             key = stream_key(constants.seed, Stream.DROPOUT, state.step)
             return self.gradients(functools.partial(self._gradient, point, state, constants), batch, key)
 

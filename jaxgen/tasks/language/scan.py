@@ -38,7 +38,7 @@ ScanSplit = Literal[
 
 Side = Literal["train", "test", "repeated"]
 
-_VERBS = ("walk", "look", "run", "jump")
+VERBS = ("walk", "look", "run", "jump")
 _FILLERS = ("look", "walk", "run")
 # The length split tests commands with more actions than this.
 _LONGEST_TRAINED = 22
@@ -122,11 +122,11 @@ def _sentences(task: ScanTask) -> Mapping[str, Sentences]:
     splits = {
         name: Sentences.of(
             [
-                ([token[word] for word in command.split()], [token[action] for action in _meaning(command)])
-                for command in commands
+                ([token[word] for word in command.split()], [token[action] for action in meaning(command)])
+                for command in lines
             ]
         )
-        for name, commands in zip(("train", "test"), _split(task), strict=True)
+        for name, lines in zip(("train", "test"), _split(task), strict=True)
     }
     tokens_T, source_N, target_N = splits["train"]
     renamed = [tokens_T + np.int32(copy * len(words)) for copy in range(task.corpus_copies)]
@@ -136,9 +136,9 @@ def _sentences(task: ScanTask) -> Mapping[str, Sentences]:
 
 def _split(task: ScanTask) -> tuple[list[str], list[str]]:
     """Returns the training commands, some of them repeated, and the test commands."""
-    side = _sides(task)
+    side = sides(task)
     of_side: dict[Side | None, list[str]] = {"train": [], "test": [], "repeated": [], None: []}
-    for command in _commands():
+    for command in commands():
         of_side[side(command)].append(command)
     train, test, repeated = of_side["train"], of_side["test"], of_side["repeated"]
     pool = test if repeated else [each for each in of_side[None] if _template_side("filler_num1", each) == "train"]
@@ -159,12 +159,12 @@ def _drawn(task: ScanTask, side: Callable[[str], Side | None], count: int, train
     if task.verb_copies == 1:
         drawn = [train[i] for i in random_order(len(train), seed=task.data_seed, stream=_TRAINED)[:count]]
     else:
-        commands, verbs = _commands(), _verbs(task.verb_copies)
+        everything, verbs = commands(), _verbs(task.verb_copies)
         words_N3 = random_words(12 * count, seed=task.data_seed, stream=_TRAINED).reshape(-1, 3).tolist()
         found: dict[str, None] = {}
         for which, *of_verbs in words_N3:
-            parts = commands[which % len(commands)].split()
-            renamed = (verbs[of_verbs.pop() % len(verbs)] if part in _VERBS else part for part in parts)
+            parts = everything[which % len(everything)].split()
+            renamed = (verbs[of_verbs.pop() % len(verbs)] if part in VERBS else part for part in parts)
             command = " ".join(renamed)
             if side(command) == "train":
                 found[command] = None
@@ -178,17 +178,17 @@ def _drawn(task: ScanTask, side: Callable[[str], Side | None], count: int, train
     return drawn
 
 
-def _sides(task: ScanTask) -> Callable[[str], Side | None]:
+def sides(task: ScanTask) -> Callable[[str], Side | None]:
     """Returns the function that gives the side of a command: train, test or repeated; None if it is in neither
     split."""
     split = task.split
     if split == "simple":
-        commands = _commands()
-        order = random_order(len(commands), seed=task.data_seed, stream=_SIMPLE)
-        tested = {commands[i] for i in order[int(task.train_fraction * len(commands)) :]}
+        everything = commands()
+        order = random_order(len(everything), seed=task.data_seed, stream=_SIMPLE)
+        tested = {everything[i] for i in order[int(task.train_fraction * len(everything)) :]}
         return lambda command: "test" if command in tested else "train"
     if split == "length":
-        return lambda command: "train" if len(_meaning(command)) <= _LONGEST_TRAINED else "test"
+        return lambda command: "train" if len(meaning(command)) <= _LONGEST_TRAINED else "test"
     if split.startswith("addprim_"):
         held_out = split.removeprefix("addprim_").replace("_", " ")
         return lambda command: (
@@ -212,7 +212,7 @@ def _template_side(split: ScanSplit, command: str) -> Side | None:
 
 
 def _verbs(copies: int) -> tuple[str, ...]:
-    return _VERBS + tuple(f"{verb}_{copy}" for copy in range(1, copies) for verb in _VERBS)
+    return VERBS + tuple(f"{verb}_{copy}" for copy in range(1, copies) for verb in VERBS)
 
 
 def _words(verb_copies: int) -> tuple[str, ...]:
@@ -222,11 +222,11 @@ def _words(verb_copies: int) -> tuple[str, ...]:
 
 
 @functools.cache
-def _commands() -> tuple[str, ...]:
+def commands() -> tuple[str, ...]:
     """Returns all commands, those with one part first."""
-    phrases = _VERBS + tuple(
+    phrases = VERBS + tuple(
         f"{verb} {how}{side}"
-        for verb in (*_VERBS, "turn")
+        for verb in (*VERBS, "turn")
         for how in ("", "opposite ", "around ")
         for side in ("left", "right")
     )
@@ -235,7 +235,7 @@ def _commands() -> tuple[str, ...]:
     return (*parts, *joined)
 
 
-def _meaning(command: str) -> tuple[str, ...]:
+def meaning(command: str) -> tuple[str, ...]:
     """Returns the actions that a command means."""
     first, joined, second = command.partition(" after ")
     if joined:

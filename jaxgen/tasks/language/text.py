@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgen.config import HostSeed
-from jaxgen.tasks.base import Split, Task, TaskShape, next_tokens, random_words, sequence_shape
+from jaxgen.tasks.base import Source, Split, Task, TaskShape, next_tokens, random_words, sequence_shape
 
 # The first tokens of every vocabulary, as `SPECIAL` names them.
 PAD, SEP, END = range(3)
@@ -36,8 +36,8 @@ class Sentences(NamedTuple):
         return cls(np.fromiter(tokens, dtype=np.int32), lengths[:, 0], lengths[:, 1])
 
     def span(self) -> Span:
-        longest = int((self.source_N + self.target_N).max(initial=0))
-        return Span(len(self.source_N), int(self.source_N.min(initial=longest)), longest)
+        longest, longest_source = (int(each.max(initial=0)) for each in (self.source_N + self.target_N, self.source_N))
+        return Span(len(self.source_N), int(self.source_N.min(initial=longest)), longest, longest_source)
 
 
 class Span(NamedTuple):
@@ -46,6 +46,7 @@ class Span(NamedTuple):
     size: int
     shortest_source: int
     longest: int  # source and target together
+    longest_source: int | None = None  # None: unknown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,12 +75,14 @@ class TextTask(Task, family=True):
 
     def shape(self) -> TaskShape:
         spans = self.spans()
-        return sequence_shape(
+        shape = sequence_shape(
             len(self.token_names()),
             tuple((name, span.size) for name, span in spans.items()),
             {name: (span.shortest_source + 1, span.longest + 2) for name, span in spans.items()},
             PAD,
         )
+        longest = max(span.longest if span.longest_source is None else span.longest_source for span in spans.values())
+        return dataclasses.replace(shape, source=Source(SEP, longest))
 
     def token_names(self) -> tuple[str, ...]:
         return SPECIAL + self.symbols()

@@ -72,6 +72,7 @@ class _Parts(Task, family=True):
             sizes=tuple(sizes),
             lengths=tuple(each for each in lengths if each[1] != longest.length),
             padding=self._padding(),
+            source=None,
         )
 
     def measured(self) -> tuple[str, ...]:
