@@ -80,7 +80,7 @@ MINI = {
     "model.tied": False,
     "optimizer.learning_rate": 2e-3,
     "batch_size": 64,
-    "steps": 2500,  # after 1,000, 0.85 of the fresh inputs for 1,000 rules that train are answered (seed 1000)
+    "steps": 1500,
     "measure_at.interval": 250,
     "seeds": (0, 1, 2, 3, 4),
 }
