@@ -230,7 +230,7 @@ distractors = Experiment(
     title="More distractors than in training",
     conditions=conditions(grid(test_distractors=(10, 20, 30, 40))),
     scales={
-        "smoke": Scale.smoke({"steps": 4}),
+        "smoke": Scale.smoke({"steps": 4}, only=("rnn", SINGLE, CROSS, "perceiver")),
         "mini": mini(4, 4, (SINGLE, DEEP, DOUBLE, CROSS), test_distractors=(6, 12)),
     },
     claims=(
