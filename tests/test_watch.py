@@ -1,5 +1,6 @@
 """`jaxgen watch` as a browser meets it, and as whoever should not reach it does."""
 
+import fcntl
 import hashlib
 import http.client
 import json
@@ -97,10 +98,12 @@ def test_a_run_that_trains_is_shown_as_its_rows_say(server: Server, run: Path) -
     try:
         states.rename(folder / "elsewhere")
         (folder / "status.json").unlink()
-        (folder / "owner.json").write_text("{}")
-        said = json.loads(ask(server, f"/{server.key}/state")[1])["populations"][0]
-        assert (said["step"], said["finished"]) == (3, False)
-        (folder / "owner.json").unlink()
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # as a process that trains it does, until it ends or is killed
+            said = json.loads(ask(server, f"/{server.key}/state")[1])["populations"][0]
+            assert (said["step"], said["finished"]) == (3, False)
+            assert "nobody" not in said["said"]
+        (folder / "owner.json").write_text("{}")  # which a killed process leaves
         assert "nobody trains it now" in json.loads(ask(server, f"/{server.key}/state")[1])["populations"][0]["said"]
         (folder / "run.json").rename(folder / "away.json")
         assert "run.json is missing" in json.loads(ask(server, f"/{server.key}/state")[1])["said"]

@@ -29,6 +29,7 @@ from jaxgen.ledger.reproduce import look
 from jaxgen.ledger.runs import Run, load_run
 from jaxgen.report import html as report_html
 from jaxgen.report.reproduced import report_on
+from jaxgen.run import lease
 from jaxgen.run.directory import PopulationDirectory
 from jaxgen.storage import objects
 
@@ -123,7 +124,7 @@ def _state(directory: PopulationDirectory) -> dict[str, Any]:
     silent = time.time() - max(_stamp(file)[0] / 1e9 for file in (directory.metrics_file, directory.status_file))
     if status["finished"]:
         said = ["finished"]
-    elif not (directory.path / "owner.json").exists():
+    elif lease.holder(directory.path) is None:
         said.append("nobody trains it now")
     elif silent > _SILENT_SECONDS:
         said.append(f"nothing heard of it for {about(silent)}")
