@@ -434,7 +434,7 @@ def test_an_mlp_gives_one_answer():
 
 
 def test_an_unknown_configuration_is_named():
-    with pytest.raises(UserError, match="ModelConfig: expected one of its kinds, MLPConfig, TransformerConfig"):
+    with pytest.raises(UserError, match="ModelConfig: expected one of its kinds, EncoderDecoderConfig, MLPConfig, "):
         ModelConfig().build(task_shape())
 
 

@@ -23,7 +23,7 @@ KEYS = 'keys=("accuracy/train", "accuracy/test")'
         ("AdamW(learning_rate", "AdamW(learning_rat", "line 19: AdamW has no 'learning_rat'; did you mean 'learning_r"),
         ("AdamW(learning_rate=0.02", "AdamW(0.02", "line 19: AdamW takes its fields by name: AdamW(learning_rate=...)"),
         ("AdamW(learning_rate=0.02, weight_decay=0.5)", "AdamW", "got the class AdamW, expected one of AdamW, ClipNor"),
-        (MODEL, 'model="mlp"', "line 15: condition 'dense': model: got 'mlp', expected one of MLPConfig, Transform"),
+        (MODEL, 'model="mlp"', "line 15: condition 'dense': model: got 'mlp', expected one of EncoderDeco"),
         ("steps=40", "step=40", "line 15: Condition has no 'step'; did you mean 'steps'?"),
         ("steps=40", "steps=0", "line 15: condition 'dense': steps: got 0, expected a number at least 1"),
         ("seeds=(0, 1)", "seeds=2", "condition 'dense': seeds: got 2, expected a list; of one write [2]"),

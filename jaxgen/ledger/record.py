@@ -170,7 +170,7 @@ def renew(found: FoundPaper, *, redraw: bool) -> None:
     """Judges the recorded tables of a paper, draws their figures and writes its index, where this did not hold or
     `redraw`.
 
-    What would be the same is not written; of an installed jaxgen, which has no tables, nothing is judged or drawn.
+    A paper of which nothing is recorded has an index, too. What would be the same is not written; of an installed jaxgen, which has no tables, nothing is judged or drawn.
     """
     there = list(recorded(found))
     if redraw or read_index(found.folder) is None:
@@ -185,8 +185,7 @@ def renew(found: FoundPaper, *, redraw: bool) -> None:
             for path, text in figures(found, experiment, scale):
                 if not path.exists() or path.read_text(encoding="utf-8") != text:
                     write_text(path, text)
-    if there:
-        write_index(found)
+    write_index(found)
 
 
 def _finished(done: Reproduction, recorded_before: Collection[str]) -> dict[str, Any]:
