@@ -109,7 +109,7 @@ def test_false_verdicts_are_rare(seeds: int) -> None:
 @pytest.mark.parametrize("seeds", [6, 10, 20])
 def test_false_verdicts_are_rare_where_runs_end_before_the_event(seeds: int) -> None:
     """Steps of two conditions without an effect, of which those beyond 1.5 are not seen: on either side, or on one."""
-    steps = np.exp(np.random.default_rng(seeds + 200).normal(size=(4000, seeds, 2)))
+    steps = np.exp(np.random.default_rng(seeds + 200).normal(size=(2000, seeds, 2)))
 
     def seen(value: float, end: float) -> Number:
         return value if value <= end else Bounds(end, math.inf)

@@ -153,6 +153,7 @@ def test_gradients_are_finite_with_positions_that_are_asked_nothing():
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(grads))
 
 
+@pytest.mark.long
 def test_recomputed_activations_give_the_same_gradients():
     variables = drawn(BASE)[1]
     tokens = jnp.asarray(padded())

@@ -51,6 +51,7 @@ def test_every_notebook_runs_in_a_test() -> None:
     assert [each.stem for each in NOTEBOOKS] == list(QUICK)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda each: each.stem)
 def test_a_notebook_runs_at_a_small_size(notebook: Path, tmp_path: Path) -> None:
     smaller = [("[[0, 1, 10, 100]]", "[[0, 1]]")] if notebook.stem == "reproduce-a-paper" else []

@@ -212,6 +212,7 @@ def test_patterns_of_cross_attention_can_be_tapped() -> None:
     assert "joined" in taps(module, variables, inputs(CHANNELS))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", [RecurrentConfig(cell="gru", hidden=64, whole=4), SUM, CROSS, PERCEIVER])
 def test_weights_and_biases_start_uniform_as_in_torch(model: ModelConfig) -> None:
     module = model.build(CHANNELS)

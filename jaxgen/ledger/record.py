@@ -170,7 +170,8 @@ def renew(found: FoundPaper, *, redraw: bool) -> None:
     """Judges the recorded tables of a paper, draws their figures and writes its index, where this did not hold or
     `redraw`.
 
-    A paper of which nothing is recorded has an index, too. What would be the same is not written; of an installed jaxgen, which has no tables, nothing is judged or drawn.
+    A paper of which nothing is recorded has an index, too. What would be the same is not written; of an installed
+    jaxgen, which has no tables, nothing is judged or drawn.
     """
     there = list(recorded(found))
     if redraw or read_index(found.folder) is None:

@@ -478,6 +478,7 @@ def test_the_words_are_the_published_ones() -> None:
     assert hashlib.sha256(" ".join(words).encode()).hexdigest() == digest
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", PUBLISHED)
 def test_sentences_are_of_the_published_law(case: str) -> None:
     ours = law([Parse(source) for source, _ in corpus()[case] if len(source) > 1])
