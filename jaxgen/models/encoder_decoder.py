@@ -20,13 +20,14 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jaxgen.models.config import EncoderDecoderConfig
-from jaxgen.models.mlp import ACTIVATIONS, dropout, torch_uniform
+from jaxgen.models.mlp import ACTIVATIONS, dropped, layer_norm, torch_dense
 from jaxgen.models.sharding import spread_examples
 from jaxgen.models.taps import Tap
 from jaxgen.models.transformer import sinusoids
 from jaxgen.tasks.base import TaskShape
 
 Rate = float | jax.Array | None  # of dropout; None leaves it out
+EPSILON = 1e-6  # of the LayerNorms, as in OpenNMT-py
 
 
 class EncoderDecoder(nn.Module):
@@ -61,7 +62,9 @@ class EncoderDecoder(nn.Module):
         for i in range(config.decoder_layers):
             x_BKD = self._layer(f"decoder_{i}")(x_BKD, seen_BKK[:, None], memory, rate)
         x_BKD = self._last_norm("decoder_norm", x_BKD)
-        return _dense(self.shape.vocabulary, config.width, self.compute_dtype, "unembed")(x_BKD).astype(jnp.float32)
+        return torch_dense(self.shape.vocabulary, config.width, self.compute_dtype, "unembed")(x_BKD).astype(
+            jnp.float32
+        )
 
     def _embedded(self, name: str, tokens_BQ: jax.Array, place_BQ: Any, rate: Rate) -> jax.Array:
         config, length = self.config, self.shape.longest()
@@ -69,14 +72,14 @@ class EncoderDecoder(nn.Module):
         x_BQD = embed(tokens_BQ) * (config.width**0.5 if config.scaled_embedding else 1.0)
         if config.positions == "sinusoidal":
             x_BQD += jnp.asarray(sinusoids(length, config.width))[place_BQ]
-        return spread_examples(_dropped(self, x_BQD, rate))
+        return spread_examples(dropped(self, x_BQD, rate))
 
     def _layer(self, name: str) -> Any:
         kind = nn.remat(Layer) if self.remat else Layer
         return kind(self.config, self.compute_dtype, name=name)
 
     def _last_norm(self, name: str, x_BQD: jax.Array) -> jax.Array:
-        return _norm(name)(x_BQD) if self.config.norm == "pre" else x_BQD
+        return layer_norm(name, EPSILON)(x_BQD) if self.config.norm == "pre" else x_BQD
 
 
 class Memory(NamedTuple):
@@ -128,11 +131,11 @@ class Layer(nn.Module):
             sublayers["cross_attention"] = functools.partial(read, memory=memory)
         sublayers["mlp"] = think
         for name, sublayer in sublayers.items():
-            norm = _norm(f"norm_{name}")
+            norm = layer_norm(f"norm_{name}", EPSILON)
             if config.norm == "pre":
-                x_BQD = x_BQD + _dropped(self, sublayer(norm(x_BQD)), rate)
+                x_BQD = x_BQD + dropped(self, sublayer(norm(x_BQD)), rate)
             else:
-                x_BQD = norm(x_BQD + _dropped(self, sublayer(x_BQD), rate))
+                x_BQD = norm(x_BQD + dropped(self, sublayer(x_BQD), rate))
             x_BQD = spread_examples(x_BQD)
         return Tap(name="residual")(x_BQD)
 
@@ -149,7 +152,7 @@ class RelativeAttention(nn.Module):
         width, heads = self.config.width, self.config.heads
 
         def project(name: str, x: jax.Array) -> jax.Array:
-            y = _dense(width, width, self.dtype, name)(x)
+            y = torch_dense(width, width, self.dtype, name)(x)
             return y.reshape(*y.shape[:2], heads, -1).swapaxes(1, 2)
 
         q_BHQC = project("query", x_BQD) * (width // heads) ** -0.5
@@ -165,11 +168,11 @@ class RelativeAttention(nn.Module):
             scores_BHQT += jnp.einsum("bhqc,qtc->bhqt", q_BHQC, distance_QTC, preferred_element_type=jnp.float32)
         scores_BHQT = jnp.where(seen_B1QT, scores_BHQT, -jnp.inf)
         pattern_BHQT = Tap(name="pattern")(jax.nn.softmax(scores_BHQT, axis=-1))
-        pattern_BHQT = _dropped(self, pattern_BHQT, rate).astype(self.dtype)
+        pattern_BHQT = dropped(self, pattern_BHQT, rate).astype(self.dtype)
         z_BQHC = jnp.einsum("bhqt,bhtc->bqhc", pattern_BHQT, v_BHTC)
         if distance_QTC is not None:
             z_BQHC += jnp.einsum("bhqt,qtc->bqhc", pattern_BHQT, distance_QTC)
-        output = _dense(width, width, self.dtype, "output")
+        output = torch_dense(width, width, self.dtype, "output")
         return output(z_BQHC.reshape(*z_BQHC.shape[:2], -1)).astype(jnp.float32)
 
 
@@ -182,20 +185,7 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x_BQD: jax.Array, rate: Rate) -> jax.Array:
         config = self.config
-        into = _dense(config.mlp_width, config.width, self.dtype, "in")
+        into = torch_dense(config.mlp_width, config.width, self.dtype, "in")
         hidden_BQM = Tap(name="hidden")(ACTIVATIONS[config.activation](into(x_BQD)))
-        out = _dense(config.width, config.mlp_width, self.dtype, "out")
-        return out(_dropped(self, hidden_BQM, rate)).astype(jnp.float32)
-
-
-def _dense(width: int, fan_in: int, dtype: DTypeLike, name: str) -> nn.Dense:
-    init = torch_uniform(fan_in)
-    return nn.Dense(width, kernel_init=init, bias_init=init, dtype=dtype, name=name)
-
-
-def _norm(name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name=name)
-
-
-def _dropped(module: nn.Module, x: jax.Array, rate: Rate) -> jax.Array:
-    return x if rate is None else dropout(x, rate, module.make_rng("dropout"))
+        out = torch_dense(config.width, config.mlp_width, self.dtype, "out")
+        return out(dropped(self, hidden_BQM, rate)).astype(jnp.float32)

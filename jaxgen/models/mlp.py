@@ -37,6 +37,17 @@ def torch_uniform(fan_in: int) -> Initializer:
     return draw
 
 
+def torch_dense(width: int, fan_in: int, dtype: DTypeLike, name: str) -> nn.Dense:
+    """Returns a linear layer with biases that starts as torch.nn.Linear does."""
+    init = torch_uniform(fan_in)
+    return nn.Dense(width, kernel_init=init, bias_init=init, dtype=dtype, name=name)
+
+
+def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
+    """Returns torch's LayerNorm: of the deviations from the mean, not of the mean square less the squared mean."""
+    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, name=name)
+
+
 def dropout(x: jax.Array, rate: float | jax.Array, key: jax.Array) -> jax.Array:
     """Returns `x` with each entry zeroed with probability `rate`, the others divided by 1 - rate.
 
@@ -45,6 +56,11 @@ def dropout(x: jax.Array, rate: float | jax.Array, key: jax.Array) -> jax.Array:
     keep_probability = 1.0 - jnp.asarray(rate, jnp.float32)
     keep = jax.random.bernoulli(key, keep_probability, x.shape)
     return jnp.where(keep, x / keep_probability.astype(x.dtype), jnp.zeros_like(x))
+
+
+def dropped(module: nn.Module, x: jax.Array, rate: float | jax.Array | None) -> jax.Array:
+    """Returns `dropout` of `x` with a key of the module's; `x` itself where the rate is None."""
+    return x if rate is None else dropout(x, rate, module.make_rng("dropout"))
 
 
 # Mesh axes for the last dimensions of each parameter. Hidden widths are sharded: the outputs of each layer, and in the

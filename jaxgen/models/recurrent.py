@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jaxgen.models.config import RecurrentConfig
-from jaxgen.models.mlp import torch_uniform
+from jaxgen.models.mlp import layer_norm, torch_dense
 from jaxgen.models.sharding import Rules
 from jaxgen.models.taps import Tap
 from jaxgen.tasks.base import TaskShape
@@ -42,9 +42,9 @@ class Recurrent(nn.Module):
         for i in range(config.layers):
             x_BTF = Layer(config, self.compute_dtype, name=f"layer_{i}")(x_BTF)
         if config.norm:
-            x_BTF = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x_BTF)
+            x_BTF = layer_norm("norm")(x_BTF)
         readout = (-1,) if config.whole else shape.readout_at(inputs_BS.shape[1])
-        output = _dense(shape.vocabulary, config.hidden, True, self.compute_dtype, "output")
+        output = torch_dense(shape.vocabulary, config.hidden, self.compute_dtype, "output")
         return output(x_BTF[:, np.array(readout)]).astype(jnp.float32)
 
 
@@ -59,8 +59,8 @@ class Layer(nn.Module):
         config, hidden = self.config, self.config.hidden
         gates = 3 if config.cell == "gru" else 1
         # The inputs' part of all steps is one product; only the states' part is within the recurrence.
-        given_BTG = _dense(gates * hidden, hidden, True, self.dtype, "inputs")(x_BTF).astype(jnp.float32)
-        states = _dense(gates * hidden, hidden, True, self.dtype, "states")
+        given_BTG = torch_dense(gates * hidden, hidden, self.dtype, "inputs")(x_BTF).astype(jnp.float32)
+        states = torch_dense(gates * hidden, hidden, self.dtype, "states")
 
         def step(layer: nn.Module, state_BH: jax.Array, given_BG: jax.Array) -> tuple[jax.Array, jax.Array]:
             from_state_BG = states(state_BH).astype(jnp.float32)
@@ -97,8 +97,3 @@ def with_the_rest(x_BSF: jax.Array, whole: int) -> jax.Array:
     rest_B1X = rest_BWF.reshape(x_BSF.shape[0], 1, -1)
     rest_BTX = jnp.broadcast_to(rest_B1X, (*steps_BTF.shape[:2], rest_B1X.shape[2]))
     return jnp.concatenate([steps_BTF, rest_BTX], axis=2)
-
-
-def _dense(width: int, fan_in: int, bias: bool, dtype: DTypeLike, name: str) -> nn.Dense:
-    uniform = torch_uniform(fan_in)
-    return nn.Dense(width, use_bias=bias, kernel_init=uniform, bias_init=uniform, dtype=dtype, name=name)

@@ -9,13 +9,15 @@ an MLP, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jaxgen.models.config import PerceiverConfig, TransformerConfig, TwoStreamConfig
-from jaxgen.models.mlp import torch_uniform
+from jaxgen.models.mlp import layer_norm, torch_dense
 from jaxgen.models.sharding import spread_examples
 from jaxgen.models.taps import Tap
 from jaxgen.models.transformer import Block, sinusoids
@@ -40,16 +42,16 @@ class TwoStreams(nn.Module):
         y_BSD = self._encoder("second", last=not cross)(second_BS)
         if cross:
             seen_B1D = CrossAttention(width, config.encoder.heads, dtype, name="cross_attention")(x_BD[:, None], y_BSD)
-            x_BD += _layer_norm("norm_cross")(seen_B1D[:, 0])
+            x_BD += layer_norm("norm_cross")(seen_B1D[:, 0])
             sizes: tuple[int, ...] = (hidden, hidden)
         else:
             x_BD = jax.nn.relu(_dense(hidden, width, dtype, "project_first")(x_BD))
             x_BD += jax.nn.relu(_dense(hidden, width, dtype, "project_second")(y_BSD[:, 0]))
-            x_BD = _layer_norm("norm_sum")(x_BD)
+            x_BD = layer_norm("norm_sum")(x_BD)
             sizes = (2 * hidden, 2 * hidden, hidden)
         for i, size in enumerate(sizes):
             x_BD = jax.nn.relu(_dense(size, x_BD.shape[1], dtype, f"hidden_{i}")(x_BD))
-        x_BD = Tap(name="joined")(_layer_norm("norm_final")(x_BD))
+        x_BD = Tap(name="joined")(layer_norm("norm_final")(x_BD))
         return _dense(self.shape.vocabulary, hidden, dtype, "output")(x_BD)[:, None]
 
     def _encoder(self, name: str, *, last: bool) -> Encoder:
@@ -79,10 +81,10 @@ class Perceiver(nn.Module):
             y_BSD = Encoder(config.encoder, vocabulary, False, dtype, self.remat, name=name)(stream_BS)
             for kind, seen_BSD in ((f"cross_attention_{name}", y_BSD), (f"self_attention_{name}", None)):
                 attention = CrossAttention(width, heads, dtype, name=kind)
-                x_BLD = _layer_norm(f"norm_{kind}")(x_BLD + attention(x_BLD, x_BLD if seen_BSD is None else seen_BSD))
+                x_BLD = layer_norm(f"norm_{kind}")(x_BLD + attention(x_BLD, x_BLD if seen_BSD is None else seen_BSD))
                 h_BLM = jax.nn.relu(_dense(config.hidden, width, dtype, f"in_{kind}")(x_BLD))
                 h_BLD = _dense(width, config.hidden, dtype, f"out_{kind}")(h_BLM)
-                x_BLD = spread_examples(_layer_norm(f"norm_mlp_{kind}")(x_BLD + h_BLD))
+                x_BLD = spread_examples(layer_norm(f"norm_mlp_{kind}")(x_BLD + h_BLD))
         x_BD = Tap(name="joined")(jnp.mean(x_BLD, axis=1))
         return _dense(self.shape.vocabulary, width, dtype, "output")(x_BD)[:, None]
 
@@ -117,7 +119,7 @@ class Encoder(nn.Module):
         for i in range(config.layers):
             answers = everywhere[-1:] if self.last and i == config.layers - 1 else everywhere
             x_BSD = spread_examples(kind(config, answers, self.dtype, None, name=f"block_{i}")(x_BSD, None, None))
-        return _layer_norm("norm_final")(x_BSD) if config.norm == "pre" else x_BSD
+        return layer_norm("norm_final")(x_BSD) if config.norm == "pre" else x_BSD
 
 
 class CrossAttention(nn.Module):
@@ -143,17 +145,7 @@ class CrossAttention(nn.Module):
         return _dense(self.width, self.width, self.dtype, "output")(z_BQHE.reshape(*z_BQHE.shape[:2], -1))
 
 
-class _Dense(nn.Dense):
-    """A linear layer whose outputs are float32, as residual sums are."""
-
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        return super().__call__(inputs).astype(jnp.float32)
-
-
-def _dense(width: int, fan_in: int, dtype: DTypeLike, name: str) -> nn.Dense:
-    uniform = torch_uniform(fan_in)
-    return _Dense(width, kernel_init=uniform, bias_init=uniform, dtype=dtype, name=name)
-
-
-def _layer_norm(name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
+def _dense(width: int, fan_in: int, dtype: DTypeLike, name: str) -> Callable[[jax.Array], jax.Array]:
+    """Returns a linear layer whose outputs are float32, as residual sums are."""
+    dense = torch_dense(width, fan_in, dtype, name)
+    return lambda x: dense(x).astype(jnp.float32)

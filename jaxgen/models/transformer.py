@@ -25,7 +25,7 @@ from jax.typing import DTypeLike
 
 from jaxgen.models.attention import attend, attention_choice, attention_scale
 from jaxgen.models.config import TransformerConfig
-from jaxgen.models.mlp import ACTIVATIONS, Initializer, dropout, torch_uniform
+from jaxgen.models.mlp import ACTIVATIONS, Initializer, dropped, layer_norm, torch_uniform
 from jaxgen.models.sharding import Rules, spread_examples, whole
 from jaxgen.models.stacked import SCANNED
 from jaxgen.models.taps import TAPPED, Tap
@@ -109,7 +109,7 @@ class Transformer(nn.Module):
         elif config.positions == "sinusoidal":
             table_SD = sinusoids(decoding.length if decoding else length, config.width)
             x_RSD += (jnp.asarray(table_SD)[at_S] if decoding else table_SD)[None]
-        x_RSD = _dropout(self, x_RSD, rate)
+        x_RSD = dropped(self, x_RSD, rate)
 
         x_BQD = x_RSD if by_vocabulary else spread_examples(x_RSD)
         last = config.layers - 1
@@ -123,7 +123,7 @@ class Transformer(nn.Module):
                 rows = tokens_BS if by_vocabulary and i == 0 else None
                 x_BQD = spread_examples(block(x_BQD, rate, rows, real_BS, decoding))
         if config.norm == "pre":
-            x_BQD = _layer_norm("norm_final")(x_BQD)
+            x_BQD = layer_norm("norm_final")(x_BQD)
 
         if config.mup:
             x_BQD /= config.width
@@ -217,16 +217,16 @@ class Block(nn.Module):
         pre, post = config.norm == "pre", config.norm == "post"
         x_BQD = _rows(_at(x_RSD, self.answers), _at(tokens_BS, self.answers) if tokens_BS is not None else None)
 
-        h_RSD = _layer_norm("norm_attention")(x_RSD) if pre else x_RSD
+        h_RSD = layer_norm("norm_attention")(x_RSD) if pre else x_RSD
         attention = Attention(config, self.answers, self.dtype, self.attention_device, name="attention")
         h_BQD = attention(h_RSD, tokens_BS, real_BS, decoding)
-        x_BQD = spread_examples(x_BQD + _dropout(self, h_BQD, rate))
-        x_BQD = _layer_norm("norm_attention")(x_BQD) if post else x_BQD
+        x_BQD = spread_examples(x_BQD + dropped(self, h_BQD, rate))
+        x_BQD = layer_norm("norm_attention")(x_BQD) if post else x_BQD
 
         if config.mlp_width > 0:
-            h_BQD = _layer_norm("norm_mlp")(x_BQD) if pre else x_BQD
-            x_BQD += _dropout(self, FeedForward(config, self.dtype, name="mlp")(h_BQD), rate)
-            x_BQD = _layer_norm("norm_mlp")(x_BQD) if post else x_BQD
+            h_BQD = layer_norm("norm_mlp")(x_BQD) if pre else x_BQD
+            x_BQD += dropped(self, FeedForward(config, self.dtype, name="mlp")(h_BQD), rate)
+            x_BQD = layer_norm("norm_mlp")(x_BQD) if post else x_BQD
         return Tap(name="residual")(x_BQD)
 
 
@@ -338,14 +338,6 @@ def _at(x_RS: jax.Array, positions: Positions) -> jax.Array:
 
 def _rows(x_RS: jax.Array, tokens_BS: jax.Array | None) -> jax.Array:
     return x_RS if tokens_BS is None else whole(x_RS)[tokens_BS, np.arange(tokens_BS.shape[1])]
-
-
-def _dropout(module: nn.Module, x: jax.Array, rate: float | jax.Array | None) -> jax.Array:
-    return x if rate is None else dropout(x, rate, module.make_rng("dropout"))
-
-
-def _layer_norm(name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
 
 
 def _dense(
