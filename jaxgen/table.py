@@ -161,6 +161,12 @@ class SeedTable:
         places = self.rows.groupby(["condition", "measure", "split"], sort=False)
         return {place: rows for place, rows in places}
 
+    def present(self, conditions: Iterable[str]) -> list[str]:
+        """Returns those of some conditions that are in the table; all where none is, so that the first is told as
+        missing. So one claim serves scales that train different conditions."""
+        wanted, there = list(conditions), set(self.rows["condition"])
+        return [name for name in wanted if name in there] or wanted
+
     def values(self, condition: str, key: str) -> pd.Series:
         """Returns the values of a key by step, in order.
 

@@ -155,3 +155,9 @@ def test_no_cell_of_a_saved_table_is_a_formula(tmp_path: Path) -> None:
 def test_an_empty_table_is_saved(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(Table.of([]).csv())
     assert len(Table.load(tmp_path / "table.csv").rows) == 0
+
+
+def test_the_conditions_that_a_scale_trains_are_told() -> None:
+    seed = Table.of([(name, 0, 0, "accuracy/test", 0.5) for name in ("b", "a")]).seed(0)
+    assert seed.present(("a", "c", "b")) == ["a", "b"]
+    assert seed.present(("c", "d")) == ["c", "d"]  # so that the first is told as missing

@@ -148,19 +148,13 @@ SMOKE = Scale.smoke({"steps": 4}, only=(DOUBLE, CROSS))
 FITTED = 0.9  # of unseen questions like those that train
 
 
-def trained(t) -> list[str]:
-    """The conditions that are in the table; all where none is."""
-    there = set(t.rows["condition"])
-    return [name for name in MODELS if name in there] or list(MODELS)
-
-
 def fit(t, name: str) -> float:
     return t.final(name, "accuracy/test", rows=1)
 
 
 def fitted(t) -> list[str]:
     """The networks that answer what they train on; those that do not say nothing by not answering other questions."""
-    return [name for name in trained(t) if fit(t, name) >= FITTED]
+    return [name for name in t.present(MODELS) if fit(t, name) >= FITTED]
 
 
 def answered(t, name: str, key: str) -> Number:
@@ -198,7 +192,7 @@ def all_fit() -> EverySeed:
         place="ours; the other claims ask only what networks do that fit",
         paper="not given in what was at hand; a survey has above 0.98",
         role="control",
-        value=lambda t: least(fit(t, name) for name in trained(t)),
+        value=lambda t: least(fit(t, name) for name in t.present(MODELS)),
         expect=at_least(FITTED),
     )
 

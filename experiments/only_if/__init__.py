@@ -90,12 +90,6 @@ def end(t, name: str, key: str = UNSEEN) -> float:
     return t.final(name, key, rows=1)
 
 
-def there(t, names) -> list[str]:
-    """Those of the conditions that are in the table; all where none is, so that the first is told as missing."""
-    found = set(t.rows["condition"])
-    return [name for name in names if name in found] or list(names)
-
-
 COUNTS = {
     f"I={n}": n for n in (10, 20, 50, 100, 200, 300, 400, 500, 600, 1000, 2000, 2500, 5000, 10_000, 100_000, 1_000_000)
 }
@@ -105,7 +99,7 @@ MANY = [name for name, n in COUNTS.items() if n > 1000]
 
 def width(t) -> float:
     """The fewest rules of which all more generalise (0.8), over the most of which all fewer do not (0.1)."""
-    names = there(t, COUNTS)
+    names = t.present(COUNTS)
     high = [end(t, name) >= 0.8 for name in names]
     low = [end(t, name) <= 0.1 for name in names]
     first = next((i for i in range(len(names)) if all(high[i:])), None)
@@ -155,7 +149,7 @@ instructions = Experiment(
             says="With fewer than 300 rules hardly any unseen rule is followed (0.1), whatever the examples",
             place="Fig. 2a, Sec. 2.3.1",
             paper="below 300 rules never",
-            value=lambda t: largest(end(t, name) for name in there(t, FEW)),
+            value=lambda t: largest(end(t, name) for name in t.present(FEW)),
             expect=at_most(0.1),
         ),
         EverySeed(
@@ -163,7 +157,7 @@ instructions = Experiment(
             says="With more than 1,000 rules unseen ones are followed (0.8)",
             place="Fig. 2a, Sec. 2.3.1",
             paper="above 1,000 rules always",
-            value=lambda t: least(end(t, name) for name in there(t, MANY)),
+            value=lambda t: least(end(t, name) for name in t.present(MANY)),
             expect=at_least(0.8),
         ),
         EverySeed(
@@ -191,7 +185,7 @@ instructions = Experiment(
             place="ours",
             paper="not given",
             role="control",
-            value=lambda t: least(end(t, name, SEEN) for name in there(t, COUNTS)),
+            value=lambda t: least(end(t, name, SEEN) for name in t.present(COUNTS)),
             expect=at_least(0.9),
         ),
     ),
@@ -221,7 +215,7 @@ no_op = Experiment(
             says="With inputs to which no rule applies, unseen rules are followed (0.8) with 10,000 rules",
             place="Fig. 2b, Sec. 2.3.2",
             paper="from about 400 rules on",
-            value=lambda t: least(end(t, name) for name in there(t, [idle(10_000, share) for share in SHARES])),
+            value=lambda t: least(end(t, name) for name in t.present([idle(10_000, share) for share in SHARES])),
             expect=at_least(0.8),
         ),
         Compare(
@@ -342,7 +336,7 @@ semantics = Experiment(
             says="Trained on 500 rules of restricted patterns, hardly any less restricted one is followed (0.1)",
             place="Fig. 4",
             paper="500 or fewer never",
-            value=lambda t: largest(end(t, name) for name in there(t, [meant(500, degrees) for degrees in RANGES])),
+            value=lambda t: largest(end(t, name) for name in t.present([meant(500, degrees) for degrees in RANGES])),
             expect=at_most(0.1),
         ),
         Compare(
