@@ -38,8 +38,9 @@ Deviations, and why:
 - Operands have uniform digits; the paper also balances the lengths of carries.
 - Boolean AND of the appendix is not here.
 - Mini: trained to 4, 8 or 16, tested at 4 to 24, and judged at 20; addition of 4 digits, judged at 5. Two layers of
-  width 64 (one to count and to sort), contexts of 64 (112 where parity has a scratchpad), batches of 32, lr 1e-3. A
-  public replication found such sizes to be enough for each task (lacoco-lab/length_generalization).
+  width 64 (one to count and to sort), contexts of 64 (112 where parity has a scratchpad), batches of 32, lr 2e-3, 2,000
+  steps. A public replication found such sizes to be enough for most tasks (lacoco-lab/length_generalization). In a
+  pilot (seed 1000) the longest copy that trains was right in 0.51, and the judged one in 0.18, after 600 steps.
 """
 
 from jaxgen.bounds import Number, between
@@ -95,10 +96,10 @@ MINI = {
     "model.heads": 2,
     "model.mlp_width": 256,
     "model.init": "fan_in",
-    "optimizer.base.learning_rate": 1e-3,
+    "optimizer.base.learning_rate": 2e-3,
     "optimizer.base.warmup": 100,
     "batch_size": 32,
-    "steps": 3000,
+    "steps": 2000,
     "measure_at": LogSpaced(per_decade=3),
     "seeds": (0, 1, 2, 3, 4),
 }
