@@ -7,14 +7,21 @@ positions from an end, nor does arithmetic with their indices. So it is the same
 
 import collections
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
+import jax
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
-from jaxgen.experiments.rasp_l.parts import ModeTask, RunningParityTask
+from jaxgen.experiments import rasp_l
+from jaxgen.experiments.rasp_l.parts import ExactMatch, ModeTask, RunningParityTask
+from jaxgen.measures.evaluation import Evaluation
+from jaxgen.objectives.losses import cross_entropy
 from jaxgen.tasks import ArithmeticTask, CountTask, StringTask
 from jaxgen.tasks.base import IGNORED
 from jaxgen.tasks.strings.lengths import LengthTask
@@ -257,3 +264,34 @@ def test_mistakes_are_told_with_their_numbers() -> None:
         ModeTask(alphabet=9, max_length=5, distinct=True)
     with pytest.raises(UserError, match="index_hints: got 4 markers, expected at least 6"):
         RunningParityTask(index_hints=4, max_length=3, test_lengths=(6,))
+
+
+def test_exact_match_is_of_whole_answers_by_length() -> None:
+    task = CountTask(numbers=9, max_length=3, test_lengths=(2, 5), test_examples=6)
+    table, wrong = task.table(0), {"length_2": 1, "length_5": 4}
+    answers = {name: np.where(split.targets == IGNORED, 0, split.targets) for name, split in table.items()}
+    for name, count in wrong.items():
+        answers[name][:count, 3] += 1  # one token of each of so many answers
+
+    class Known(Evaluation):
+        def logits(self, inputs):
+            (name,) = [each for each, split in table.items() if np.shape(inputs) == split.inputs.shape]
+            return jax.nn.one_hot(answers[name], task.shape().vocabulary)
+
+    of = Known(
+        module=None, variables={}, splits=table, shape=task.shape(), loss=cross_entropy, corruption=False
+    )  # fmt: skip
+    values = ExactMatch().values(of)
+    assert values == {"exact.2/tested": pytest.approx(5 / 6), "exact.5/tested": pytest.approx(2 / 6)}
+
+
+def test_what_is_not_fitted_settles_nothing() -> None:
+    def seed(**exact: float) -> Any:
+        rows = pd.DataFrame({"measure": [f"exact.{length}" for length in (4, 8, 12, 16, 20, 24)]})
+        return SimpleNamespace(rows=rows, final=lambda name, key, rows: exact[f"at_{key[6:].partition('/')[0]}"])
+
+    assert rasp_l.beyond(seed(at_16=0.99, at_20=0.3), "copy, long") == 0.3
+    assert rasp_l.beyond(seed(at_4=1.0, at_20=0.0), "copy, short") == 0.0
+    unknown = rasp_l.beyond(seed(at_16=0.98, at_20=0.3), "copy, long")
+    assert (unknown.low, unknown.high) == (0.0, 1.0)
+    assert unknown.why == "'copy, long' answers 0.98 of the longest trained length"
