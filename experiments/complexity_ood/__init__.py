@@ -13,7 +13,7 @@ Command: jaxgen reproduce complexity-ood --scale mini
 Took: not recorded yet.
 Came out: not recorded yet.
 
-What stands in for it: an experiment of this notebook that takes the definition apart, with small networks from
+Setting: an experiment of this notebook that takes the definition apart, with small networks from
 scratch. A question is a shuffled list of pointers that form one cycle, a number of hops, and where to start; the
 answer is where the hops lead. Complexity is the number of hops: 1 to 3 train, up to 7 are tested, in prompts of one
 length. For length alone the hops stay 1 to 3 and the list grows. `direct` answers at once, `trace` writes every symbol

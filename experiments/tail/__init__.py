@@ -19,8 +19,8 @@ Of the 18 tasks these are here, with the paper's lengths: comparing two numbers 
 adding two numbers (S 10 to 30, M to 40, L to 50), word flip, that is reversing words (S 10 to 20, M to 50, L to 100),
 and binary search in a sorted list (S 5 to 20 numbers, M to 40, L to 70).
 
-What stands in for it, and deviations:
-- Decoders from scratch in the place of a pretrained model of 7B parameters, without positional embeddings. So
+Deviations, and why:
+- Decoders from scratch stand in for a pretrained model of 7B parameters, without positional embeddings. So
   questions show an address before each item, which a step names and looks up; a pretrained model finds its way
   without.
 - A trace is symbols, without words around them. A step has a tag (the addresses of what it reads), what it fetches,

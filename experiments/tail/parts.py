@@ -180,9 +180,9 @@ class CompareNumbersTask(TraceTask):
         relation_N1 = 11 + xp.sign(taken(a_NL, first_N1, xp) - taken(b_NL, first_N1, xp)).astype(xp.int32)
         decided_NL = xp.cumsum(differ_NL, axis=1, dtype=xp.int32) > 0
         result_NL = xp.where(decided_NL, relation_N1, xp.int32(11))
-        prompts = (interleaved(at_NL, x_NL, xp) for x_NL in (a_NL, b_NL))
+        a_NP, b_NP = (interleaved(at_NL, x_NL, xp) for x_NL in (a_NL, b_NL))
         return Execution(
-            *between(*prompts, 13, 2 * length_N, xp),
+            *between(a_NP, b_NP, 13, 2 * length_N, xp),
             at_NL[..., None], xp.stack([a_NL, b_NL], axis=2), result_NL[..., None], length_N,
             taken(result_NL, length_N[:, None] - 1, xp), xp.ones_like(length_N),
         )  # fmt: skip
@@ -227,9 +227,9 @@ class AddNumbersTask(TraceTask):
         last_N1 = taken(out_NL, length_N[:, None] - 1, xp)
         low_sum_NL = xp.where(xp.arange(longest + 1, dtype=xp.int32)[None] == length_N[:, None], last_N1, low_sum_NL)
         final_NL = taken(low_sum_NL, length_N[:, None] - xp.arange(longest + 1, dtype=xp.int32)[None], xp)
-        prompts = (interleaved(at_NL, x_NL, xp) for x_NL in (a_NL, b_NL))
+        a_NP, b_NP = (interleaved(at_NL, x_NL, xp) for x_NL in (a_NL, b_NL))
         return Execution(
-            *between(*prompts, 10, 2 * length_N, xp),
+            *between(a_NP, b_NP, 10, 2 * length_N, xp),
             tag_NL[..., None], xp.stack([low_a_NL, low_b_NL, into_NL], axis=2), xp.stack([digit_NL, out_NL], axis=2),
             length_N, final_NL, length_N + 1,
         )  # fmt: skip
