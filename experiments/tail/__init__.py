@@ -115,7 +115,8 @@ def exact(t, task: str, without: str, length: int) -> float:
 
 def tasks(t) -> list[str]:
     """The tasks of this scale."""
-    return [task for task in TASKS if t.present([named(task, WHOLE)])]
+    there = t.present(named(task, WHOLE) for task in TASKS)
+    return [task for task in TASKS if named(task, WHOLE) in there]
 
 
 def over_tasks(without: str, length: int):
