@@ -201,6 +201,9 @@ class TransformerConfig(ModelConfig):
     scan_layers: bool = added(False)
     # The whole stack of layers runs so many times, with the same parameters (Universal Transformer, arXiv 1807.03819).
     loops: Annotated[int, Range(at_least=1, at_most=1000)] = added(1)
+    # Queries are multiplied by 1 + t log(n) where n positions are seen, with a learned t of each head, 0 at first: a
+    # temperature of attention by the length (after arXiv 2310.00726).
+    tempered: bool = added(False)
     # How training computes attention: xla, compiled by XLA; pallas, the kernels of jaxgen.kernels.attention; # cudnn;
     # auto, a kernel if it was measured to be faster on the device, else xla. A name that is impossible is an error.
     attention: Literal["auto", "xla", "pallas", "cudnn"] = added("xla")
@@ -213,6 +216,10 @@ class TransformerConfig(ModelConfig):
             raise UserError(
                 f"model.scan_layers: got true with loops={self.loops}, expected false: a loop is one scan over the "
                 "whole stack already"
+            )
+        if self.tempered and not self.causal:
+            raise UserError(
+                "model.tempered: got true, expected false: all positions of an encoder see the same number of others"
             )
         if self.attention not in ("auto", "xla") and self.positions.code().biases:
             raise UserError(

@@ -277,12 +277,16 @@ class Attention(nn.Module):
             return y_BSHC.swapaxes(1, 2) if taken == "xla" else y_BSHC
 
         answer_tokens_BQ = _at(tokens_BS, self.answers) if tokens_BS is not None else None
-        at_Q: Any = np.array(self.answers, np.int32)
-        asked_Q = None if place_S is None else place_S[..., at_Q]
+        at_Q: Any = np.array(self.answers, np.int32) if decoding is None else decoding.at[None]
         if decoding is not None and place_S is not None:
-            at_Q = decoding.at[None]
-            place_S, asked_Q = jnp.asarray(place_S), jnp.asarray(place_S)[..., at_Q]
+            place_S = jnp.asarray(place_S)  # a traced index picks from no array of numpy
+        asked_Q = None if place_S is None else place_S[..., at_Q]
         q = project("query", _at(x_RSD, self.answers), answer_tokens_BQ, asked_Q)
+        if config.tempered:
+            temperature_H = self.param("temperature", nn.initializers.zeros, (config.heads,), jnp.float32)
+            factor_HQ = 1 + temperature_H[:, None] * jnp.log(jnp.asarray(at_Q + 1, jnp.float32))[None]
+            factor_BHQC = factor_HQ[None, :, :, None]
+            q = (q * (factor_BHQC if taken == "xla" else factor_BHQC.swapaxes(1, 2))).astype(self.dtype)
         k = project("key", x_RSD, tokens_BS, place_S if decoding is None else asked_Q)
         v = project("value", x_RSD, tokens_BS)
         if taken == "xla":
