@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from jaxgen.condition import Condition, Trajectory
 from jaxgen.config import digest, from_json, to_json
+from jaxgen.distributed.mesh import MeshSizes
 from jaxgen.errors import UserError
 from jaxgen.measures.config import Loss
 from jaxgen.models import distances
@@ -78,6 +79,10 @@ KINDS: dict[str, Positions] = {
     "transformer-xl": TransformerXL(),
     "t5": T5Buckets(buckets=8, furthest=9),
 }
+
+
+def kind(positions: Positions) -> str:
+    return type(positions).__name__
 
 
 def drawn(config: TransformerConfig, shape: TaskShape = SHAPE):
@@ -247,9 +252,7 @@ def test_rotary_scores_depend_on_the_distance_alone(shift: int, base: float, see
     np.testing.assert_allclose(before, after, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "kind", [ALiBi(), TransformerXL(), T5Buckets(buckets=8, furthest=9)], ids=lambda k: type(k).__name__
-)
+@pytest.mark.parametrize("kind", [ALiBi(), TransformerXL(), T5Buckets(buckets=8, furthest=9)], ids=kind)
 def test_the_bias_of_relative_kinds_depends_on_the_distance_alone(kind: Positions) -> None:
     """With the same token everywhere, scores are equal along every diagonal."""
     config = dataclasses.replace(BASE, layers=1, causal=False, positions=kind)
@@ -318,9 +321,7 @@ def test_a_shift_is_each_examples_own_and_reaches_every_place() -> None:
     np.testing.assert_array_equal(kind.places(4, 600), np.arange(4))
 
 
-@pytest.mark.parametrize(
-    "positions", [Randomised(of=TransformerXL(), up_to=40), Shifted(up_to=40)], ids=lambda p: type(p).__name__
-)
+@pytest.mark.parametrize("positions", [Randomised(of=TransformerXL(), up_to=40), Shifted(up_to=40)], ids=kind)
 def test_training_draws_places_from_their_own_key(positions: Positions) -> None:
     config = dataclasses.replace(BASE, positions=positions)
     module, variables = drawn(config)
@@ -384,13 +385,22 @@ def test_a_run_that_was_cut_draws_the_same_places_after_it_resumes(tmp_path: Pat
         np.testing.assert_array_equal(leaf, whole[name], err_msg=name)
 
 
-def updated(condition: Condition, microbatches: int = 1, seeds: tuple[int, ...] = (0,)) -> Any:
-    program = Program(condition, "vmap", savings=Savings(microbatches=microbatches))
-    constants = program.place(
-        stack_constants([Trajectory(condition, seed, str(seed)) for seed in seeds], [None] * len(seeds))
-    )
+def updated(condition: Condition, microbatches: int = 1, mesh: str = "member=1") -> Any:
+    program = Program(condition, "vmap", MeshSizes.parse(mesh).build(), Savings(microbatches=microbatches))
+    trajectories = [Trajectory(condition, seed, str(seed)) for seed in range(2)]
+    constants = program.place(stack_constants(trajectories, [None] * 2))
     state, _ = program.advance(program.init(constants, None), constants, jnp.int32(3))
-    return state.params
+    return jax.tree.map(np.asarray, state.params)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("positions", [Randomised(of=TransformerXL(), up_to=50), Shifted(up_to=50)], ids=kind)
+def test_a_mesh_trains_as_one_device_does(positions: Positions) -> None:
+    condition = dataclasses.replace(
+        CONDITION, model=dataclasses.replace(CONDITION.model, dropout=0.0, positions=positions)
+    )
+    spread, alone = updated(condition, mesh="member=2,data=2,tensor=2"), updated(condition)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), spread, alone)
 
 
 @pytest.mark.long

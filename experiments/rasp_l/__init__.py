@@ -37,9 +37,11 @@ Deviations, and why:
 - A mode that would not be the only one replaces the first of its rivals; UNVERIFIED: how the paper draws such inputs.
 - Operands have uniform digits; the paper also balances the lengths of carries.
 - Boolean AND of the appendix is not here.
-- Mini: trained to 4, 8 or 16, tested at 4 to 24, and judged at 20; addition of 4 digits, judged at 5. Two layers of
-  width 64 (one to count and to sort), contexts of 64 (112 where parity has a scratchpad), batches of 32, lr 1e-3. A
-  public replication found such sizes to be enough for each task (lacoco-lab/length_generalization).
+- Mini: trained to 4, 8 or 16, tested at 4 to 24, and judged at 20. Two layers of width 64, contexts of 64 (112 where
+  parity has a scratchpad), batches of 32, lr 2e-3, 2,000 steps, 32 symbols. A public replication found such sizes to be
+  enough for these tasks (lacoco-lab/length_generalization). In a pilot (seed 1000) the longest copy that trains was
+  right in 0.51, and the judged one in 0.18, after 600 steps. Addition has no mini: that replication fitted it with 12
+  layers alone, and in a pilot of 4 digits none of the sums was right after 800 steps.
 """
 
 from jaxgen.bounds import Number, between
@@ -95,10 +97,10 @@ MINI = {
     "model.heads": 2,
     "model.mlp_width": 256,
     "model.init": "fan_in",
-    "optimizer.base.learning_rate": 1e-3,
+    "optimizer.base.learning_rate": 2e-3,
     "optimizer.base.warmup": 100,
     "batch_size": 32,
-    "steps": 3000,
+    "steps": 2000,
     "measure_at": LogSpaced(per_decade=3),
     "seeds": (0, 1, 2, 3, 4),
 }
@@ -224,8 +226,8 @@ tasks = Experiment(
         "smoke": Scale.smoke(SMOKE, only=("count, short", "sort, short", "copy, short", "copy of two symbols, short")),
         "mini": mini(
             "count, long", "sort, long", "copy, short", "copy, middle", "copy, long", "copy of two symbols, long",
-            **{"count, long:model.layers": 1, "sort, long:model.layers": 1},
             **{f"{name}:task.alphabet": 32 for name in ("sort, long", "copy, short", "copy, middle", "copy, long")},
+            **{"count, long:task.numbers": 32},
         ),
     },
     claims=(
@@ -263,7 +265,7 @@ mode = Experiment(
             place="Sec. 5",
             paper="the scratchpad hurts; no number could be read",
             by="difference",
-            value=lambda t: beyond(t, "mode, long") - exact(t, "mode after counts, long", BEYOND),
+            value=lambda t: beyond(t, "mode, long") - beyond(t, "mode after counts, long"),
             expect=at_least(0.1),
         ),
         learnt("mode, long", "mode after counts, long"),
@@ -316,7 +318,6 @@ FORMATS = {
     "addition with hints": {"index_hints": 100},
     "addition reversed with hints": {"index_hints": 100, "reverse_answer": True},
 }
-DIGITS = {"task.test_lengths": (1, 2, 3, 4, 5, 6)}
 
 addition = Experiment(
     name="addition",
@@ -328,29 +329,20 @@ addition = Experiment(
     ),
     scales={
         "smoke": Scale.smoke(SMOKE, only=("addition, short", "addition reversed with hints, short")),
-        "mini": mini(
-            "addition, long", "addition reversed with hints, long",
-            **DIGITS,
-            **{
-                "addition, long:task.max_length": 4,
-                "addition reversed with hints, long:task.max_length": 4,
-                "addition reversed with hints, long:task.index_hints": 10,
-            },
-        ),
     },
     claims=(
         fails(
             "addition",
-            says="Trained to 40 digits, at most 0.1 of the sums of 50 digits are right (mini: trained to 4, of 5)",
+            says="Trained to 40 digits, at most 0.1 of the sums of 50 digits are right",
         ),
         Compare(
             name="reversed with hints is better",
-            says="With hints and the lowest digit first, more sums of 50 digits are right than in the plain format "
-            "(mini: of 5): the difference of the exact matches",
+            says="With hints and the lowest digit first, more sums of 50 digits are right than in the plain format: "
+            "the difference of the exact matches",
             place="Sec. 5",
             paper="it generalises, the plain format does not; no number could be read",
             by="difference",
-            value=lambda t: beyond(t, "addition reversed with hints, long") - exact(t, "addition, long", BEYOND),
+            value=lambda t: beyond(t, "addition reversed with hints, long") - beyond(t, "addition, long"),
             expect=at_least(0.5),
         ),
         learnt("addition, long", "addition reversed with hints, long"),

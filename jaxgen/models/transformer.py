@@ -32,7 +32,7 @@ from jaxgen.models.stacked import SCANNED
 from jaxgen.models.taps import TAPPED, Tap
 from jaxgen.tasks.base import TaskShape
 
-Positions = tuple[int, ...]
+Indices = tuple[int, ...]
 
 
 # Mesh axes for the last dimensions of each parameter. Projections into heads or the hidden layer are sharded by their #
@@ -141,7 +141,7 @@ class Transformer(nn.Module):
             logits_BKV += self.param("unembed_bias", bias_init, (shape.vocabulary,), jnp.float32)[None, None]
         return logits_BKV
 
-    def _block(self, name: str, answers: Positions, *, in_scan: bool = False) -> Block:
+    def _block(self, name: str, answers: Indices, *, in_scan: bool = False) -> Block:
         # Inside scan XLA cannot merge the recomputation with the forward pass, so `prevent_cse` is not needed.
         kind = nn.remat(Block, prevent_cse=not in_scan) if self.remat else Block
         rows = self.config.positions.rows(self.shape.longest())
@@ -196,7 +196,7 @@ class Block(nn.Module):
     """Attention, then an MLP (if it has a width), each added to the residual stream."""
 
     config: TransformerConfig
-    answers: Positions
+    answers: Indices
     dtype: DTypeLike
     attention_device: Any
     rows: int = 0  # places are below it; needed where attention knows them
@@ -246,7 +246,7 @@ class Attention(nn.Module):
     """
 
     config: TransformerConfig
-    answers: Positions
+    answers: Indices
     dtype: DTypeLike
     device: Any
     rows: int
@@ -357,7 +357,7 @@ class FeedForward(nn.Module):
         return out(hidden_BQM).astype(jnp.float32)
 
 
-def _at(x_RS: jax.Array, positions: Positions) -> jax.Array:
+def _at(x_RS: jax.Array, positions: Indices) -> jax.Array:
     first, last = positions[0], positions[-1]
     # A slice, because its gradient is a cheap pad; the gradient of an index array is a scatter.
     if positions == tuple(range(first, last + 1)):
