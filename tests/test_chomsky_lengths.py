@@ -13,7 +13,7 @@ import pytest
 
 from jaxgen.condition import Condition, Every, Trajectory
 from jaxgen.errors import UserError
-from jaxgen.measures.config import MeanTokenAccuracy
+from jaxgen.measures.config import Loss, MeanTokenAccuracy
 from jaxgen.measures.evaluation import Evaluation
 from jaxgen.models.config import ModelConfig, RecurrentConfig, StackConfig, TapeConfig, TransformerConfig
 from jaxgen.objectives.losses import cross_entropy
@@ -44,7 +44,8 @@ def condition(model: ModelConfig, longest: int = 6, up_to: int = 30, **task) -> 
         optimizer=AdamW(learning_rate=1e-2),
         steps=6,
         batch_size=8,
-        measures=(MeanTokenAccuracy(edges=(longest, up_to), at_once=16),),
+        measures=(MeanTokenAccuracy(edges=(longest, up_to)), Loss()),
+        measured_at_once=16,
         measure_at=Every(interval=3),
         seeds=(0, 1),
     )
@@ -94,10 +95,11 @@ def test_scores_are_means_over_examples_however_long() -> None:
     variables = module.init(jax.random.key(0), shape.blank())
     found = {}
     for at_once in (None, 5):
-        measure = MeanTokenAccuracy(edges=(2, 3, 6, 9), at_once=at_once)
+        measure = MeanTokenAccuracy(edges=(2, 3, 6, 9))
         evaluation = Evaluation(
-            module=module, variables=variables, splits=splits, shape=shape, loss=cross_entropy, corruption=False
-        )
+            module=module, variables=variables, splits=splits, shape=shape, loss=cross_entropy, corruption=False,
+            at_once=at_once,
+        )  # fmt: skip
         found[at_once] = measure.values(evaluation)
         assert set(found[at_once]) == measure.keys(of)
     for key, value in found[None].items():

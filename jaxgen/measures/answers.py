@@ -33,7 +33,7 @@ def mean_token_accuracy(config: MeanTokenAccuracy, evaluation: Evaluation) -> di
     for name, split in evaluation.splits.items():
         targets_BK = jnp.asarray(split.targets if name == "train" else split.true_targets)
         asked_BK = targets_BK != IGNORED
-        right_BK = (_in_turn(config, evaluation, jnp.asarray(split.inputs)) == targets_BK) & asked_BK
+        right_BK = (likeliest(evaluation.logits(jnp.asarray(split.inputs))) == targets_BK) & asked_BK
         count_B = jnp.maximum(jnp.sum(asked_BK, axis=1, dtype=jnp.float32), 1.0)
         score_B = jnp.sum(right_BK, axis=1, dtype=jnp.float32) / count_B
         values[f"mean_token_accuracy/{name}"] = jnp.mean(score_B)
@@ -43,18 +43,6 @@ def mean_token_accuracy(config: MeanTokenAccuracy, evaluation: Evaluation) -> di
             values[f"mean_token_accuracy.{edge}/{name}"] = jnp.sum(score_B * here_B) / jnp.sum(here_B)
             least = edge
     return values
-
-
-def _in_turn(config: MeanTokenAccuracy, evaluation: Evaluation, inputs_BS: jax.Array) -> jax.Array:
-    """Returns the likeliest tokens (B, K), of `at_once` examples after the other."""
-    if config.at_once is None or config.at_once >= len(inputs_BS):
-        return likeliest(evaluation.logits(inputs_BS))
-    # The whole of a last, smaller part would be a second program.
-    parts = -(-len(inputs_BS) // config.at_once)
-    filled_BS = jnp.resize(inputs_BS, (parts * config.at_once, *inputs_BS.shape[1:]))
-    inputs_PBS = filled_BS.reshape(parts, config.at_once, *inputs_BS.shape[1:])
-    answers_PBK = jax.lax.map(lambda part: likeliest(evaluation.logits(part)), inputs_PBS)
-    return answers_PBK.reshape(-1, answers_PBK.shape[-1])[: len(inputs_BS)]
 
 
 def _lengths(evaluation: Evaluation, split: Split, asked_BK: jax.Array) -> jax.Array:

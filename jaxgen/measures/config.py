@@ -138,12 +138,10 @@ class MeanTokenAccuracy(Measure):
 
     With `edges`, also `mean_token_accuracy.<edge>/<split>`, over the examples whose length is at most the edge and
     above the edge before; NaN if there are none. An example's length is the number of tokens of its source
-    (`TaskShape.source`), or of those before its first target. `at_once` examples are computed together, None: all of a
-    split; it bounds the memory that long examples need.
+    (`TaskShape.source`), or of those before its first target.
     """
 
     edges: tuple[PositiveInt, ...] = ()
-    at_once: PositiveInt | None = None
 
     def validate(self) -> None:
         if list(self.edges) != sorted(set(self.edges)):
