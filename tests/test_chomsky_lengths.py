@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxgen.condition import Condition, Every, Trajectory
+from jaxgen.distributed.mesh import MeshSizes
 from jaxgen.errors import UserError
 from jaxgen.measures.config import Loss, MeanTokenAccuracy
 from jaxgen.measures.evaluation import Evaluation
@@ -124,3 +125,17 @@ def test_a_tape_needs_to_know_where_its_source_ends() -> None:
         dataclasses.replace(of, task=ChomskyTask(name="reverse_string"))
     with pytest.raises(UserError, match="each length above the one before"):
         MeanTokenAccuracy(edges=(4, 4))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["lstm", "stack", "tape"])
+def test_a_mesh_trains_as_one_device_does(name: str) -> None:
+    of = condition(MODELS[name])
+    losses = []
+    for mesh in (None, "member=2,data=2,tensor=2"):
+        program = Program(of, "vmap", MeshSizes.parse(mesh).build() if mesh else None)
+        constants = program.place(stack_constants([Trajectory(of, seed, str(seed)) for seed in (0, 1)], [None] * 2))
+        state, _ = program.advance(program.init(constants, None), constants, jnp.int32(6))
+        row, _ = program.measure(state, constants, True)
+        losses.append(np.asarray(row["loss/longer"]))
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
