@@ -120,8 +120,8 @@ def test_scores_are_means_over_examples_however_long() -> None:
 
 
 def test_a_tape_needs_to_know_where_its_source_ends() -> None:
+    of = condition(MODELS["tape"])
     with pytest.raises(UserError, match=r"the task does not tell where its source ends \(TaskShape.source\)"):
-        of = condition(MODELS["tape"])
         dataclasses.replace(of, task=ChomskyTask(name="reverse_string"))
     with pytest.raises(UserError, match="each length above the one before"):
         MeanTokenAccuracy(edges=(4, 4))

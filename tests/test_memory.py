@@ -130,8 +130,7 @@ def by_numpy(model, params, inputs: np.ndarray) -> np.ndarray:
                     if isinstance(model, StackConfig):
                         new = dense(p["push"], h).reshape(count, width)
                         memories = [
-                            stack_after(*each)
-                            for each in zip(memories, map(softmax, choices), new, strict=True)
+                            stack_after(*each) for each in zip(memories, map(softmax, choices), new, strict=True)
                         ]
                     else:
                         new = h

@@ -321,9 +321,7 @@ class _RecurrentConfig(ModelConfig, family=True):
 
     def validate(self) -> None:
         if self.dropout:
-            raise UserError(
-                f"model.dropout: got {self.dropout}, expected 0: a {type(self).__name__} has none yet"
-            )
+            raise UserError(f"model.dropout: got {self.dropout}, expected 0: a {type(self).__name__} has none yet")
 
     def check_shape(self, shape: TaskShape) -> None:
         if shape.features:

@@ -9,6 +9,8 @@ tape, W width of a cell, A moves, V vocabulary.
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -61,7 +63,7 @@ class TapeLayer(nn.Module):
         widths = (hidden, *config.writer, config.tapes * config.cell_width)
         write = [
             torch_dense(width, fan_in, self.dtype, f"writer_{i}")
-            for i, (fan_in, width) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            for i, (fan_in, width) in enumerate(itertools.pairwise(widths))
         ]
 
         def step(

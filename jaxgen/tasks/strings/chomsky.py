@@ -75,7 +75,9 @@ class ChomskyTask(LengthTask):
         if self.format == "encoder" and self.context is not None:
             raise UserError(f"task.context: got {self.context}, expected none: an 'encoder' reads one example")
         if self.format == "decoder" and self.computation:
-            raise UserError(f"task.computation: got {self.computation}, expected 0: only format 'encoder' has '{_COMPUTE}'")
+            raise UserError(
+                f"task.computation: got {self.computation}, expected 0: only format 'encoder' has '{_COMPUTE}'"
+            )
 
     def rule(self) -> Rule:
         """Returns the task's rule."""

@@ -67,11 +67,13 @@ class LengthTask(Task, family=True):
             raise UserError(f"task.test_lengths: got {list(self.test_lengths)}, expected every length once")
         if self.test_up_to is not None and self.test_up_to <= self.max_length:
             raise UserError(f"task.test_up_to: got {self.test_up_to}, expected above max_length={self.max_length}")
-        longer = 0 if self.test_up_to is None else self.test_up_to - self.max_length
-        if self.every_length and not 0 < longer <= self.test_examples:
+        if self.every_length and self.test_up_to is None:
+            raise UserError("task.every_length: is of the split 'longer', expected a test_up_to")
+        longer = (self.test_up_to or 0) - self.max_length
+        if self.every_length and longer > self.test_examples:
             raise UserError(
-                f"task.every_length: got {self.test_examples} test_examples, expected at least {longer}, so many lengths "
-                "are longer" if longer else "task.every_length: is of the split 'longer', expected a test_up_to"
+                f"task.every_length: got {self.test_examples} test_examples, expected at least {longer}, so many "
+                "lengths are longer"
             )
         if self.context is not None and self.context < self._inputs(self.longest()):
             raise UserError(
