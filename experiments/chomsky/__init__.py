@@ -37,11 +37,17 @@ Deviations, and why:
 - Tapes are rings of 256 cells, or of as many as there are positions. UNVERIFIED: how large the paper's were in tests.
 - A jump writes first, as in the repository; by the text it does not.
 - `odds_first` is that of the repository, which answers the second, fourth ... symbol first.
-- Relative, ALiBi and rotary positions, NDStack-RNNs, Stack-LSTMs, CNNs and autoregressive models are not here.
+- NDStack-RNNs, Stack-LSTMs, CNNs and autoregressive models are not here.
 - UNVERIFIED: the transformer's clipping and dropout in the paper's own runs are those of the repository's example.
+- Of the paper's five kinds of positions two are here: no relative ones, ALiBi or rotations. The best of the two counts.
 - Mini: lengths 1 to 16 train, 17 to 80 are tested; 32 units, batches of 32, 1,000 steps of one learning rate (1e-2,
-  transformers 1e-3); encoders of 2 layers of width 32; one tape of 64 cells, one writing layer, l computation tokens.
-  Two or three tasks of each class.
+  transformers 1e-3), 2,000 of context-sensitive tasks; encoders of 2 layers of width 32 without dropout; one tape of 64
+  cells, one writing layer, l computation tokens. Two or three tasks of each class.
+
+In pilots (seeds 1000 and 1001), trained on lengths to 10, RNNs solved parity and Stack-RNNs reversal (1.00 each).
+Trained on lengths to 16, one Tape-RNN duplicated longer strings (0.99 after 1,500 steps), and another run of the same
+seed, whose sums were in another order, did not (0.54 after 1,000): outcomes are of two kinds, so claims ask how many
+seeds succeed. An LSTM sorted with 0.80 after 1,000 steps.
 """
 
 from jaxgen.bounds import largest, least
@@ -362,7 +368,7 @@ context_sensitive = Experiment(
     name="context-sensitive",
     title="Context-sensitive tasks: scores on longer inputs",
     conditions=conditions(CONTEXT_SENSITIVE),
-    scales={"smoke": smoke("duplicate_string"), "mini": mini("duplicate_string", "bucket_sort")},
+    scales={"smoke": smoke("duplicate_string"), "mini": mini("duplicate_string", "bucket_sort", steps=2000)},
     claims=(
         solve(
             "a tape is enough to duplicate", COPIED, "Tape-RNN",

@@ -27,12 +27,12 @@ def draw_score_table(figure: ScoreTable, table: Table, width: float) -> Drawing 
     axes = drawing.subplots()
     for row, task in enumerate(tasks):
         for column, name in enumerate(figure.architectures):
-            found, theirs = scores.get((task, name)), figure.paper.get(task, {}).get(name)
-            solved = found is not None and float(np.median(found)) >= SOLVED
+            ours, theirs = scores.get((task, name)), figure.paper.get(task, {}).get(name)
+            solved = ours is not None and float(np.median(ours)) >= SOLVED
             shade = CELLS[5] if solved else EMPTY
             axes.add_patch(Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, color=shade.light, linewidth=0))
-            if found is not None:
-                text = f"{100 * np.median(found):.0f} ({100 * max(found):.0f})"
+            if ours is not None:
+                text = f"{100 * np.median(ours):.0f} ({100 * max(ours):.0f})"
                 axes.text(column, row - 0.14, text, ha="center", va="center", color=(CELL_INK if solved else INK).light)
             if theirs is not None:
                 axes.text(

@@ -9,6 +9,7 @@ tape, W width of a cell, A moves, V vocabulary.
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import jax
@@ -108,7 +109,8 @@ def moved(tapes_BKNW: jax.Array, moves_BKA: jax.Array, written_BKW: jax.Array, j
         turned(tapes_BKNW, jump_B),
         turned(tapes_BKNW, -jump_B),
     )
-    return sum(moves_BKA[:, :, i, None, None] * move for i, move in enumerate(moves))
+    weighed = [moves_BKA[:, :, i, None, None] * move for i, move in enumerate(moves)]
+    return functools.reduce(jnp.add, weighed)
 
 
 def turned(tapes_BKNW: jax.Array, by_B: jax.Array) -> jax.Array:
