@@ -10,6 +10,7 @@ from jaxgen.experiments.chomsky import (
     CONTEXT_FREE,
     CONTEXT_SENSITIVE,
     PAPER,
+    RATES,
     REGULAR,
     SCORE,
     SETTINGS,
@@ -56,8 +57,9 @@ def test_all_fifteen_tasks_are_there_and_six_in_the_minis() -> None:
     small = [{each.task.name for each in experiment.at_scale("mini")} for experiment in PAPER.experiments]
     assert sum(map(len, small)) >= 6
     assert all(len(each) >= 2 for each in small)
+    settings = sum(map(len, SETTINGS.values()))
     for experiment in PAPER.experiments:
-        assert len(experiment.at_scale("paper")) == len(CLASSES[experiment.name]) * 3 * 11
+        assert len(experiment.at_scale("paper")) == len(CLASSES[experiment.name]) * len(RATES) * settings
 
 
 def test_the_best_setting_of_a_seed_counts() -> None:

@@ -33,6 +33,7 @@ Deviations, and why:
 - Scores are of two examples of every tested length; the repository takes 512.
 - Inputs and answers share one vocabulary; tokens are embedded (64), not one-hot. Networks start as torch's do: no bias
   of 1 at the LSTM's forget gate, and an LSTM's states are read out as they are, without a ReLU.
+- The loss is the mean over the tokens of an answer, as in the text; the repository takes their sum.
 - Padding of the answers that vary in length (sums, products, stacks) is not trained; the end is a token.
 - Tapes are rings of 256 cells, or of as many as there are positions. UNVERIFIED: how large the paper's were in tests.
 - A jump writes first, as in the repository; by the text it does not.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from jaxgen.config import Config, NonNegativeInt, PerMember, Positive, PositiveInt, Range, Rate, added
 from jaxgen.errors import UserError
+from jaxgen.models.positions import Learned, Positions
 from jaxgen.tasks.base import TaskShape
 
 if TYPE_CHECKING:
@@ -98,6 +99,11 @@ class ModelConfig(Config, family=True):
         """Returns whether `remat` changes what the module does."""
         return False
 
+    def draws(self) -> tuple[str, ...]:
+        """Returns the random streams that the module draws from while training, beside `dropout`: names of
+        jaxgen.streams in small letters. A key of each is in `rngs` then, the same for all parts of a batch."""
+        return ()
+
     def attends_to_padding(self) -> bool:
         """Returns whether a position can attend to the padding after it, unless the task's shape marks the padding."""
         return False
@@ -178,7 +184,7 @@ class TransformerConfig(ModelConfig):
     mlp_width: NonNegativeInt  # 0: attention only
     causal: bool = True
     norm: Literal["pre", "post", "none"] = "none"
-    positions: Literal["learned", "sinusoidal", "none"] = "learned"
+    positions: Positions = Learned()  # jaxgen.models.positions; learned, sinusoidal and none may be written as words
     activation: Activation = "relu"
     attention_bias: bool = False
     mlp_bias: bool = True
@@ -197,6 +203,9 @@ class TransformerConfig(ModelConfig):
     scan_layers: bool = added(False)
     # The whole stack of layers runs so many times, with the same parameters (Universal Transformer, arXiv 1807.03819).
     loops: Annotated[int, Range(at_least=1, at_most=1000)] = added(1)
+    # Queries are multiplied by 1 + t log(n) where n positions are seen, with a learned t of each head, 0 at first: a
+    # temperature of attention by the length (after arXiv 2310.00726).
+    tempered: bool = added(False)
     # How training computes attention: xla, compiled by XLA; pallas, the kernels of jaxgen.kernels.attention; # cudnn;
     # auto, a kernel if it was measured to be faster on the device, else xla. A name that is impossible is an error.
     attention: Literal["auto", "xla", "pallas", "cudnn"] = added("xla")
@@ -204,12 +213,20 @@ class TransformerConfig(ModelConfig):
     def validate(self) -> None:
         if self.width % self.heads:
             raise UserError(f"model.width: got {self.width}, expected a multiple of heads={self.heads}")
-        if self.positions == "sinusoidal" and self.width % 2:
-            raise UserError(f"model.width: got {self.width}, expected an even number: sines and cosines pair up")
+        self.positions.check_model(self)
         if self.loops > 1 and self.scan_layers:
             raise UserError(
                 f"model.scan_layers: got true with loops={self.loops}, expected false: a loop is one scan over the "
                 "whole stack already"
+            )
+        if self.tempered and not self.causal:
+            raise UserError(
+                "model.tempered: got true, expected false: all positions of an encoder see the same number of others"
+            )
+        if self.attention not in ("auto", "xla") and self.positions.code().biases:
+            raise UserError(
+                f"model.attention: got {self.attention}, expected xla or auto: {type(self.positions.code()).__name__} "
+                "adds to the scores of attention, which no kernel does here"
             )
 
     def check_shape(self, shape: TaskShape) -> None:
@@ -222,6 +239,7 @@ class TransformerConfig(ModelConfig):
                 "model.causal: got false, expected true: the task pads shorter examples and has no token '<pad>', so "
                 "an encoder could not tell padding from what it reads"
             )
+        self.positions.check_length(shape.longest())
 
     def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
         from jaxgen.models.transformer import Transformer
@@ -235,6 +253,9 @@ class TransformerConfig(ModelConfig):
 
     def has_blocks(self) -> bool:
         return True
+
+    def draws(self) -> tuple[str, ...]:
+        return ("positions",) if self.positions.draws() else ()
 
     def attends_to_padding(self) -> bool:
         return not self.causal
@@ -438,6 +459,11 @@ class _EncodersConfig(ModelConfig, family=True):
                     f"model.encoder.{name}: got {got}, expected {expected}: a {type(self).__name__} uses the blocks "
                     "and positions of an encoder alone"
                 )
+        if self.encoder.positions.draws():
+            raise UserError(
+                f"model.encoder.positions: got {type(self.encoder.positions).__name__}, expected a kind that draws "
+                f"nothing: a {type(self).__name__} gives its encoders no random numbers"
+            )
 
     def check_shape(self, shape: TaskShape) -> None:
         if shape.features or shape.lengths or shape.padding is not None or shape.readout != (shape.length - 1,):

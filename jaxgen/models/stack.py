@@ -70,7 +70,10 @@ class StackLayer(nn.Module):
             state = cell.next(given_BG, states(state[0]).astype(jnp.float32), state)
             actions_BKA = jax.nn.softmax(choose(state[0]).astype(jnp.float32).reshape(batch, config.stacks, -1))
             pushed_BKW = push(state[0]).astype(jnp.float32).reshape(batch, *stacks)
-            return (state, acted(stacks_BKNW, actions_BKA, pushed_BKW)), (state[0], actions_BKA, tops_BKW)
+            # The gradient computes the outcomes of the actions anew. To keep them takes half as long again on a CPU,
+            # and twice the memory; in a scan no other computation could be merged with it.
+            stacks_BKNW = jax.checkpoint(acted, prevent_cse=False)(stacks_BKNW, actions_BKA, pushed_BKW)
+            return (state, stacks_BKNW), (state[0], actions_BKA, tops_BKW)
 
         # What is pushed at the last positions is not read, but one cell a position keeps every stack from overflowing.
         cells = decoding.length if decoding else x_BSF.shape[1]

@@ -79,7 +79,10 @@ class TapeLayer(nn.Module):
             for dense in write[1:]:
                 written = dense(jax.nn.relu(written))
             written_BKW = written.astype(jnp.float32).reshape(found_BKW.shape)
-            return (state, moved(tapes_BKNW, moves_BKA, written_BKW, jump_B)), (state[0], moves_BKA, found_BKW)
+            # The gradient computes the outcomes of the moves anew. To keep them takes over twice as long on a CPU, and
+            # three times the memory; in a scan no other computation could be merged with it.
+            tapes_BKNW = jax.checkpoint(moved, prevent_cse=False)(tapes_BKNW, moves_BKA, written_BKW, jump_B)
+            return (state, tapes_BKNW), (state[0], moves_BKA, found_BKW)
 
         cells = max(config.cells, x_BSF.shape[1])
         blank_BKNW = jnp.zeros((batch, config.tapes, cells, config.cell_width), jnp.float32)
