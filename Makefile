@@ -21,7 +21,7 @@ picture: reproduce
 	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,900 --screenshot=docs/report.png \
 		"file://$(CURDIR)/runs/xor-benign/grokking/paper/report.html"
 
-# The tests. About 10 minutes on two cores.
+# The tests. 10 to 15 minutes on two cores.
 test: setup
 	$(RUN)/python -m pytest -n 3 --dist worksteal
 
@@ -29,7 +29,7 @@ test: setup
 test-newest:
 	$(MAKE) lint test VENV=.venv-newest
 
-# The tests that take longest, most of them of whole runs. About 15 minutes.
+# The tests that take longest, most of them of whole runs. About 20 minutes.
 test-long: setup
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/pins.txt --editable ".[search]"
 	$(RUN)/python -m pytest -n 3 --dist worksteal -m long
