@@ -124,6 +124,8 @@ def through(
       decoding: None: all steps are given.
     """
     if decoding is None:
+        if layer.is_initializing():
+            step(layer, start, given_BTG[:, 0])  # Flax with jax 0.12 can draw no parameters within a scan
         scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1)
         return scan(layer, start, given_BTG)[1]
     kept = layer.variable("cache", "carried", lambda: start)
