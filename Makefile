@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN := $(VENV)/bin
 
 .PHONY: reproduce picture test test-newest test-long smoke chaos chaos-distributed chaos-store check-ledger damage fuzz endurance \
-	compile-tpu compile-cuda lint docs docs-check figures bench bench-data slurm setup clean image-cpu image-cuda image-tpu images-check \
+	compile-tpu compile-cuda lint docs docs-check figures bench bench-data on-device device-bundle slurm setup clean image-cpu image-cuda image-tpu images-check \
 	image-pins test-pins audit
 
 # Trains, measures, judges and reports one experiment at the paper's own size, and names longer ones. Their minutes are
@@ -121,6 +121,19 @@ bench-data: setup
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	$(RUN)/python -m benchmarks.data
 	$(RUN)/python -m benchmarks.decoding
+
+# The first minutes on a GPU: kernels against float64, rates, populations, resume, block sizes. About eight minutes.
+on-device: setup
+	$(RUN)/python -m benchmarks.on_device --out benchmarks/results/$(or $(NAME),device).jsonl
+
+# Wheels in device-bundle/, 6 MiB, for a GPU machine without a network whose Python 3.12 has jax, flax, optax and orbax:
+# jaxgen's own, and what else is missing there. On it: python3 -m pip install --no-index --no-deps --target /tmp/site
+# device-bundle/*.whl, then PYTHONPATH=/tmp/site python3 -m benchmarks.on_device --out FILE in the clone.
+device-bundle: setup
+	$(RUN)/python -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+		$(foreach tag,2_28 2_27 2_17,--platform manylinux_$(tag)_x86_64) --platform manylinux2014_x86_64 \
+		--dest device-bundle grain array-record tensorboardX portpicker importlib_resources
+	$(RUN)/python -m pip wheel --quiet --no-deps --wheel-dir device-bundle .
 
 # Images, by docker, podman or buildah (ENGINE=..., BASE=..., BUILD_FLAGS=...; docs/images.md).
 image-cpu image-cuda image-tpu: image-%:

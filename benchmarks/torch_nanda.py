@@ -37,8 +37,9 @@ class Transformer(nn.Module):
 class Script:
     """Full-batch AdamW; the warm-up of ten steps is left out, as it costs nothing."""
 
-    def __init__(self, condition: Condition):
+    def __init__(self, condition: Condition, device: str = "cpu"):
         torch.manual_seed(0)
+        torch.set_default_device(device)
         shape, model, optimizer = condition.task.shape(), condition.model, condition.optimizer
         train = condition.task.table(0)["train"]
         self.inputs = torch.tensor(train.inputs, dtype=torch.long)
@@ -49,11 +50,37 @@ class Script:
             lr=optimizer.learning_rate,
             weight_decay=optimizer.weight_decay,
             betas=(optimizer.b1, optimizer.b2),
+            capturable=device != "cpu",
         )
+
+    def step(self) -> None:
+        loss = nn.functional.cross_entropy(self.model(self.inputs), self.targets)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
 
     def steps(self, count: int) -> None:
         for _ in range(count):
-            loss = nn.functional.cross_entropy(self.model(self.inputs), self.targets)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
+            self.step()
+        if self.inputs.is_cuda:
+            torch.cuda.synchronize()
+
+
+class Graph(Script):
+    """The same as one CUDA graph a step, which is launched at once."""
+
+    def __init__(self, condition: Condition):
+        super().__init__(condition, "cuda")
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            super().steps(3)
+        torch.cuda.current_stream().wait_stream(aside)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.step()
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            self.graph.replay()
+        torch.cuda.synchronize()

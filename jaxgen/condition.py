@@ -133,6 +133,8 @@ class Condition(Config):
     analyses: tuple[Analysis, ...] = ()
     # Which examples of the training split a step may draw; None: all, in shuffled epochs.
     curriculum: Growing | None = added(None)
+    # How many examples the measures compute together, to bound the memory of many or long ones; None: all of a split.
+    measured_at_once: PositiveInt | None = added(None)
 
     def validate(self) -> None:
         if not NAME.fullmatch(self.name):

@@ -23,6 +23,7 @@ class Stream(enum.IntEnum):
     UPDATE_NOISE = 4
     WEIGHT_NOISE = 5
     CURRICULUM = 6  # the order in which examples join
+    POSITIONS = 7  # the places of tokens
 
 
 def stream_key(seed: jax.Array | int, stream: Stream, step: jax.Array | None = None) -> jax.Array:

@@ -167,6 +167,20 @@ class SeedTable:
         wanted, there = list(conditions), set(self.rows["condition"])
         return [name for name in wanted if name in there] or wanted
 
+    def numbered(self, condition: str, split: str) -> list[int]:
+        """Returns the N of the splits `split_N` on which a condition was measured, in ascending order.
+
+        Raises:
+          NotMeasured: there is no such condition or split.
+        """
+        of_condition = self.rows.loc[self.rows["condition"] == condition, "split"]
+        found = {re.fullmatch(rf"{re.escape(split)}_(\d+)", each) for each in set(of_condition)}
+        if numbers := sorted(int(each[1]) for each in found if each):
+            return numbers
+        if not len(of_condition):
+            raise NotMeasured(f"no condition '{condition}'{nearest(condition, set(self.rows['condition']))}")
+        raise NotMeasured(f"'{condition}' has no split '{split}_N', only {', '.join(sorted(set(of_condition) - {''}))}")
+
     def values(self, condition: str, key: str) -> pd.Series:
         """Returns the values of a key by step, in order.
 

@@ -133,12 +133,12 @@ def test_any_words_and_lengths(name: Name, longest: int, as_told: bool, data: st
         assert told == answer(task, prompt)
 
 
-@given(name=st.sampled_from(NAMES), longest=st.integers(1, 24), data=st.data())
+@given(name=st.sampled_from(NAMES), longest=st.integers(1, 24), computation=st.integers(0, 2), data=st.data())
 def test_an_encoder_is_asked_the_same_at_places_that_tell_nothing(
-    name: Name, longest: int, data: st.DataObject
+    name: Name, longest: int, computation: int, data: st.DataObject
 ) -> None:
     decoder = ChomskyTask(name=name, max_length=longest)
-    encoder = dataclasses.replace(decoder, format="encoder")
+    encoder = dataclasses.replace(decoder, format="encoder", computation=computation)
     drawn = data.draw(drawn_words(decoder))
     names = encoder.token_names()
     split = encoder.examples(drawn, np)
@@ -155,13 +155,27 @@ def test_an_encoder_is_asked_the_same_at_places_that_tell_nothing(
             "duplicate_string": 2 * n,
             **dict.fromkeys(("reverse_string", "odds_first", "bucket_sort"), n),
         }.get(name, 1)
-        rest = len(inputs) - n - outputs
-        assert [names[token] for token in inputs] == prompt + ["<empty>"] * outputs + ["<pad>"] * rest
+        first = n + computation * n
+        rest = len(inputs) - first - outputs
+        between = ["<compute>"] * computation * n
+        assert [names[token] for token in inputs] == prompt + between + ["<empty>"] * outputs + ["<pad>"] * rest
+        assert inputs.index(encoder.shape().source.separator) == n
         ends = ["<end>"] * (name in ("stack_manipulation", "binary_addition", "binary_multiplication"))
         asked = [names[token] for token in targets if token != IGNORED]
         assert asked == told + ends
-        assert targets[:n] == [IGNORED] * n
-        assert targets[n + len(asked) :] == [IGNORED] * (len(inputs) - n - len(asked))
+        assert targets[:first] == [IGNORED] * first
+        assert targets[first + len(asked) :] == [IGNORED] * (len(inputs) - first - len(asked))
+
+
+def test_every_longer_length_is_tested_equally_often() -> None:
+    task = ChomskyTask(
+        name="duplicate_string", max_length=4, test_up_to=9, test_examples=15, every_length=True, format="encoder"
+    )
+    empty = task.token_names().index("<empty>")
+    table = check_table(task)
+    lengths = [row.index(empty) for row in table["longer"].inputs.tolist()]
+    assert lengths == [5, 6, 7, 8, 9] * 3
+    assert set(row.index(empty) for row in table["train"].inputs.tolist()) <= {1, 2, 3, 4}
 
 
 PUBLISHED = (
@@ -273,6 +287,12 @@ def test_mistakes_are_told() -> None:
         ChomskyTask(name="bucket_sort", odds_as_told=True)
     with pytest.raises(UserError, match="context: got 200, expected none: an 'encoder' reads one example"):
         ChomskyTask(name="bucket_sort", format="encoder", context=200)
+    with pytest.raises(UserError, match="computation: got 1, expected 0: only format 'encoder' has '<compute>'"):
+        ChomskyTask(name="bucket_sort", computation=1)
+    with pytest.raises(UserError, match="every_length: got 9 test_examples, expected at least 10, so many lengths"):
+        ChomskyTask(name="bucket_sort", every_length=True, test_up_to=50, test_examples=9)
+    with pytest.raises(UserError, match="every_length: is of the split 'longer', expected a test_up_to"):
+        ChomskyTask(name="bucket_sort", every_length=True)
     with pytest.raises(UserError, match="name: got 'bucketsort', expected one of"):
         ChomskyTask(name="bucketsort")
 

@@ -95,6 +95,7 @@ SCIENCE: list[tuple[str, Any]] = [
     ("numerics.logical_shards", 8),
     ("measures", (Accuracy(),)),
     ("measure_at", Every(interval=10)),
+    ("measured_at_once", 10),
     ("stop", Stop()),
 ]
 LOOKS: list[tuple[str, Any]] = [

@@ -80,9 +80,9 @@ def plain_transformer(config, params, tokens, np=np):
 
     x = params["embed"]["embedding"][tokens]
     length = tokens.shape[1]
-    if config.positions == "learned":
+    if config.positions.word == "learned":
         x = x + params["positions"]["embedding"][None]
-    if config.positions == "sinusoidal":
+    if config.positions.word == "sinusoidal":
         table = [
             [(math.cos if i % 2 else math.sin)(s / 10000 ** ((i - i % 2) / config.width)) for i in range(config.width)]
             for s in range(length)

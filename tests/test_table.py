@@ -98,6 +98,16 @@ def test_a_value_is_that_of_the_step_that_another_split_selects() -> None:
         seed.selected("a", "accuracy/test", by="accuracy/dv")
 
 
+def test_numbered_splits_are_told_in_order() -> None:
+    keys = ("accuracy/length_16", "accuracy/length_8", "loss/length_8", "accuracy/train", "accuracy/length_long")
+    seed = Table.of(("a", 0, 1, key, 0.5) for key in keys).seed(0)
+    assert seed.numbered("a", "length") == [8, 16]
+    with pytest.raises(NotMeasured, match="'a' has no split 'width_N', only length_16, length_8, length_long, train"):
+        seed.numbered("a", "width")
+    with pytest.raises(NotMeasured, match="no condition 'b'"):
+        seed.numbered("b", "length")
+
+
 @pytest.mark.parametrize(
     ("bound", "why"),
     [

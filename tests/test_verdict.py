@@ -68,6 +68,7 @@ def test_a_value_that_never_came_is_a_bound_and_says_why() -> None:
     assert verdict.outcome == "inconclusive"
     assert "; seed 1: accuracy/test of 'a' was never at least 0.5 in 1 steps (and 1 more)" in verdict.reason
     assert verdict.spread() == "> 1 (> 0)"
+    assert verdict.middle_and_range() == ("> 1", "> 0")
 
 
 def test_a_seed_whose_value_is_no_number_counts_for_neither_side() -> None:

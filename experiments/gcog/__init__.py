@@ -174,9 +174,7 @@ def furthest(name: str):
     """Returns the accuracy with the most distractors that are tested: 40, fewer in a mini."""
 
     def value(t) -> Number:
-        splits = [split for split in set(t.rows["split"]) if str(split).startswith("distractors_")]
-        most = max((int(split.rpartition("_")[2]) for split in splits), default=40)
-        return answered(t, name, f"accuracy/distractors_{most}")
+        return answered(t, name, f"accuracy/distractors_{t.numbered(name, 'distractors')[-1]}")
 
     return value
 

@@ -46,16 +46,21 @@ class Verdict:
 
     def spread(self) -> str:
         """Returns the median of the values and their range, as text; bounds stay bounds."""
+        middle, span = self.middle_and_range()
+        return f"{middle} ({span})" if span else middle
+
+    def middle_and_range(self) -> tuple[str, str]:
+        """Returns both parts of `spread`; the second is empty where the first says all."""
         values = list(self.values.values())
         if not values:
-            return "–"
+            return "–", ""
         if all(isinstance(value, bool) for value in values):
             held = sum(map(bool, values))
-            return {0: "no", len(values): "yes"}.get(held, f"yes in {held} of {len(values)}")
+            return {0: "no", len(values): "yes"}.get(held, f"yes in {held} of {len(values)}"), ""
         lows, highs = zip(*map(ends, values), strict=True)
         middle = number(between(statistics.median(lows), statistics.median(highs)))
         whole = (min(lows), max(highs))
-        return middle if len(values) == 1 or math.isinf(whole[0]) else f"{middle} ({number(between(*whole))})"
+        return middle, "" if len(values) == 1 or math.isinf(whole[0]) else number(between(*whole))
 
 
 def code_failed(error: Exception) -> str:

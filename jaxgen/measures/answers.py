@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.measures.accuracy import all_right
-from jaxgen.measures.config import AccuracyByLength
+from jaxgen.measures.config import AccuracyByLength, MeanTokenAccuracy
 from jaxgen.measures.evaluation import Evaluation
 from jaxgen.models.decoding import greedy, likeliest
-from jaxgen.tasks.base import IGNORED
+from jaxgen.tasks.base import IGNORED, Split
 
 
 def token_accuracy(evaluation: Evaluation) -> dict[str, jax.Array]:
@@ -25,6 +25,32 @@ def token_accuracy(evaluation: Evaluation) -> dict[str, jax.Array]:
         right = jnp.sum((answers_BK == targets_BK) & asked_BK, dtype=jnp.float32)
         values[f"token_accuracy/{split}"] = right / jnp.maximum(jnp.sum(asked_BK, dtype=jnp.float32), 1.0)
     return values
+
+
+def mean_token_accuracy(config: MeanTokenAccuracy, evaluation: Evaluation) -> dict[str, jax.Array]:
+    """Returns `mean_token_accuracy/<split>`, and by length `mean_token_accuracy.<edge>/<split>`."""
+    values: dict[str, jax.Array] = {}
+    for name, split in evaluation.splits.items():
+        targets_BK = jnp.asarray(split.targets if name == "train" else split.true_targets)
+        asked_BK = targets_BK != IGNORED
+        right_BK = (likeliest(evaluation.logits(jnp.asarray(split.inputs))) == targets_BK) & asked_BK
+        count_B = jnp.maximum(jnp.sum(asked_BK, axis=1, dtype=jnp.float32), 1.0)
+        score_B = jnp.sum(right_BK, axis=1, dtype=jnp.float32) / count_B
+        values[f"mean_token_accuracy/{name}"] = jnp.mean(score_B)
+        length_B, least = _lengths(evaluation, split, asked_BK), 0
+        for edge in config.edges:
+            here_B = ((length_B > least) & (length_B <= edge)).astype(jnp.float32)
+            values[f"mean_token_accuracy.{edge}/{name}"] = jnp.sum(score_B * here_B) / jnp.sum(here_B)
+            least = edge
+    return values
+
+
+def _lengths(evaluation: Evaluation, split: Split, asked_BK: jax.Array) -> jax.Array:
+    """Returns the lengths (B,) of the sources, or of what is before the first target."""
+    inputs_BS, source = jnp.asarray(split.inputs), evaluation.shape.source
+    if source is not None:
+        return jnp.argmax(inputs_BS == source.separator, axis=1)
+    return jnp.asarray(np.array(evaluation.shape.readout_at(inputs_BS.shape[1])))[jnp.argmax(asked_BK, axis=1)]
 
 
 def greedy_accuracy(evaluation: Evaluation) -> dict[str, jax.Array]:

@@ -36,8 +36,8 @@ def _check_tokens(part: Config, condition: Any) -> None:
 def _check_decodes(part: Config, condition: Any) -> None:
     if not condition.model.decodes(condition.task.shape()):
         raise UserError(
-            f"measures: {type(part).__name__} lets the model generate its answers, expected a causal transformer that "
-            f"reads tokens; got {type(condition.model).__name__}"
+            f"measures: {type(part).__name__} lets the model generate its answers, expected a causal transformer or "
+            f"a recurrent network that reads tokens; got {type(condition.model).__name__}"
         )
 
 
@@ -128,6 +128,36 @@ class TokenAccuracy(Measure):
 
     def check(self, condition: Any) -> None:
         _check_tokens(self, condition)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeanTokenAccuracy(Measure):
+    """Mean over the examples of the fraction of their own target tokens that are right, given all earlier true tokens:
+    `mean_token_accuracy/<split>`, of the task's `measured` splits. An example counts as much as another, however long
+    it is.
+
+    With `edges`, also `mean_token_accuracy.<edge>/<split>`, over the examples whose length is at most the edge and
+    above the edge before; NaN if there are none. An example's length is the number of tokens of its source
+    (`TaskShape.source`), or of those before its first target.
+    """
+
+    edges: tuple[PositiveInt, ...] = ()
+
+    def validate(self) -> None:
+        if list(self.edges) != sorted(set(self.edges)):
+            raise UserError(f"edges: got {list(self.edges)}, expected each length above the one before")
+
+    def values(self, evaluation: Evaluation) -> dict[str, jax.Array]:
+        from jaxgen.measures.answers import mean_token_accuracy
+
+        return mean_token_accuracy(self, evaluation)
+
+    def check(self, condition: Any) -> None:
+        _check_tokens(self, condition)
+
+    def keys(self, condition: Any) -> frozenset[str]:
+        names = ("mean_token_accuracy", *(f"mean_token_accuracy.{edge}" for edge in self.edges))
+        return frozenset(f"{name}/{split}" for name in names for split in condition.task.measured())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxgen.tasks.base import Split, Task, TaskShape
 
@@ -20,7 +21,7 @@ LossFn = Callable[[jax.Array, jax.Array], jax.Array]
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["variables", "splits"],
-    meta_fields=["module", "shape", "loss", "corruption"],
+    meta_fields=["module", "shape", "loss", "corruption", "at_once"],
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -32,9 +33,19 @@ class Evaluation:
     shape: TaskShape
     loss: LossFn
     corruption: bool  # whether the task draws some training labels at random
+    at_once: int | None = None  # how many examples are computed together; None: all that are given
 
     def logits(self, inputs: jax.Array) -> jax.Array:
-        """Returns logits (B, K, V) in evaluation mode; the compiler merges equal calls."""
+        """Returns logits (B, K, V) in evaluation mode; the compiler merges equal calls, unless they are of parts."""
+        if self.at_once is None or self.at_once >= len(inputs):
+            return self._logits(inputs)
+        # Filled up, as the rest alone would be a second program.
+        parts = -(-len(inputs) // self.at_once)
+        filled = jnp.resize(inputs, (parts * self.at_once, *inputs.shape[1:]))
+        logits = jax.lax.map(self._logits, filled.reshape(parts, self.at_once, *inputs.shape[1:]))
+        return logits.reshape(-1, *logits.shape[2:])[: len(inputs)]
+
+    def _logits(self, inputs: jax.Array) -> jax.Array:
         logits = self.module.apply(self.variables, inputs)
         assert isinstance(logits, jax.Array)
         return logits

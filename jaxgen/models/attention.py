@@ -67,9 +67,11 @@ def attention_choices(config: TransformerConfig, shape: TaskShape, dtype: DTypeL
     layers = {"last_layer": shape.readout}
     if config.layers > 1:
         layers["layers_before"] = tuple(range(shape.length))
-    if config.attention == "xla":
-        written_out = {"taken": "xla", "kernel": None, "why": "asked for"}
-        return {"attention": {"asked": "xla", **dict.fromkeys(layers, written_out)}}
+    if config.attention == "xla" or config.positions.code().biases:
+        asked = config.attention == "xla"
+        why = "asked for" if asked else f"{type(config.positions.code()).__name__} adds to the scores"
+        written_out = {"taken": "xla", "kernel": None, "why": why}
+        return {"attention": {"asked": config.attention, **dict.fromkeys(layers, written_out)}}
     padded = shape.padding is not None and not config.causal
     choices = {
         name: attention_choice(config, answers, shape.length, dtype, device, padded=padded)

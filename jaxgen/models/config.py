@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from jaxgen.config import Config, NonNegativeInt, PerMember, Positive, PositiveInt, Range, Rate, added
 from jaxgen.errors import UserError
+from jaxgen.models.positions import Learned, Positions
 from jaxgen.tasks.base import TaskShape
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # gelu_tanh: the approximation of GPT-2
 Activation = Literal["relu", "gelu", "gelu_tanh", "tanh", "square", "identity"]
+# How a recurrent network goes on. tanh, relu: h = f(U x + W h + b)
+Cell = Literal["gru", "lstm", "tanh", "relu"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +98,11 @@ class ModelConfig(Config, family=True):
     def has_blocks(self) -> bool:
         """Returns whether `remat` changes what the module does."""
         return False
+
+    def draws(self) -> tuple[str, ...]:
+        """Returns the random streams that the module draws from while training, beside `dropout`: names of
+        jaxgen.streams in small letters. A key of each is in `rngs` then, the same for all parts of a batch."""
+        return ()
 
     def attends_to_padding(self) -> bool:
         """Returns whether a position can attend to the padding after it, unless the task's shape marks the padding."""
@@ -176,7 +184,7 @@ class TransformerConfig(ModelConfig):
     mlp_width: NonNegativeInt  # 0: attention only
     causal: bool = True
     norm: Literal["pre", "post", "none"] = "none"
-    positions: Literal["learned", "sinusoidal", "none"] = "learned"
+    positions: Positions = Learned()  # jaxgen.models.positions; learned, sinusoidal and none may be written as words
     activation: Activation = "relu"
     attention_bias: bool = False
     mlp_bias: bool = True
@@ -195,6 +203,9 @@ class TransformerConfig(ModelConfig):
     scan_layers: bool = added(False)
     # The whole stack of layers runs so many times, with the same parameters (Universal Transformer, arXiv 1807.03819).
     loops: Annotated[int, Range(at_least=1, at_most=1000)] = added(1)
+    # Queries are multiplied by 1 + t log(n) where n positions are seen, with a learned t of each head, 0 at first: a
+    # temperature of attention by the length (after arXiv 2310.00726).
+    tempered: bool = added(False)
     # How training computes attention: xla, compiled by XLA; pallas, the kernels of jaxgen.kernels.attention; # cudnn;
     # auto, a kernel if it was measured to be faster on the device, else xla. A name that is impossible is an error.
     attention: Literal["auto", "xla", "pallas", "cudnn"] = added("xla")
@@ -202,12 +213,20 @@ class TransformerConfig(ModelConfig):
     def validate(self) -> None:
         if self.width % self.heads:
             raise UserError(f"model.width: got {self.width}, expected a multiple of heads={self.heads}")
-        if self.positions == "sinusoidal" and self.width % 2:
-            raise UserError(f"model.width: got {self.width}, expected an even number: sines and cosines pair up")
+        self.positions.check_model(self)
         if self.loops > 1 and self.scan_layers:
             raise UserError(
                 f"model.scan_layers: got true with loops={self.loops}, expected false: a loop is one scan over the "
                 "whole stack already"
+            )
+        if self.tempered and not self.causal:
+            raise UserError(
+                "model.tempered: got true, expected false: all positions of an encoder see the same number of others"
+            )
+        if self.attention not in ("auto", "xla") and self.positions.code().biases:
+            raise UserError(
+                f"model.attention: got {self.attention}, expected xla or auto: {type(self.positions.code()).__name__} "
+                "adds to the scores of attention, which no kernel does here"
             )
 
     def check_shape(self, shape: TaskShape) -> None:
@@ -220,6 +239,7 @@ class TransformerConfig(ModelConfig):
                 "model.causal: got false, expected true: the task pads shorter examples and has no token '<pad>', so "
                 "an encoder could not tell padding from what it reads"
             )
+        self.positions.check_length(shape.longest())
 
     def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
         from jaxgen.models.transformer import Transformer
@@ -233,6 +253,9 @@ class TransformerConfig(ModelConfig):
 
     def has_blocks(self) -> bool:
         return True
+
+    def draws(self) -> tuple[str, ...]:
+        return ("positions",) if self.positions.draws() else ()
 
     def attends_to_padding(self) -> bool:
         return not self.causal
@@ -303,30 +326,50 @@ class EncoderDecoderConfig(ModelConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RecurrentConfig(ModelConfig):
-    """A GRU or an Elman network: reads position by position, from a state of zeros, and answers from its states.
+class _RecurrentConfig(ModelConfig, family=True):
+    """Networks that read position by position, from a state of zeros, and answer from their states.
 
     Equations and starts are torch's: weights and biases uniform(+-1/sqrt(hidden)), two biases a gate, the reset gate of
-    a GRU after the product with the state. An output layer reads the last layer's states at the read-out positions.
+    a GRU after the product with the state, an LSTM without peepholes. An output layer reads the states at the read-out
+    positions.
     """
 
     smoke_sizes: ClassVar[Mapping[str, int]] = {"hidden": 8, "embedding": 8}
 
-    cell: Literal["gru", "tanh", "relu"]  # tanh, relu: h = f(U x + W h + b)
+    cell: Cell
     hidden: PositiveInt
-    layers: Annotated[int, Range(at_least=1, at_most=1000)] = 1
     embedding: PositiveInt = 64  # the width of tokens; real channels are read as they are
+
+    def validate(self) -> None:
+        if self.dropout:
+            raise UserError(f"model.dropout: got {self.dropout}, expected 0: a {type(self).__name__} has none yet")
+
+    def check_shape(self, shape: TaskShape) -> None:
+        if shape.features:
+            raise UserError(
+                f"model: a {type(self).__name__} reads a sequence, the task gives real features; use an MLP"
+            )
+
+    def sharding_rules(self) -> Rules:
+        from jaxgen.models.recurrent import SHARDING_RULES
+
+        return SHARDING_RULES
+
+    def decodes(self, shape: TaskShape) -> bool:
+        return shape.channels is None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecurrentConfig(_RecurrentConfig):
+    """A GRU, an LSTM or an Elman network."""
+
+    layers: Annotated[int, Range(at_least=1, at_most=1000)] = 1
     # The last `whole` positions are no steps: all of them are read with every step, as an image beside an instruction.
     whole: NonNegativeInt = 0
     norm: bool = False  # whether the states pass a LayerNorm before the output layer
 
-    def validate(self) -> None:
-        if self.dropout:
-            raise UserError(f"model.dropout: got {self.dropout}, expected 0: a RecurrentConfig has none yet")
-
     def check_shape(self, shape: TaskShape) -> None:
-        if shape.features:
-            raise UserError("model: a RecurrentConfig reads a sequence, the task gives real features; use an MLP")
+        super().check_shape(shape)
         if self.whole and (self.whole >= shape.length or shape.lengths or shape.readout != (shape.length - 1,)):
             raise UserError(
                 f"model.whole: got {self.whole}, expected a part of sequences that are all of {shape.length} positions "
@@ -339,10 +382,63 @@ class RecurrentConfig(ModelConfig):
 
         return Recurrent(self, shape, compute_dtype)
 
-    def sharding_rules(self) -> Rules:
-        from jaxgen.models.recurrent import SHARDING_RULES
+    def decodes(self, shape: TaskShape) -> bool:
+        return super().decodes(shape) and self.whole == 0
 
-        return SHARDING_RULES
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StackConfig(_RecurrentConfig):
+    """A recurrent layer with stacks that it pushes to and pops from by degrees (Joulin and Mikolov, arXiv 1503.01007).
+
+    Each step reads the tops of all stacks beside its token. From the new state come, for each stack, a softmax over
+    push, pop and no-op, and the vector to push. The new stack is the mean of what the three make of the old one, so
+    weighted. A stack starts with zeros and has a cell for every position, so it never overflows. These are the choices
+    of Neural Networks and the Chomsky Hierarchy (arXiv 2207.02098, code); Joulin and Mikolov squash what they push.
+    """
+
+    stacks: PositiveInt = 1
+    cell_width: PositiveInt = 8
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from jaxgen.models.stack import StackNetwork
+
+        return StackNetwork(self, shape, compute_dtype)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TapeConfig(_RecurrentConfig):
+    """A recurrent layer with tapes whose heads write and move by degrees, as in Neural Networks and the Chomsky
+    Hierarchy (arXiv 2207.02098, code), after the Baby-NTM of Suzgun et al. (arXiv 1911.03329).
+
+    Each step reads the cells below all heads beside its token. From the new state come, for each tape, the vector to
+    write (by an MLP, ReLU) and a softmax over five moves: stay, one cell to the left, one to the right, and as many
+    cells as the source has tokens to the left, or to the right. Every move writes first; in the paper's words, unlike
+    its code, a jump does not. The new tape is the mean of what the five make of the old one, so weighted. A tape starts
+    with zeros and is a ring of `cells`, or of as many cells as there are positions, if these are more.
+    """
+
+    smoke_sizes: ClassVar[Mapping[str, int]] = {"hidden": 8, "embedding": 8, "cells": 16, "writer": 8}
+
+    tapes: PositiveInt = 1
+    cell_width: PositiveInt = 8
+    cells: PositiveInt = 256
+    writer: tuple[PositiveInt, ...] = (64, 64)  # the hidden layers of the MLP
+
+    def check_shape(self, shape: TaskShape) -> None:
+        super().check_shape(shape)
+        if shape.source is None or shape.channels is not None:
+            raise UserError(
+                "model: the tape of a TapeConfig jumps by the length of the source, but the task does not tell where "
+                "its source ends (TaskShape.source); use a StackConfig or a RecurrentConfig"
+            )
+
+    def module(self, shape: TaskShape, compute_dtype: DTypeLike, *, remat: bool, attention_device: Any) -> nn.Module:
+        from jaxgen.models.tape import TapeNetwork
+
+        return TapeNetwork(self, shape, compute_dtype)
+
+    def decodes(self, shape: TaskShape) -> bool:
+        return False  # the first step would need the length of a source that is not yet read
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -363,6 +459,11 @@ class _EncodersConfig(ModelConfig, family=True):
                     f"model.encoder.{name}: got {got}, expected {expected}: a {type(self).__name__} uses the blocks "
                     "and positions of an encoder alone"
                 )
+        if self.encoder.positions.draws():
+            raise UserError(
+                f"model.encoder.positions: got {type(self.encoder.positions).__name__}, expected a kind that draws "
+                f"nothing: a {type(self).__name__} gives its encoders no random numbers"
+            )
 
     def check_shape(self, shape: TaskShape) -> None:
         if shape.features or shape.lengths or shape.padding is not None or shape.readout != (shape.length - 1,):

@@ -20,10 +20,10 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jaxgen.models.config import EncoderDecoderConfig
+from jaxgen.models.distances import sinusoids
 from jaxgen.models.mlp import ACTIVATIONS, dropped, layer_norm, torch_dense
 from jaxgen.models.sharding import spread_examples
 from jaxgen.models.taps import Tap
-from jaxgen.models.transformer import sinusoids
 from jaxgen.tasks.base import TaskShape
 
 Rate = float | jax.Array | None  # of dropout; None leaves it out
@@ -71,7 +71,7 @@ class EncoderDecoder(nn.Module):
         embed = nn.Embed(self.shape.vocabulary, config.width, embedding_init=nn.initializers.normal(1.0), name=name)
         x_BQD = embed(tokens_BQ) * (config.width**0.5 if config.scaled_embedding else 1.0)
         if config.positions == "sinusoidal":
-            x_BQD += jnp.asarray(sinusoids(length, config.width))[place_BQ]
+            x_BQD += jnp.asarray(sinusoids(np.arange(length), config.width))[place_BQ]
         return spread_examples(dropped(self, x_BQD, rate))
 
     def _layer(self, name: str) -> Any:

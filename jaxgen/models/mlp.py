@@ -37,10 +37,10 @@ def torch_uniform(fan_in: int) -> Initializer:
     return draw
 
 
-def torch_dense(width: int, fan_in: int, dtype: DTypeLike, name: str) -> nn.Dense:
-    """Returns a linear layer with biases that starts as torch.nn.Linear does."""
+def torch_dense(width: int, fan_in: int, dtype: DTypeLike, name: str, *, use_bias: bool = True) -> nn.Dense:
+    """Returns a linear layer that starts as torch.nn.Linear does."""
     init = torch_uniform(fan_in)
-    return nn.Dense(width, kernel_init=init, bias_init=init, dtype=dtype, name=name)
+    return nn.Dense(width, use_bias=use_bias, kernel_init=init, bias_init=init, dtype=dtype, name=name)
 
 
 def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:

@@ -20,7 +20,7 @@ from jaxgen.models.config import PerceiverConfig, TransformerConfig, TwoStreamCo
 from jaxgen.models.mlp import layer_norm, torch_dense
 from jaxgen.models.sharding import spread_examples
 from jaxgen.models.taps import Tap
-from jaxgen.models.transformer import Block, sinusoids
+from jaxgen.models.transformer import Block
 from jaxgen.tasks.base import TaskShape
 
 
@@ -109,16 +109,15 @@ class Encoder(nn.Module):
         else:
             unit = nn.initializers.normal(1.0)
             x_BSD = nn.Embed(self.vocabulary, config.width, embedding_init=unit, name="embed")(inputs_BS)
-        if config.positions == "learned":
-            unit = nn.initializers.normal(1.0)
-            x_BSD += nn.Embed(length, config.width, embedding_init=unit, name="positions")(jnp.arange(length))[None]
-        elif config.positions == "sinusoidal":
-            x_BSD += sinusoids(length, config.width)[None]
+        code, place_S = config.positions.code(), config.positions.places(length, inputs_BS.shape[0])
+        if code.embeds:
+            x_BSD += code.embedding(place_S, length, config.width, nn.initializers.normal(1.0))[None]
         kind = nn.remat(Block) if self.remat else Block
         everywhere = tuple(range(length))
         for i in range(config.layers):
             answers = everywhere[-1:] if self.last and i == config.layers - 1 else everywhere
-            x_BSD = spread_examples(kind(config, answers, self.dtype, None, name=f"block_{i}")(x_BSD, None, None))
+            block = kind(config, answers, self.dtype, None, length, name=f"block_{i}")
+            x_BSD = spread_examples(block(x_BSD, None, None, place_S=place_S if code.attends() else None))
         return layer_norm("norm_final")(x_BSD) if config.norm == "pre" else x_BSD
 
 

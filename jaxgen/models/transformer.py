@@ -25,20 +25,21 @@ from jax.typing import DTypeLike
 
 from jaxgen.models.attention import attend, attention_choice, attention_scale
 from jaxgen.models.config import TransformerConfig
+from jaxgen.models.distances import Scoring
 from jaxgen.models.mlp import ACTIVATIONS, Initializer, dropped, layer_norm, torch_uniform
 from jaxgen.models.sharding import Rules, spread_examples, whole
 from jaxgen.models.stacked import SCANNED
 from jaxgen.models.taps import TAPPED, Tap
 from jaxgen.tasks.base import TaskShape
 
-Positions = tuple[int, ...]
+Indices = tuple[int, ...]
 
 
 # Mesh axes for the last dimensions of each parameter. Projections into heads or the hidden layer are sharded by their #
 # outputs, projections back by their inputs, so a block has two all-reduces over `tensor`. The vocabulary and the #
 # positions are not sharded, because their sizes have few divisors.
 SHARDING_RULES: Rules = (
-    (r"(query|key|value|mlp\.in)\.kernel$", ("fsdp", "tensor")),
+    (r"(query|key|value|distances|mlp\.in)\.kernel$", ("fsdp", "tensor")),
     (r"(query|key|value|mlp\.in)\.bias$", ("tensor",)),
     (r"(attention\.output|mlp\.out)\.kernel$", ("tensor", "fsdp")),
     (r"(embed|positions)\.embedding$", (None, "fsdp")),
@@ -88,7 +89,10 @@ class Transformer(nn.Module):
         # All scanned layers share one program, and so do all loops: the first cannot be computed by vocabulary.
         few = shape.channels is None and shape.vocabulary < tokens_BS.shape[0]
         scanned = config.scan_layers or config.loops > 1
-        by_vocabulary = rate is None and few and not scanned and decoding is None
+        key = self.make_rng("positions") if train and config.positions.draws() else None
+        place_S = config.positions.places(decoding.length if decoding else length, tokens_BS.shape[0], key)
+        # A place that each example has of its own is not one of the vocabulary's.
+        by_vocabulary = rate is None and few and not scanned and decoding is None and place_S.ndim == 1
         rows_RS = tokens_BS
         if by_vocabulary:
             rows_RS = jnp.broadcast_to(jnp.arange(shape.vocabulary)[:, None], (shape.vocabulary, length))
@@ -101,27 +105,25 @@ class Transformer(nn.Module):
             kernel_init, bias_init = _inner_inits(config, shape.channels)
             x_RSD = _dense(config.width, True, kernel_init, bias_init, self.compute_dtype, "read_in")(tokens_BS)
             x_RSD = x_RSD.astype(jnp.float32)
-        at_S = decoding.at[None] if decoding else jnp.arange(length)
-        if config.positions == "learned":
-            embedding_init = _embedding_init(config, shape.longest())
-            positions = nn.Embed(shape.longest(), config.width, embedding_init=embedding_init, name="positions")
-            x_RSD += positions(at_S)[None]
-        elif config.positions == "sinusoidal":
-            table_SD = sinusoids(decoding.length if decoding else length, config.width)
-            x_RSD += (jnp.asarray(table_SD)[at_S] if decoding else table_SD)[None]
+        code, rows = config.positions.code(), config.positions.rows(shape.longest())
+        if code.embeds:
+            at_S = jnp.asarray(place_S)[decoding.at[None]] if decoding else place_S
+            added = code.embedding(at_S, rows, config.width, _embedding_init(config, rows))
+            x_RSD += added[None] if added.ndim == 2 else added
+        attended_S = place_S if code.attends() else None
         x_RSD = dropped(self, x_RSD, rate)
 
         x_BQD = x_RSD if by_vocabulary else spread_examples(x_RSD)
         last = config.layers - 1
         if config.scan_layers and last > 0:
-            x_BQD = self._scanned(x_BQD, rate, last, real_BS, decoding)
+            x_BQD = self._scanned(x_BQD, rate, last, real_BS, decoding, attended_S)
         if config.loops > 1:
-            x_BQD = _at(self._looped(x_BQD, rate, real_BS, decoding), readout)
+            x_BQD = _at(self._looped(x_BQD, rate, real_BS, decoding, attended_S), readout)
         else:
             for i in range(last if config.scan_layers else 0, config.layers):
                 block = self._block(f"block_{i}", readout if i == last else tuple(range(length)))
-                rows = tokens_BS if by_vocabulary and i == 0 else None
-                x_BQD = spread_examples(block(x_BQD, rate, rows, real_BS, decoding))
+                tokens = tokens_BS if by_vocabulary and i == 0 else None
+                x_BQD = spread_examples(block(x_BQD, rate, tokens, real_BS, decoding, attended_S))
         if config.norm == "pre":
             x_BQD = layer_norm("norm_final")(x_BQD)
 
@@ -139,10 +141,11 @@ class Transformer(nn.Module):
             logits_BKV += self.param("unembed_bias", bias_init, (shape.vocabulary,), jnp.float32)[None, None]
         return logits_BKV
 
-    def _block(self, name: str, answers: Positions, *, in_scan: bool = False) -> Block:
+    def _block(self, name: str, answers: Indices, *, in_scan: bool = False) -> Block:
         # Inside scan XLA cannot merge the recomputation with the forward pass, so `prevent_cse` is not needed.
         kind = nn.remat(Block, prevent_cse=not in_scan) if self.remat else Block
-        block: Block = kind(self.config, answers, self.compute_dtype, self.attention_device, name=name)
+        rows = self.config.positions.rows(self.shape.longest())
+        block: Block = kind(self.config, answers, self.compute_dtype, self.attention_device, rows, name=name)
         return block
 
     def _looped(
@@ -151,6 +154,7 @@ class Transformer(nn.Module):
         rate: float | jax.Array | None,
         real_BS: jax.Array | None,
         decoding: Decoding | None,
+        place_S: Any,
     ) -> jax.Array:
         """Returns the residual stream (B, S, D) after the stack has run `loops` times with the same parameters."""
         everywhere = tuple(range(x_BSD.shape[1]))
@@ -158,7 +162,7 @@ class Transformer(nn.Module):
         def once(module: Transformer, x_BSD: jax.Array, _: None) -> tuple[jax.Array, None]:
             for i in range(module.config.layers):
                 block = module._block(f"block_{i}", everywhere, in_scan=True)
-                x_BSD = spread_examples(block(x_BSD, rate, None, real_BS, decoding))
+                x_BSD = spread_examples(block(x_BSD, rate, None, real_BS, decoding, place_S))
             return x_BSD, None
 
         axes: dict[Any, Any] = {TAPPED: 0, "cache": 0}
@@ -174,11 +178,12 @@ class Transformer(nn.Module):
         layers: int,
         real_BS: jax.Array | None,
         decoding: Decoding | None,
+        place_S: Any,
     ) -> jax.Array:
         """Returns the residual stream after the first `layers` blocks, whose parameters are stacked in `SCANNED`."""
 
         def one(block: Block, x_BSD: jax.Array, _: None) -> tuple[jax.Array, None]:
-            return spread_examples(block(x_BSD, rate, None, real_BS, decoding)), None
+            return spread_examples(block(x_BSD, rate, None, real_BS, decoding, place_S)), None
 
         axes: dict[Any, Any] = {"params": 0, TAPPED: 0, "cache": 0}
         scan = nn.scan(one, length=layers, variable_axes=axes, split_rngs={"params": True, "dropout": True})
@@ -191,9 +196,10 @@ class Block(nn.Module):
     """Attention, then an MLP (if it has a width), each added to the residual stream."""
 
     config: TransformerConfig
-    answers: Positions
+    answers: Indices
     dtype: DTypeLike
     attention_device: Any
+    rows: int = 0  # places are below it; needed where attention knows them
 
     @nn.compact
     def __call__(
@@ -203,6 +209,7 @@ class Block(nn.Module):
         tokens_BS: jax.Array | None,
         real_BS: jax.Array | None = None,
         decoding: Decoding | None = None,
+        place_S: Any = None,
     ) -> jax.Array:
         """Returns the residual stream (B, Q, D) at the positions `answers`.
 
@@ -212,14 +219,15 @@ class Block(nn.Module):
           tokens_BS: the tokens of the batch, which select rows of the vocabulary's stream.
           real_BS: bool, which positions are not padding; None: all.
           decoding: the position of the stream, if it has only one.
+          place_S: the places of all positions, (S,) or (B, S); None: attention knows none.
         """
         config = self.config
         pre, post = config.norm == "pre", config.norm == "post"
         x_BQD = _rows(_at(x_RSD, self.answers), _at(tokens_BS, self.answers) if tokens_BS is not None else None)
 
         h_RSD = layer_norm("norm_attention")(x_RSD) if pre else x_RSD
-        attention = Attention(config, self.answers, self.dtype, self.attention_device, name="attention")
-        h_BQD = attention(h_RSD, tokens_BS, real_BS, decoding)
+        attention = Attention(config, self.answers, self.dtype, self.attention_device, self.rows, name="attention")
+        h_BQD = attention(h_RSD, tokens_BS, real_BS, decoding, place_S)
         x_BQD = spread_examples(x_BQD + dropped(self, h_BQD, rate))
         x_BQD = layer_norm("norm_attention")(x_BQD) if post else x_BQD
 
@@ -238,9 +246,10 @@ class Attention(nn.Module):
     """
 
     config: TransformerConfig
-    answers: Positions
+    answers: Indices
     dtype: DTypeLike
     device: Any
+    rows: int
 
     @nn.compact
     def __call__(
@@ -249,24 +258,36 @@ class Attention(nn.Module):
         tokens_BS: jax.Array | None,
         real_BS: jax.Array | None = None,
         decoding: Decoding | None = None,
+        place_S: Any = None,
     ) -> jax.Array:
-        config = self.config
+        config, code = self.config, self.config.positions.code()
         kernel_init, bias_init = _inner_inits(config, config.width)
 
         taken = "xla"
-        if self.device is not None and decoding is None and config.attention != "xla":
+        if self.device is not None and decoding is None and config.attention != "xla" and not code.biases:
             length, padded = x_RSD.shape[1], real_BS is not None
             taken = attention_choice(config, self.answers, length, self.dtype, self.device, padded=padded).taken
 
-        def project(name: str, x: jax.Array, tokens: jax.Array | None) -> jax.Array:
+        def project(name: str, x: jax.Array, tokens: jax.Array | None, place: Any = None) -> jax.Array:
             dense = _dense(config.width, config.attention_bias, kernel_init, bias_init, self.dtype, name)
             y = _rows(dense(x), tokens)
             y_BSHC = y.reshape(*y.shape[:2], config.heads, -1)
+            if code.turns and place is not None:
+                y_BSHC = code.turned(y_BSHC, place, self.rows)
             return y_BSHC.swapaxes(1, 2) if taken == "xla" else y_BSHC
 
         answer_tokens_BQ = _at(tokens_BS, self.answers) if tokens_BS is not None else None
-        q = project("query", _at(x_RSD, self.answers), answer_tokens_BQ)
-        k = project("key", x_RSD, tokens_BS)
+        at_Q: Any = np.array(self.answers, np.int32) if decoding is None else decoding.at[None]
+        if decoding is not None and place_S is not None:
+            place_S = jnp.asarray(place_S)  # a traced index picks from no array of numpy
+        asked_Q = None if place_S is None else place_S[..., at_Q]
+        q = project("query", _at(x_RSD, self.answers), answer_tokens_BQ, asked_Q)
+        if config.tempered:
+            temperature_H = self.param("temperature", nn.initializers.zeros, (config.heads,), jnp.float32)
+            factor_HQ = 1 + temperature_H[:, None] * jnp.log(jnp.asarray(at_Q + 1, jnp.float32))[None]
+            factor_BHQC = factor_HQ[None, :, :, None]
+            q = (q * (factor_BHQC if taken == "xla" else factor_BHQC.swapaxes(1, 2))).astype(self.dtype)
+        k = project("key", x_RSD, tokens_BS, place_S if decoding is None else asked_Q)
         v = project("value", x_RSD, tokens_BS)
         if taken == "xla":
             seen_QS: Any = np.arange(k.shape[2])[None] <= np.array(self.answers)[:, None]
@@ -278,7 +299,12 @@ class Attention(nn.Module):
                     for name, x in (("keys", k), ("values", v))
                 )
             seen_11QS = seen_QS[None, None] if config.causal else None
-            z_BQHC = self._written_out(q, k, v, seen_11QS if real_BS is None else real_BS[:, None, None])
+            bias_BHQS = None
+            if code.biases and place_S is not None:
+                steps_QS = at_Q[:, None] - np.arange(k.shape[2], dtype=np.int32)[None]
+                given = Scoring(config.causal, attention_scale(config), kernel_init, self.dtype)
+                bias_BHQS = code.bias(q, k, steps_QS, place_S, self.rows, given)
+            z_BQHC = self._written_out(q, k, v, bias_BHQS, seen_11QS if real_BS is None else real_BS[:, None, None])
         else:
             lengths_B = None if real_BS is None else jnp.sum(real_BS, axis=1, dtype=jnp.int32)
             z_BQHC = attend(config, self.answers, taken, self.device, q, k, v, lengths_B)
@@ -294,11 +320,20 @@ class Attention(nn.Module):
         kept.value = jax.lax.dynamic_update_slice_in_dim(kept.value, new_BH1C, decoding.at, axis=2)
         return kept.value
 
-    def _written_out(self, q_BHQC: jax.Array, k_BHSC: jax.Array, v_BHSC: jax.Array, seen_BHQS: Any) -> jax.Array:
+    def _written_out(
+        self,
+        q_BHQC: jax.Array,
+        k_BHSC: jax.Array,
+        v_BHSC: jax.Array,
+        bias_BHQS: jax.Array | None,
+        seen_BHQS: Any,
+    ) -> jax.Array:
         # On a CPU these batched products are over twice as fast as a broadcast multiply and sum, even at 3 positions;
         # heads before positions and three separate projections are at least as fast as the other orders.
         scores_BHQS = jnp.einsum("bhqc,bhsc->bhqs", q_BHQC, k_BHSC, preferred_element_type=jnp.float32)
         scores_BHQS *= attention_scale(self.config)
+        if bias_BHQS is not None:
+            scores_BHQS += bias_BHQS
         if seen_BHQS is not None:
             scores_BHQS = jnp.where(seen_BHQS, scores_BHQS, -jnp.inf)
         pattern_BHQS = Tap(name="pattern")(jax.nn.softmax(scores_BHQS, axis=-1))
@@ -322,13 +357,7 @@ class FeedForward(nn.Module):
         return out(hidden_BQM).astype(jnp.float32)
 
 
-def sinusoids(length: int, width: int) -> np.ndarray:
-    """Returns (S, D) float32: sines at even, cosines at odd indices (Vaswani et al., section 3.5)."""
-    angles = np.arange(length)[:, None] / 10000.0 ** (np.arange(0, width, 2) / width)
-    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, width).astype(np.float32)
-
-
-def _at(x_RS: jax.Array, positions: Positions) -> jax.Array:
+def _at(x_RS: jax.Array, positions: Indices) -> jax.Array:
     first, last = positions[0], positions[-1]
     # A slice, because its gradient is a cheap pad; the gradient of an index array is a scatter.
     if positions == tuple(range(first, last + 1)):

@@ -27,6 +27,7 @@ class Model:
     evaluation: nn.Module  # uses neither, so gradients of any order exist
     state: Tree  # Flax collections beside the parameters, such as BatchNorm statistics
     numbers: Mapping[str, Any]  # () float32: training arguments that differ between members, such as the dropout rate
+    streams: Mapping[str, jax.Array]  # keys of what else the network draws in training (`ModelConfig.draws`)
 
     def apply(self, params: Tree, inputs: jax.Array, key: jax.Array) -> tuple[jax.Array, Tree]:
         """Returns the logits (B, K, V) in training mode, and the next state; dropout draws from `key`."""
@@ -35,7 +36,7 @@ class Model:
             inputs,
             train=True,
             **self.numbers,
-            rngs={"dropout": key},
+            rngs={"dropout": key, **self.streams},
             mutable=list(self.state),
         )
         return logits, dict(state)

@@ -137,7 +137,6 @@ def _page(report: Report, parts: Sequence[Mapping[str, Any]], folders: Sequence[
             "report": report,
             "parts": [{**part, "folder": folder} for part, folder in zip(parts, folders, strict=True)],
             "total": sum(outcomes.values()),
-            "spread": _spread,
             "strip": strip,
             "some": _some,
             "tally": [(outcome, outcomes[outcome]) for outcome in OUTCOMES if outcomes[outcome]],
@@ -172,12 +171,6 @@ def _part(part: ExperimentReport, number: int, failed: list[str]) -> dict[str, A
         "time": part.time,
         "timings": [(each, goodput(each.seconds)) for each in part.timings if each.milliseconds()],
     }
-
-
-def _spread(verdict: Verdict) -> tuple[str, str]:
-    """Returns the median and the range apart, to set them in two lines."""
-    middle, _, span = verdict.spread().partition(" ")
-    return middle, span.strip("()")
 
 
 def _some(names: Sequence[str], separator: str) -> str:

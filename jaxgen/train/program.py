@@ -185,6 +185,7 @@ class Program:
             shape=self.shape,
             loss=self.loss,
             corruption=self.condition.task.corrupts(),
+            at_once=self.condition.measured_at_once,
         )
         row: dict[str, jax.Array] = {}
         for config in self.condition.measures:

@@ -67,7 +67,11 @@ class Step:
     def _gradient(self, point: Tree, state: State, constants: Constants, batch: Split, key: jax.Array) -> Gradient:
         """Returns the gradient of the objective at the parameters `point`."""
         objective, numbers = self.condition.loss, self.condition.model.numbers(values_of("model", constants.scalars))
-        model = Model(self.training_module, self.module, state.model_state, numbers)
+        # Not the key of the part: what a model draws for a whole batch is the same in all of its parts.
+        streams = {
+            name: stream_key(constants.seed, Stream[name.upper()], state.step) for name in self.condition.model.draws()
+        }
+        model = Model(self.training_module, self.module, state.model_state, numbers, streams)
         batch = objective.prepare(model, state.params, batch)
 
         def loss(params: Tree) -> tuple[jax.Array, Kept]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.config import PositiveInt, Size
+from jaxgen.config import PositiveInt, Size, added
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array, Split, Task, TaskShape, example_words, next_tokens
 
@@ -41,7 +41,9 @@ class LengthTask(Task, family=True):
     `<end>` are targets at the token before them. All positions are read out, and the others have no target.
 
     Splits, all of fixed samples of `test_examples`: `train` is drawn as the stream is, `length_L` of every L of
-    `test_lengths` has that length alone, and `longer` has lengths uniform from max_length + 1 to `test_up_to`.
+    `test_lengths` has that length alone, and `longer` has lengths uniform from max_length + 1 to `test_up_to`. With
+    `every_length` it has one of these lengths after the other, over and over: a mean over its examples is one over
+    all lengths. However many lengths there are, all lie in one array, padded, and one program measures them.
 
     With `context=C` training shows a window of C tokens from an endless tape of sequences. It starts anywhere in one of
     them (whose answer is a target only if the window has all of it) and may end anywhere. So all C learned positions
@@ -56,6 +58,7 @@ class LengthTask(Task, family=True):
     test_up_to: Size | None = None
     test_examples: PositiveInt = 512
     context: Size | None = None
+    every_length: bool = added(False)
 
     def validate(self) -> None:
         if self.min_length > self.max_length:
@@ -64,6 +67,14 @@ class LengthTask(Task, family=True):
             raise UserError(f"task.test_lengths: got {list(self.test_lengths)}, expected every length once")
         if self.test_up_to is not None and self.test_up_to <= self.max_length:
             raise UserError(f"task.test_up_to: got {self.test_up_to}, expected above max_length={self.max_length}")
+        if self.every_length and self.test_up_to is None:
+            raise UserError("task.every_length: is of the split 'longer', expected a test_up_to")
+        longer = (self.test_up_to or 0) - self.max_length
+        if self.every_length and longer > self.test_examples:
+            raise UserError(
+                f"task.every_length: got {self.test_examples} test_examples, expected at least {longer}, so many "
+                "lengths are longer"
+            )
         if self.context is not None and self.context < self._inputs(self.longest()):
             raise UserError(
                 f"task.context: got {self.context} positions, expected at least {self._inputs(self.longest())}: "
@@ -145,7 +156,10 @@ class LengthTask(Task, family=True):
         for name, (low, high) in self._test_lengths().items():
             stream = _LONGER_STREAM if name == "longer" else high
             words_NW = example_words(self.test_examples, 1 + self.question_words(high), seed=seed, stream=stream)
-            question = self.question(words_NW[:, 1:], _length(words_NW, low, high), high, np)
+            length_N = _length(words_NW, low, high)
+            if name == "longer" and self.every_length:
+                length_N = low + np.arange(len(length_N), dtype=np.int32) % np.int32(high - low + 1)
+            question = self.question(words_NW[:, 1:], length_N, high, np)
             splits[name] = self.laid_out(question, high, np)
         return splits
 
