@@ -77,6 +77,7 @@ SCIENCE: list[tuple[str, Any]] = [
     ("model.mup", True),
     ("model.scan_layers", True),
     ("model.loops", 2),
+    ("model.tempered", True),
     ("model.dropout", 0.2),
     ("model", MLPConfig(hidden=(4,))),
     ("optimizer.learning_rate", 1e-2),
