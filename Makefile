@@ -7,10 +7,10 @@ RUN := $(VENV)/bin
 	compile-tpu compile-cuda lint docs docs-check figures bench bench-data on-device device-bundle slurm setup clean image-cpu image-cuda image-tpu images-check \
 	image-pins test-pins audit
 
-# Trains, measures, judges and reports one experiment at the paper's own size, and names longer ones. Their minutes are
-# those of the records: tests/test_readme.py compares them.
+# Trains, measures, judges and reports one experiment at the paper's own size, with five seeds, which are enough where all
+# hold; and names longer ones. Their minutes are those of the records: tests/test_readme.py compares them.
 reproduce: setup
-	$(RUN)/jaxgen reproduce xor-benign/grokking --scale paper
+	$(RUN)/jaxgen reproduce xor-benign/grokking --scale paper --seeds 5
 	@echo "More, with the minutes that training took when it was recorded (all: docs/gallery.md, jaxgen list):"
 	@echo "  $(RUN)/jaxgen reproduce simplicity-bias/noisy --scale paper           3 minutes"
 	@echo "  $(RUN)/jaxgen reproduce corrupted-modadd/transformer --scale paper   11 minutes"
@@ -21,7 +21,7 @@ picture: reproduce
 	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,900 --screenshot=docs/report.png \
 		"file://$(CURDIR)/runs/xor-benign/grokking/paper/report.html"
 
-# The tests. About 10 minutes on two cores.
+# The tests. 10 to 15 minutes on two cores.
 test: setup
 	$(RUN)/python -m pytest -n 3 --dist worksteal
 
@@ -29,7 +29,7 @@ test: setup
 test-newest:
 	$(MAKE) lint test VENV=.venv-newest
 
-# The tests that take longest, most of them of whole runs. About 15 minutes.
+# The tests that take longest, most of them of whole runs. About 20 minutes.
 test-long: setup
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/pins.txt --editable ".[search]"
 	$(RUN)/python -m pytest -n 3 --dist worksteal -m long

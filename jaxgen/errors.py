@@ -29,8 +29,9 @@ def suggestion(name: str, choices: Iterable[str]) -> str:
     """Returns `; did you mean 'x'?` for the nearest of `choices`, or nothing if none is near."""
     import difflib  # slow to import, and needed only in messages
 
-    close = difflib.get_close_matches(name, sorted(set(choices)), n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    by_lower = {each.lower(): each for each in sorted(set(choices))}
+    close = difflib.get_close_matches(name.lower(), sorted(by_lower), n=1, cutoff=0.6)
+    return f"; did you mean '{by_lower[close[0]]}'?" if close else ""
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -53,7 +53,7 @@ def condition(model: ModelConfig, longest: int = 6, up_to: int = 30, **task) -> 
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=pytest.mark.long) if each in ("rnn", "stack") else each for each in MODELS]
+    "name", [pytest.param(each, marks=pytest.mark.long) if each != "lstm" else each for each in MODELS]
 )
 def test_three_programs_train_and_measure_all_lengths(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """However many lengths there are: one starts the members, one trains them and one measures them."""

@@ -261,6 +261,8 @@ def test_every_config_can_be_found_by_its_kind() -> None:
 
 def test_nearest() -> None:
     assert nearest("widht", ["width", "depth"]) == "; did you mean 'width'?"
+    assert nearest("LSTM", ["gru", "lstm"]) == "; did you mean 'lstm'?"
+    assert nearest("alibi", ["ALiBi", "Rotary"]) == "; did you mean 'ALiBi'?"
     assert nearest("zzz", ["width", "depth"]) == "; there is: depth, width"
     assert nearest("zzz", []) == "; there is none"
 

@@ -508,6 +508,7 @@ def list_checkpoints(path: Path) -> None:
     assert "Traceback" not in result.output
 
 
+@pytest.mark.long
 def test_resuming_writes_through_no_link(tiny: Path) -> None:
     outside = tiny / "outside"
     outside.write_text("mine")

@@ -165,6 +165,7 @@ def test_recomputed_activations_give_the_same_gradients():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), plain, recomputed)
 
 
+@pytest.mark.long
 def test_dropout_acts_in_training_alone():
     config = dataclasses.replace(BASE, dropout=0.5)
     module, variables = drawn(config)

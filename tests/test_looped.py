@@ -41,7 +41,7 @@ def test_it_is_the_unrolled_network_with_copied_layers_and_has_the_parameters_of
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_shared_layer_gets_the_sum_of_its_copies_gradients(remat: bool) -> None:
     params = drawn(TWICE)
 

@@ -186,7 +186,7 @@ def test_each_kind_is_the_plain_forward(name: str, places: tuple[int, ...], caus
     "changes", [{"scan_layers": True, "layers": 3}, {"loops": 2}, {}], ids=["scanned", "looped", "recomputed"]
 )
 @pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=pytest.mark.long) if each != "transformer-xl" else each for each in KINDS]
+    "name", [pytest.param(each, marks=pytest.mark.long) if each != "rotary" else each for each in KINDS]
 )
 def test_scanned_looped_and_recomputed_layers_know_places(name: str, changes: dict) -> None:
     """Each is compared with the layers one after another, of the same parameters."""
@@ -217,7 +217,7 @@ def test_scanned_looped_and_recomputed_layers_know_places(name: str, changes: di
     "positions",
     [
         Rotary(),
-        ALiBi(),
+        pytest.param(ALiBi(), marks=pytest.mark.long),
         pytest.param(TransformerXL(), marks=pytest.mark.long),
         T5Buckets(buckets=4, furthest=6),
         Randomised(of=Rotary(), up_to=64),
@@ -485,6 +485,7 @@ def test_mistakes_are_told_with_their_numbers() -> None:
             make()
 
 
+@pytest.mark.long
 def test_encoders_of_two_streams_have_any_plain_kind() -> None:
     config = TwoStreamConfig(
         encoder=dataclasses.replace(BASE, causal=False, positions=Rotary()), second=2, hidden=4, fusion="cross"

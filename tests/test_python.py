@@ -176,6 +176,7 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(tiny: Path, monkeypatch: pytest.
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_ctrl_c_twice_ends_at_once_and_holds_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rows(reproduce(runs="whole"))
@@ -373,6 +374,7 @@ def test_of_a_notebook_only_what_is_asked_for_now_and_then_is_compared(tmp_path:
         check_unchanged(kept.parent, now, accept=False, of_both=True)
 
 
+@pytest.mark.long
 def test_a_paper_that_is_edited_meanwhile_is_read_anew(tiny: Path) -> None:
     notebook = tiny / "papers" / "tiny_paper" / "__init__.py"
     parts = notebook.with_name("parts.py")

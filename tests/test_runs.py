@@ -406,6 +406,7 @@ def test_a_damaged_export_is_named(runs: Path) -> None:
     assert unpacked(Path("run.zip").absolute()).parent.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.long
 def test_a_run_that_is_extended_keeps_the_seeds_it_was_asked_for(tiny: Path) -> None:
     command = ("reproduce", "tiny-paper/main", "--scale", "smoke")
     seeds = lambda: [each.seed for each in jaxgen.load_run("runs/tiny-paper/main/smoke").members]  # noqa: E731

@@ -11,6 +11,7 @@ from jaxgen.ledger.runs import load_run
 pytest.importorskip("optuna", reason="the extra 'search' is not installed")
 
 
+@pytest.mark.long
 def test_a_search_trains_its_batches_as_populations_and_goes_on_where_it_was(tmp_path: Path) -> None:
     example = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "search.py"))
     base = dataclasses.replace(example["BASE"], steps=3, seeds=(1000,))

@@ -204,6 +204,7 @@ def test_tokens_are_read_too_and_recomputing_changes_no_gradient(model, position
     assert not np.allclose(jax.jit(module.apply)(variables, changed), logits)
 
 
+@pytest.mark.long
 def test_patterns_of_cross_attention_can_be_tapped() -> None:
     module, variables, _, _ = drawn(CROSS, CHANNELS)
     pattern = capture(module, variables, inputs(CHANNELS), ["cross_attention/pattern"])["cross_attention/pattern"]

@@ -84,7 +84,7 @@ def _show_conditions(experiment: Experiment, scale: str) -> None:
     """Prints the settings of the first condition, and of the others what differs."""
     conditions = experiment.at_scale(scale)
     common = dict(_settings(conditions[0]))
-    _say(f"\nsettings of '{conditions[0].name}' at scale {scale} (change any with --set KEY=VALUE):")
+    _say(f"\nsettings of '{conditions[0].name}' at scale {scale} (change any: jaxgen reproduce ID --set KEY=VALUE):")
     for key, value in common.items():
         _say(f"  {key} = {value}")
     for condition in conditions[1:20]:

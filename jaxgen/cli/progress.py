@@ -57,7 +57,8 @@ class ProgressDisplay:
         self.shown_at = time.monotonic() - PLAIN_SECONDS + FIRST_SECONDS
         self.left.started(conditions, step, horizon)
         if not self.console.is_terminal:
-            self._print("; ".join(filter(None, (f"{self.label}: from step {step} to {horizon}", self.whole()))))
+            trains = f"from step {step} to {horizon}" if step < horizon else f"at step {step}, asked for {horizon}"
+            self._print("; ".join(filter(None, (f"{self.label}: {trains}", self.whole()))))
         self.task = self.progress.add_task(self.label, total=horizon, completed=step, accuracy="", speed="compiling")
 
     def compiled(self, program: str, seconds: float, cached: bool) -> None:

@@ -60,7 +60,8 @@ class Verdict:
         lows, highs = zip(*map(ends, values), strict=True)
         middle = number(between(statistics.median(lows), statistics.median(highs)))
         whole = (min(lows), max(highs))
-        return middle, "" if len(values) == 1 or math.isinf(whole[0]) else number(between(*whole))
+        span = "" if math.isinf(whole[0]) else number(between(*whole))
+        return middle, "" if span == middle else span
 
 
 def code_failed(error: Exception) -> str:

@@ -10,7 +10,7 @@ from jaxgen.experiment import Experiment, Paper, Scale, Typical, at_least
 from jaxgen.measures.config import Accuracy, Loss
 from jaxgen.starts import From
 
-from .parts import Bars, Cosine, Elman, FlipSigns, Lion, ParityTask, Positive, Recalled, Spread
+from .parts import Bars, Cosine, Elman, FlipSigns, Lion, ParityTask, Positive, Recalled, Spread, Sureness
 
 base = Condition(
     name="elman",
@@ -21,7 +21,7 @@ base = Condition(
     batch_size=4,
     steps=12,
     seeds=(0, 1),
-    measures=(Accuracy(), Loss(), Positive()),
+    measures=(Accuracy(), Loss(), Positive(), Sureness()),
     analyses=(Spread(),),
 )
 flipped = dataclasses.replace(base, name="flipped", start=From(condition="elman", transforms=(FlipSigns(part=0.5),)))

@@ -104,6 +104,25 @@ class Positive(Measure):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Sureness(Measure):
+    """The mean probability of the right token, by split: `sureness/<split>`."""
+
+    def values(self, evaluation: Any) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        found = {}
+        for name, split in evaluation.splits.items():
+            probability_BKV = jax.nn.softmax(evaluation.logits(split.inputs))
+            right_BK1 = jnp.take_along_axis(probability_BKV, split.targets[..., None], axis=-1)
+            found[f"sureness/{name}"] = jnp.mean(right_BK1)
+        return found
+
+    def keys(self, condition: Any) -> frozenset[str]:
+        return frozenset(f"sureness/{split}" for split in condition.task.measured())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Spread(Analysis):
     """The standard deviation of the recurrent matrix, of every snapshot: `spread`."""
 
