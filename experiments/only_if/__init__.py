@@ -12,8 +12,9 @@ examples are of few rules (Fig. 3, Sec. 2.3.3). Rules of restricted patterns gen
 there are many, and varied ones (Fig. 4, Sec. 2.3.4).
 
 Command: jaxgen reproduce only-if --scale mini
-Took: not recorded yet.
-Came out: not recorded yet.
+Took: see results/, which hold minutes and device; only `instructions` is recorded.
+Came out: see the verdicts of `jaxgen show only-if`. Networks of 1,000 rules and more answer 0.86 to 0.96 of what they
+train on: they would want more steps, and the two claims on many rules with them.
 
 Setting: letters a to z; z of 50, x and y of 20, written `x > y : z = w`, where w is z with the leftmost x replaced by
 y, or z itself. 1M training examples in all, 100,000 of unseen rules to test on, whose x and y are those of no rule that
