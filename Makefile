@@ -21,7 +21,7 @@ picture: reproduce
 	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,900 --screenshot=docs/report.png \
 		"file://$(CURDIR)/runs/xor-benign/grokking/paper/report.html"
 
-# The tests. 10 to 15 minutes on two cores.
+# The tests. About 15 minutes on two cores.
 test: setup
 	$(RUN)/python -m pytest -n 3 --dist worksteal
 
