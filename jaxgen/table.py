@@ -173,12 +173,10 @@ class SeedTable:
         Raises:
           NotMeasured: there is no such condition or split.
         """
-        of_condition = self.rows.loc[self.rows["condition"] == condition, "split"]
+        of_condition = self._of(condition)["split"]
         found = {re.fullmatch(rf"{re.escape(split)}_(\d+)", each) for each in set(of_condition)}
         if numbers := sorted(int(each[1]) for each in found if each):
             return numbers
-        if not len(of_condition):
-            raise NotMeasured(f"no condition '{condition}'{nearest(condition, set(self.rows['condition']))}")
         raise NotMeasured(f"'{condition}' has no split '{split}_N', only {', '.join(sorted(set(of_condition) - {''}))}")
 
     def values(self, condition: str, key: str) -> pd.Series:
@@ -193,11 +191,15 @@ class SeedTable:
             raise Censored(f"what '{condition}' starts from never came")
         found = self._by_place.get((condition, *split_key(key)))
         if found is None:
-            of_condition = self.rows[self.rows["condition"] == condition]
-            if not len(of_condition):
-                raise NotMeasured(f"no condition '{condition}'{nearest(condition, set(self.rows['condition']))}")
-            raise NotMeasured(f"'{condition}' has no measure '{key}'{nearest(key, keys_of(of_condition))}")
+            raise NotMeasured(f"'{condition}' has no measure '{key}'{nearest(key, keys_of(self._of(condition)))}")
         return found.set_index("step")["value"].sort_index()
+
+    def _of(self, condition: str) -> pd.DataFrame:
+        """Returns the rows of a condition; raises `NotMeasured` where there is none."""
+        rows = self.rows[self.rows["condition"] == condition]
+        if not len(rows):
+            raise NotMeasured(f"no condition '{condition}'{nearest(condition, set(self.rows['condition']))}")
+        return rows
 
     def final(self, condition: str, key: str, rows: int = 5) -> float:
         """Returns the median of the last `rows` measured values, so that no single lucky row counts."""

@@ -15,7 +15,7 @@ from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array
 from jaxgen.tasks.strings.algorithms import interleaved
 from jaxgen.tasks.strings.arithmetic import carries
-from jaxgen.tasks.strings.lengths import LengthTask, Question, taken
+from jaxgen.tasks.strings.lengths import LengthTask, Question, joined, taken
 
 RELATIONS = ("less", "equal", "more")
 Part = Literal["linear", "atomic", "fetch", "trace"]
@@ -111,9 +111,7 @@ class TraceTask(LengthTask, family=True):
         if self._step():
             trace_NA = self._trace(ran, xp).reshape(len(words_NW), -1)
             trace_N = -(-ran.steps_N // self._joined()) * self._step()
-            place_NA = xp.arange(self.places(longest)[1], dtype=xp.int32)[None] + xp.zeros_like(trace_N)[:, None]
-            final_NA = taken(ran.final_NA, place_NA - trace_N[:, None], xp)
-            answer_NA = xp.where(place_NA < trace_N[:, None], taken(trace_NA, place_NA, xp), final_NA)
+            answer_NA = joined(trace_NA, trace_N, ran.final_NA, xp)
         return Question(ran.prompt_NP, ran.prompt_N, answer_NA, trace_N + ran.final_N)
 
     def _joined(self) -> int:
@@ -342,8 +340,6 @@ def between(
 ) -> tuple[Array, Array]:
     """Returns the first sequences up to their numbers (N,), the symbol, and the second ones, with their whole numbers;
     `second_N` is the number of symbols of these, None: as many as of the first."""
-    behind_NP = xp.arange(first_NA.shape[1] + 1 + second_NA.shape[1], dtype=xp.int32)[None] - first_N[:, None]
-    first_NP = taken(first_NA, behind_NP + first_N[:, None], xp)
-    second_NP = taken(second_NA, behind_NP - 1, xp)
-    whole_NP = xp.where(behind_NP < 0, first_NP, xp.where(behind_NP == 0, xp.int32(symbol), second_NP))
+    marked_NA = xp.concatenate([xp.full_like(second_NA[:, :1], symbol), second_NA], axis=1)
+    whole_NP = joined(first_NA, first_N, marked_NA, xp)
     return whole_NP, first_N + 1 + (first_N if second_N is None else second_N)

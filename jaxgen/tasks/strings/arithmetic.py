@@ -13,7 +13,7 @@ from jaxgen.config import MOST, Range
 from jaxgen.errors import UserError
 from jaxgen.tasks.base import Array
 from jaxgen.tasks.strings.algorithms import interleaved
-from jaxgen.tasks.strings.lengths import LengthTask, Question, taken, while_loop
+from jaxgen.tasks.strings.lengths import LengthTask, Question, joined, taken, while_loop
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,11 +81,8 @@ class ArithmeticTask(LengthTask):
         if others:
             # The second operand and its sign come directly after the end of the first.
             second_NP = self._written(others[0], width_N, first_N1, False, xp)
-            place_1P = xp.arange(2 * prompt_NP.shape[1] + 1, dtype=xp.int32)[None]
-            behind_NP = place_1P - prompt_N[:, None]
-            first_NP = taken(prompt_NP, place_1P + xp.zeros_like(behind_NP), xp)
-            after_NP = xp.where(behind_NP == 0, 10, taken(second_NP, behind_NP - 1, xp))
-            prompt_NP = xp.where(behind_NP < 0, first_NP, after_NP)
+            signed_NP = xp.concatenate([xp.full_like(second_NP[:, :1], 10), second_NP], axis=1)
+            prompt_NP = joined(prompt_NP, prompt_N, signed_NP, xp)
             prompt_N = 2 * prompt_N + 1
         answer_NP = self._written(answer_ND, width_N, first_N1, self.reverse_answer, xp)
         return Question(prompt_NP, prompt_N, answer_NP, self._each() * width_N)

@@ -228,6 +228,13 @@ def taken(x_NP: Array, index_NT: Array, xp: Any) -> Array:
     return xp.take_along_axis(x_NP, xp.clip(index_NT, 0, x_NP.shape[1] - 1), axis=1)
 
 
+def joined(first_NA: Array, first_N: Array, second_NA: Array, xp: Any) -> Array:
+    """Returns each row's first sequence up to its own length (N,), and directly after it the second one."""
+    place_NA = xp.arange(first_NA.shape[1] + second_NA.shape[1], dtype=xp.int32)[None] + xp.zeros_like(first_N)[:, None]
+    second_NA = taken(second_NA, place_NA - first_N[:, None], xp)
+    return xp.where(place_NA < first_N[:, None], taken(first_NA, place_NA, xp), second_NA)
+
+
 def while_loop(unfinished: Callable[[Any], Any], body: Callable[[Any], Any], state: Any, xp: Any) -> Any:
     """Runs `body` while `unfinished` and returns the state: a Python loop for numpy arrays, a compiled one for jax
     arrays."""
